@@ -1,0 +1,66 @@
+/* The event log of mail (events(5)): one JSON object a line, KumoMTA's field names and record types plus ours. The file of the
+ * hour is opened by queued, which passes its descriptor to everybody; each line leaves in one write(2) on an O_APPEND descriptor, so
+ * lines of several processes never mix. Lines are gathered and written once a turn (LOOP_LOG). If writing fails (disk full),
+ * lines are kept, up to 16 MiB, and tried again; beyond that they are counted and said so. */
+#ifndef MAIL_EVENTLOG_H
+#define MAIL_EVENTLOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "base/loop.h"
+#include "mail/queue_link.h"
+
+struct eventlog;
+
+enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE, EV_REJECTION,
+	EV_DELAYED, EV_TYPES };
+extern const char *const event_type_names[EV_TYPES];
+
+/* A record before it is written. NULL and 0 mean absent (written as null, "" or left out as events(5) says). */
+struct event_record {
+	enum event_type type;
+	const struct msgid *id; /* NULL for Rejection */
+	const char *sender;
+	const char *recipient;         /* one, or */
+	const char *const *recipients; /* several: an array (Reception) */
+	uint32_t n_recipients;
+	const char *queue, *domain, *tenant, *campaign;
+	const char *site;
+	uint64_t size;
+	uint16_t code;
+	struct enhanced_code enhanced;
+	const char *content;
+	const char *command;
+	const char *peer_name, *peer_addr;
+	int64_t created; /* wall ms */
+	uint16_t num_attempts;
+	const char *bounce_classification;
+	const char *egress_pool, *egress_source, *source_address;
+	const struct meta *meta;
+	uint32_t n_meta;
+	const char *delivery_protocol, *reception_protocol;
+	const char *tls_version, *tls_cipher;
+	const char *provider;
+	const char *session;
+	const char *message_id;
+	const char *auth_user;
+	int64_t next_attempt; /* wall ms, 0: none */
+	uint8_t phase;
+	bool is_local;
+	const struct ql_timing *timing;
+};
+
+/* writer: "smtpd-1", "deliverd/pool-a"; the start time is appended, so that (writer, seq) is gap-free from each start. */
+struct eventlog *eventlog_new(struct loop *, const char *writer);
+void eventlog_free(struct eventlog **);
+void eventlog_set_node(struct eventlog *, const char nodeid[37]);
+/* Takes over the descriptor; pending lines go to the new one. */
+void eventlog_set_fd(struct eventlog *, int fd);
+void eventlog_write(struct eventlog *, const struct event_record *);
+/* Whether lines are waiting because writing failed: take no more mail then. */
+bool eventlog_stuck(const struct eventlog *);
+void eventlog_flush(struct eventlog *);
+
+#endif

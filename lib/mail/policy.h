@@ -1,0 +1,79 @@
+/* policy.lua(5) in a sandboxed Lua 5.4 state: definitions (sources, pools, listener domains) and events. Text only, no files or
+ * processes, memory capped by the allocator, run time by an instruction hook that cannot be swallowed by pcall; what
+ * escapes the hook is ended by the process's watchdog. The module is the global `posthorn`, also `kumo` and by
+ * require. Errors in an event fail that request only. */
+#ifndef MAIL_POLICY_H
+#define MAIL_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+
+struct policy;
+
+struct policy_source {
+	char *name;
+	char *source_address; /* NULL: let the kernel choose only if policy says 'unspecified' */
+	char *ehlo_domain;    /* NULL: myhostname */
+	uint16_t remote_port; /* 0: the path's */
+};
+
+struct policy_pool_entry {
+	const struct policy_source *source;
+	uint32_t weight; /* 1.. */
+};
+
+struct policy_pool {
+	char *name;
+	struct policy_pool_entry *entries;
+	size_t n_entries;
+};
+
+struct policy_listener_domain {
+	char *name; /* "*" any */
+	bool relay_to, log_oob, log_arf;
+};
+
+/* What get_queue_config may say; a field absent in the table keeps its default from main.cf (-1: absent). */
+struct policy_queue_config {
+	int64_t retry_interval, max_retry_interval, max_age; /* ms */
+	char *egress_pool; /* NULL */
+};
+
+struct policy_path_config {
+	int64_t connection_limit, max_deliveries_per_connection, recipient_limit; /* -1: absent */
+	int64_t connect_timeout, banner_timeout, ehlo_timeout, mail_from_timeout, rcpt_to_timeout, data_timeout, data_dot_timeout,
+	    idle_timeout, starttls_timeout; /* ms */
+	int32_t smtp_port;   /* -1 */
+	int enable_tls;      /* -1, TLS_LEVEL_* */
+	bool has_prohibited_hosts;
+	struct cidr_list prohibited_hosts;
+};
+
+/* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse, unknown keys are
+ * errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
+struct policy *policy_load(const char *file, struct conf_errors *);
+void policy_free(struct policy **);
+
+size_t policy_pool_count(const struct policy *);
+const struct policy_pool *policy_pool_at(const struct policy *, size_t);
+const struct policy_pool *policy_pool_find(const struct policy *, const char *name);
+const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+bool policy_has(const struct policy *, const char *event);
+
+/* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file and line
+ * (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). */
+int policy_get_egress_pool(struct policy *, const char *domain, const char *tenant, const char *campaign, char **pool_r,
+    char **err_r) __attribute__((warn_unused_result));
+int policy_get_queue_config(struct policy *, const char *domain, const char *tenant, const char *campaign,
+    struct policy_queue_config *out, char **err_r) __attribute__((warn_unused_result));
+int policy_get_path_config(struct policy *, const char *domain, const char *source, const char *site,
+    struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
+void policy_queue_config_init(struct policy_queue_config *);
+void policy_queue_config_clear(struct policy_queue_config *);
+void policy_path_config_init(struct policy_path_config *);
+void policy_path_config_clear(struct policy_path_config *);
+
+#endif
