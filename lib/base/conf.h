@@ -40,11 +40,11 @@ struct conf_addrs {
 
 struct conf_param {
 	const char *name;
-	enum conf_type type;
 	size_t offset;            /* in the target struct */
 	const char *def;          /* default, in file syntax; may refer to $others */
 	int64_t min, max;         /* INT, SIZE, TIME */
 	const char *const *words; /* ENUM, NULL-terminated */
+	enum conf_type type;
 	bool is_restart;          /* a change needs a restart of the suite, not a reload */
 };
 
@@ -62,7 +62,13 @@ struct conf_errors {
 void conf_error_add(struct conf_errors *, const char *file, unsigned line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void conf_errors_clear(struct conf_errors *);
+/* "main.cf:12: sentence", malloced; the line is left out where there is none. */
+char *conf_error_text(const struct conf_error *);
+/* Each as a line of the program log (level error). */
+void conf_errors_log(const struct conf_errors *);
 
+/* Built-in names that any value may refer to: $config_directory (where the file is, resolved) and $system_hostname (the host's
+ * name; ".localdomain" is appended if it has no dot, as Postfix does). */
 struct conf; /* the texts: what was set where, for `posthorn conf` */
 /* Fills target from file (and defaults). Returns NULL if there are errors. */
 struct conf *conf_load(const char *file, const struct conf_param *table, size_t n, void *target, struct conf_errors *);
@@ -70,5 +76,15 @@ void conf_free(struct conf **);
 void conf_target_clear(const struct conf_param *table, size_t n, void *target);
 /* The value in file syntax after expansion; NULL if there is no such parameter. is_set: given in the file. */
 const char *conf_text(const struct conf *, const char *name, bool *is_set);
+/* Where it was set: the line in the file, 0 if it was not. */
+unsigned conf_line(const struct conf *, const char *name);
+const char *conf_file(const struct conf *);
+
+/* The value syntaxes, for others that read the same notations (policy). 0 or -1. Units of time: ms, s, m, h, d, w or the words
+ * ("20 min", "5 days"); none: seconds. Units of size: k, M, G, T (powers of 1024); none: bytes. */
+int conf_time_parse(const char *, int64_t *ms_r) __attribute__((warn_unused_result));
+int conf_size_parse(const char *, int64_t *bytes_r) __attribute__((warn_unused_result));
+/* A range as in main.cf: like cidr_parse, and brackets around an IPv6 address ("[::1]/128"). NULL, or a sentence (static). */
+const char *conf_cidr_parse(const char *, struct cidr *) __attribute__((warn_unused_result));
 
 #endif

@@ -7,5 +7,7 @@
 
 /* Start with 0; may be continued: crc32c(crc32c(0, a, n), b, m) is that of ab. */
 uint32_t crc32c(uint32_t crc, const void *, size_t);
+/* The same without the instruction. */
+uint32_t crc32c_portable(uint32_t crc, const void *, size_t);
 
 #endif

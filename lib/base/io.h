@@ -64,7 +64,8 @@ void io_quickack(struct io *, bool);
 
 /* -1 if plaintext is waiting in the input buffer: drop the connection then. */
 int io_tls_accept(struct io *, SSL_CTX *) __attribute__((warn_unused_result));
-/* sni may be NULL. resume may be NULL. */
+/* sni may be NULL. resume may be NULL; it stays the caller's, unchanged. From the new-session callback keep an SSL_SESSION_dup():
+ * OpenSSL spoils the original for good when its connection ends without close_notify, as many mail servers' do. */
 int io_tls_connect(struct io *, SSL_CTX *, const char *sni, SSL_SESSION *resume) __attribute__((warn_unused_result));
 SSL *io_ssl(struct io *); /* NULL without TLS */
 bool io_is_tls(const struct io *);

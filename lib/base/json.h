@@ -25,7 +25,7 @@ void json_str(struct json *, const char *key, const char *value); /* NULL is wri
 void json_slice(struct json *, const char *key, struct slice value, size_t max);
 void json_int(struct json *, const char *key, int64_t);
 void json_bool(struct json *, const char *key, bool);
-void json_null(struct json *, const char *key);
+void json_none(struct json *, const char *key); /* null; jansson owns the name json_null, also for its own calls at run time */
 /* RFC 3339 with milliseconds and Z, from ms since the epoch. */
 void json_time(struct json *, const char *key, int64_t wall_ms);
 

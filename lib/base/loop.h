@@ -23,6 +23,9 @@ int loop_run(struct loop *);
 void loop_stop(struct loop *);
 /* Adds fn to a step; called on every turn; never removed but by loop_free. A step may queue more work for later steps only. */
 void loop_before_sleep(struct loop *, enum loop_step, loop_fn *, void *arg);
+/* A module's own state for this loop: made by make() at the first call with this key (the address of something static), later
+ * calls return the same; destroyed by loop_free() before the event base. */
+void *loop_attached(struct loop *, const void *key, void *(*make)(struct loop *), loop_fn *destroy);
 /* Makes the next turn happen without waiting (a step left work over because it bounds itself). */
 void loop_again(struct loop *);
 

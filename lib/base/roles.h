@@ -23,7 +23,9 @@ enum roles_reload { ROLES_TELL, ROLES_REPLACE };
 struct role_spec {
 	const char *name;    /* "worker", "auth" */
 	unsigned instances;
-	const char *partner; /* each instance is joined with the same instance of that role; NULL if listed by the other */
+	/* Each instance is joined with the same instance of that role; NULL if listed by the other. The one that lists a partner leads:
+	 * when it has gone after ROLE_DRAIN, its partner is stopped. */
+	const char *partner;
 	bool keeps_listeners;/* gets the passed listening sockets: descriptors 5... (LISTEN_FDS protocol with that base) */
 };
 
@@ -42,7 +44,9 @@ struct roles_config {
 	void *arg;
 };
 
-/* The parent's whole life: starts the roles, notify_ready() when all are ready, signals, reload, restart. Returns the exit status. */
+/* The parent's whole life: starts the roles, notify_ready() when all are ready, signals, reload, restart. Returns the exit status.
+ * Opens the notify socket and watches the supervisor (base/parent_watch.h) by itself; standard input becomes /dev/null,
+ * standard output is standard error. */
 int roles_run(const struct roles_config *);
 
 /* The role's side. */
@@ -55,8 +59,13 @@ struct role_link *role_link_new(struct loop *, role_word_fn *word, role_partner_
 void role_link_ready(struct role_link *);
 void role_link_free(struct role_link **);
 
-/* Plain fork+exec for the supervisor: closes everything but 0-2 and the n descriptors in fds, which become 3, 4, ...; sets
- * LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID if names is not NULL, and envs ("NAME=value", NULL-terminated; may be NULL). Pid or -1. */
+/* The listening sockets of a role that keeps them: the first is returned (5), the count in *n_r, their names in order as
+ * notify_listen_fds() gives them. Close-on-exec from then on. n = 0 if none. */
+int role_listeners(int *n_r, char ***names_r);
+
+/* Plain fork+exec for the supervisor: closes everything but 0-2 and the n descriptors in fds, which become 3, 4, ...; in a process
+ * group of its own (the terminal's Ctrl-C is for us), all signals at their defaults; sets LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID
+ * if names is not NULL, and envs ("NAME=value", NULL-terminated; may be NULL). Pid or -1. */
 pid_t spawn(char *const argv[], const int *fds, size_t n, const char *const *names, char *const envs[]);
 
 #endif

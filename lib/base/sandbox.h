@@ -15,11 +15,14 @@ enum sandbox_allow {
 	SB_CONNECT_IN = 1 << 1,/* TCP sockets of its own: socket(AF_INET*,SOCK_STREAM), bind, connect */
 	SB_CONNECT_UN = 1 << 2,/* reconnecting to a UNIX socket */
 	SB_UDP = 1 << 3,      /* the dns role */
-	SB_FD_PASS = 1 << 4,  /* sendmsg/recvmsg are in the base set; this adds what making descriptors for others needs */
+	SB_FD_PASS = 1 << 4,  /* socketpair: making descriptors for others (sendmsg and recvmsg are in the base set) */
 	SB_FILES_RO = 1 << 5, /* openat read-only, fstat, getdents: for paths that Landlock allows */
 	SB_FILES_RW = 1 << 6, /* creating, renaming, unlinking, truncating: queued */
 	SB_FSYNC = 1 << 7,    /* fdatasync, fsync, pwrite on descriptors it holds */
-	SB_SPAWN = 1 << 8,    /* fork, exec, wait, kill: parents of helper roles */
+	/* fork, exec, wait, kill: parents of roles. A filter outlives exec and the children must still be able to
+	 * enter theirs: so a parent has a list of what nobody below it ever needs (io_uring, ptrace, mount, bpf...)
+	 * instead of an allow-list, and Landlock only if paths are given (which must then do for the children too). */
+	SB_SPAWN = 1 << 8,
 	SB_FLOCK = 1 << 9,
 	SB_THREADS = 1 << 10  /* clone for threads: libunbound if it needs it */
 };
@@ -41,9 +44,12 @@ struct sandbox {
 	size_t max_memory; /* RLIMIT_AS in bytes; 0: none (the LMDB owner maps more than it uses) */
 };
 
-/* Enters it; logs one line that says what was achieved: role, uid, Landlock ABI, filter, limits. Does not return if the drop
- * cannot be verified, or if anything is missing under SANDBOX_REQUIRED. Started as an ordinary user, the user change is
- * skipped and said so. If `user` does not exist and we are root: nobody, and said so. */
+/* Enters it; logs one line that says what was achieved: role, uid, Landlock ABI, filter, limits. Does not return if
+ * the drop cannot be verified, or if anything is missing under SANDBOX_REQUIRED. Started as an ordinary user, the
+ * user change is skipped and said so. If `user` does not exist and we are root: nobody, and said so. SANDBOX_OFF
+ * still changes the user and sets the limits. The process must have one thread. A build with a sanitizer has no
+ * filter and no memory limit, and says so. What does not work afterwards: opening anything but by the groups above
+ * (EACCES), setsockopt options that sandbox_filter.c does not list, the first use of a time zone. */
 void sandbox_enter(const struct sandbox *);
 /* Whether this process runs as root with the suite's users present (their separation is in force). */
 bool sandbox_separate_users(const char *user);

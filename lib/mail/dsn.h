@@ -24,7 +24,7 @@ struct dsn_rcpt {
 struct dsn {
 	const struct msgid *id; /* of the DSN */
 	const char *reporting_mta; /* myhostname */
-	const struct envelope *about;
+	const struct envelope *about;  /* its sender is not "": nobody answers the null sender */
 	const struct dsn_rcpt *rcpts;
 	unsigned n_rcpts;
 	struct slice headers; /* of the original */

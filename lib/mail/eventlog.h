@@ -54,6 +54,7 @@ struct event_record {
 
 /* writer: "smtpd-1", "deliverd/pool-a"; the start time is appended, so that (writer, seq) is gap-free from each start. */
 struct eventlog *eventlog_new(struct loop *, const char *writer);
+/* Writes what is left. The loop keeps a step of it: free it only when the loop runs no more. */
 void eventlog_free(struct eventlog **);
 void eventlog_set_node(struct eventlog *, const char nodeid[37]);
 /* Takes over the descriptor; pending lines go to the new one. */

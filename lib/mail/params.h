@@ -74,7 +74,12 @@ extern const size_t params_count;
 
 /* Reads config_dir/main.cf and checks what only several parameters together can tell. NULL and errors. */
 struct params *params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *);
+/* Adds what is allowed but hardly meant (an open relay, a host name that does not exist): for `posthorn check` to show. */
+void params_warn(const struct params *, const struct conf *, struct conf_errors *warnings);
 void params_free(struct params **);
+/* Takes a relayhost value apart. *host_r is malloced, without brackets; *port_r 0: not given; *use_mx_r: look up its MX
+ * records (a name without brackets). 0 or -1. */
+int params_relayhost_parse(const char *text, char **host_r, uint16_t *port_r, bool *use_mx_r) __attribute__((warn_unused_result));
 /* The default configuration directory (compiled in; environment POSTHORN_CONFIG and -c override). */
 extern const char *const params_default_dir;
 

@@ -60,11 +60,15 @@ void policy_free(struct policy **);
 size_t policy_pool_count(const struct policy *);
 const struct policy_pool *policy_pool_at(const struct policy *, size_t);
 const struct policy_pool *policy_pool_find(const struct policy *, const char *name);
+/* The pool that takes everything where policy defines just one; NULL if there are none or several. */
+const struct policy_pool *policy_only_pool(const struct policy *);
+/* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 bool policy_has(const struct policy *, const char *event);
 
 /* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file and line
- * (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). */
+ * (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). *pool_r is malloced and
+ * names a pool that exists; `out` is initialised first and may be cleared whatever is returned. */
 int policy_get_egress_pool(struct policy *, const char *domain, const char *tenant, const char *campaign, char **pool_r,
     char **err_r) __attribute__((warn_unused_result));
 int policy_get_queue_config(struct policy *, const char *domain, const char *tenant, const char *campaign,

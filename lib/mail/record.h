@@ -12,6 +12,7 @@
 #ifndef MAIL_RECORD_H
 #define MAIL_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -40,6 +41,9 @@ uint64_t record_body_off(const struct record *);
 uint64_t record_headers_off(const struct record *);
 uint64_t record_envelope_off(const struct record *);
 
+/* Whether lengths, counts and alignment are such as a writer may produce. Writers check this before they promise anything. */
+bool record_plausible(const struct record *);
+
 /* The fixed header with its CRC. */
 void record_encode(const struct record *, uint8_t out[RECORD_HDR]);
 /* 0; -1 if this is no record header of that segment and offset (*err_r static). */
@@ -57,5 +61,8 @@ struct envelope *record_read_envelope(int fd, const struct record *, const char 
 /* Reads headers and body (wire order) into one new buffer of body_len + headers_len bytes after checking the CRC; for
  * records up to 1 MiB. NULL and *err_r on damage. The caller frees. */
 char *record_read_content(int fd, const struct record *, size_t *len_r, const char **err_r) __attribute__((warn_unused_result));
+/* The same checks without keeping the content, in chunks: for records of any size, before the first byte is sent. 0; -1 and *err_r on
+ * damage; -2 on a read error. */
+int record_check_content(int fd, const struct record *, const char **err_r) __attribute__((warn_unused_result));
 
 #endif

@@ -21,7 +21,8 @@ struct reply {
 	char text[REPLY_TEXT_MAX]; /* lines joined with '\n', enhanced code removed from each */
 	bool is_complete;
 	unsigned lines;
-	size_t len;
+	size_t len;    /* of text */
+	size_t octets; /* received so far, line ends counted */
 };
 
 void reply_reset(struct reply *);

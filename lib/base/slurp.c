@@ -1,0 +1,68 @@
+/* Reads a file as a whole, once, so that what is parsed cannot change between two looks. Any process at start-up and
+ * reload. The size is bounded whatever the file claims or becomes while it is read; a FIFO or device in its place
+ * cannot hang us. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/slurp.h"
+#include "base/xalloc.h"
+
+#define CHUNK 8192
+
+/* 0, or -1 and errno. */
+static int
+read_all(int fd, size_t max, char **buf, size_t *len)
+{
+	size_t size = 0;
+	ssize_t got;
+
+	for (;;) {
+		if (*len == size) {
+			size = size * 2 + CHUNK;
+			*buf = xreallocarray(*buf, size + 1, 1);
+		}
+		if ((got = read(fd, *buf + *len, size - *len)) == 0)
+			break;
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		*len += (size_t)got;
+		if (*len > max) {
+			errno = EFBIG;
+			return -1;
+		}
+	}
+	(*buf)[*len] = '\0';
+	return 0;
+}
+
+char *
+slurp(const char *file, size_t max, size_t *len_r)
+{
+	struct stat st;
+	char *buf = NULL;
+	size_t len = 0;
+	int fd, rc, saved;
+
+	if ((fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) < 0)
+		return NULL;
+	if ((rc = fstat(fd, &st)) == 0 && !S_ISREG(st.st_mode)) {
+		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+		rc = -1;
+	}
+	if (rc == 0)
+		rc = read_all(fd, max, &buf, &len);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	if (rc != 0) {
+		free(buf);
+		return NULL;
+	}
+	*len_r = len;
+	return buf;
+}

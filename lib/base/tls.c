@@ -1,0 +1,147 @@
+/* OpenSSL contexts (base/tls.h). Server side: smtpd's workers, whose clients may be anybody; only what RFC 8996 and 9325 still allow. Client
+ * side: deliverd, where encryption is opportunistic (RFC 7435): old and unverified beats none, so the bar is as low as
+ * OpenSSL goes, and nothing is claimed about who is at the other end. */
+#include <openssl/err.h>
+#include <openssl/x509err.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/tls.h"
+#include "base/xalloc.h"
+
+static const char alpn_smtp[] = "\x04smtp";
+
+/* The sentence that names the file, with OpenSSL's own words. */
+static char *
+tls_error(const char *what, const char *file)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+	char *text;
+
+	if (reason == NULL)
+		reason = "unknown error";
+	text = file == NULL ? xasprintf("%s: %s", what, reason) : xasprintf("%s %s: %s", what, file, reason);
+	ERR_clear_error();
+	return text;
+}
+
+/* A pass phrase cannot be asked for: there is no terminal. */
+static int
+no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)rwflag;
+	(void)arg;
+	return -1;
+}
+
+/* Who offers protocols and not ours talks to the wrong server (ALPACA); who offers none is a mail client like most. */
+static int
+alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
+{
+	(void)ssl;
+	(void)arg;
+	for (unsigned i = 0; i < inlen && in[i] < inlen - i; i += 1 + in[i])
+		if (in[i] == sizeof(alpn_smtp) - 2 && memcmp(in + i, alpn_smtp, sizeof(alpn_smtp) - 1) == 0) {
+			*out = in + i + 1;
+			*outlen = in[i];
+			return SSL_TLSEXT_ERR_OK;
+		}
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int
+server_cert(SSL_CTX *ctx, const char *cert_file, const char *key_file, char **err_r)
+{
+	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+	if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1) {
+		*err_r = tls_error("cannot use the certificate", cert_file);
+		return -1;
+	}
+	/* OpenSSL compares it with a certificate of the same kind when it is loaded, and says if there is none in the check. */
+	if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 &&
+	    ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
+		*err_r = tls_error("cannot use the private key", key_file);
+		return -1;
+	}
+	if (SSL_CTX_check_private_key(ctx) != 1) {
+		ERR_clear_error();
+		*err_r = xasprintf("the private key %s does not belong to the certificate %s", key_file, cert_file);
+		return -1;
+	}
+	return 0;
+}
+
+SSL_CTX *
+tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
+{
+	SSL_CTX *ctx;
+
+	*err_r = NULL;
+	ERR_clear_error();
+	if ((ctx = SSL_CTX_new(TLS_server_method())) == NULL) {
+		*err_r = tls_error("cannot set up TLS", NULL);
+		return NULL;
+	}
+	if (server_cert(ctx, cert_file, key_file, err_r) == -1) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_dh_auto(ctx, 1);
+	/* Tickets keep no state here; a cache would grow with every visitor. */
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_num_tickets(ctx, 1);
+	SSL_CTX_set_max_early_data(ctx, 0);
+	SSL_CTX_set_alpn_select_cb(ctx, alpn_select, NULL);
+	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_set_session_id_context(ctx,
+	    (const unsigned char *)name, (unsigned)strnlen(name, SSL_MAX_SID_CTX_LENGTH)) != 1) {
+		*err_r = tls_error("cannot set up TLS", NULL);
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+SSL_CTX *
+tls_client_ctx(char **err_r)
+{
+	SSL_CTX *ctx;
+
+	*err_r = NULL;
+	ERR_clear_error();
+	if ((ctx = SSL_CTX_new(TLS_client_method())) == NULL) {
+		*err_r = tls_error("cannot set up TLS", NULL);
+		return NULL;
+	}
+	/* Servers without RFC 5746 are still out there; in the clear they would get the same mail. */
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_LEGACY_SERVER_CONNECT);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	if (SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0") != 1 ||
+	    SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) != 1) {
+		*err_r = tls_error("cannot set up TLS", NULL);
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+const char *
+tls_version(const SSL *ssl)
+{
+	return SSL_get_version(ssl);
+}
+
+const char *
+tls_cipher(const SSL *ssl)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+	const char *name = cipher == NULL ? NULL : SSL_CIPHER_standard_name(cipher);
+
+	return name == NULL ? "none" : name;
+}

@@ -1,0 +1,260 @@
+/* Asking policy: one function for each event, with what it may answer. queued asks for pool and queue settings,
+ * deliverd for path settings. This is on the path of every message: handlers are kept by reference, arguments pushed
+ * once, and an answer that is a pool name allocates nothing but its copy. The arguments come from strangers; the
+ * answers are checked like any input, and a wrong one fails the request instead of falling back to anything. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "mail/policy_private.h"
+
+#define DAY_MS 86400000ll
+
+const char *const policy_event_names[POLICY_EVENTS + 1] = {
+	[POLICY_GET_EGRESS_POOL] = "get_egress_pool",
+	[POLICY_GET_QUEUE_CONFIG] = "get_queue_config",
+	[POLICY_GET_EGRESS_PATH_CONFIG] = "get_egress_path_config",
+	[POLICY_EVENTS] = NULL
+};
+
+#define QUEUE(f) offsetof(struct policy_queue_config, f)
+static const struct policy_field queue_fields[] = {
+	{ .name = "retry_interval", .type = FIELD_TIME, .offset = QUEUE(retry_interval), .min = 100,
+	    .max = 7 * DAY_MS },
+	{ .name = "max_retry_interval", .type = FIELD_TIME, .offset = QUEUE(max_retry_interval), .min = 100,
+	    .max = 30 * DAY_MS },
+	{ .name = "max_age", .type = FIELD_TIME, .offset = QUEUE(max_age), .min = 1000, .max = 100 * DAY_MS },
+	{ .name = "egress_pool", .type = FIELD_NAME, .offset = QUEUE(egress_pool) },
+	LATER("max_message_rate"), LATER("protocol"), LATER("provider_name"), LATER("reap_interval"),
+	LATER("refresh_interval"), LATER("refresh_strategy"), LATER("strategy"), LATER("shrink_policy"),
+	LATER("timerwheel_tick_interval"),
+	{ .name = NULL }
+};
+
+#define PATH(f) offsetof(struct policy_path_config, f)
+#define PATH_TIME(key, field, least) \
+	{ .name = (key), .type = FIELD_TIME, .offset = PATH(field), .min = (least), .max = 3600000 }
+static const struct policy_field path_fields[] = {
+	{ .name = "connection_limit", .type = FIELD_INT, .offset = PATH(connection_limit), .min = 1, .max = 100000 },
+	{ .name = "max_deliveries_per_connection", .type = FIELD_INT, .offset = PATH(max_deliveries_per_connection),
+	    .min = 0, .max = 1000000 },
+	{ .name = "max_recipients_per_batch", .type = FIELD_INT, .offset = PATH(recipient_limit), .min = 1,
+	    .max = 1000 },
+	PATH_TIME("connect_timeout", connect_timeout, 1000),
+	PATH_TIME("banner_timeout", banner_timeout, 1000),
+	PATH_TIME("ehlo_timeout", ehlo_timeout, 1000),
+	PATH_TIME("mail_from_timeout", mail_from_timeout, 1000),
+	PATH_TIME("rcpt_to_timeout", rcpt_to_timeout, 1000),
+	PATH_TIME("data_timeout", data_timeout, 1000),
+	PATH_TIME("data_dot_timeout", data_dot_timeout, 1000),
+	PATH_TIME("idle_timeout", idle_timeout, 0),
+	PATH_TIME("starttls_timeout", starttls_timeout, 1000),
+	{ .name = "smtp_port", .type = FIELD_PORT32, .offset = PATH(smtp_port), .min = 1, .max = 65535 },
+	{ .name = "enable_tls", .type = FIELD_TLS, .offset = PATH(enable_tls) },
+	{ .name = "prohibited_hosts", .type = FIELD_HOSTS, .offset = PATH(prohibited_hosts),
+	    .flag = PATH(has_prohibited_hosts) + 1 },
+	LATER("max_message_rate"), LATER("max_connection_rate"), LATER("additional_connection_limits"),
+	LATER("additional_message_rate_throttles"), LATER("source_selection_rate"), LATER("max_ready"),
+	LATER("consecutive_connection_failures_before_delay"), LATER("rset_timeout"), LATER("enable_mta_sts"),
+	LATER("enable_dane"), LATER("enable_pipelining"), LATER("enable_rset"), LATER("ehlo_domain"),
+	LATER("ip_lookup_strategy"), LATER("skip_hosts"), LATER("remember_broken_tls"), LATER("use_lmtp"),
+	LATER("opportunistic_tls_reconnect_on_failed_handshake"), LATER("smtp_auth_plain_username"),
+	LATER("smtp_auth_plain_password"), LATER("tls_certificate"), LATER("tls_private_key"),
+	LATER("provider_name"), LATER("refresh_interval"),
+	{ .name = NULL }
+};
+
+struct question {
+	struct policy *policy;
+	enum policy_event_id event;
+	const char *args[3]; /* NULL: nil */
+	void *answer;
+	int rc;              /* 1 answered, 0 nil, -1 wrong answer */
+	char *err;           /* with -1 */
+};
+
+static void
+answer_wrong(struct question *q, const char *why, const char *detail)
+{
+	struct policy *p = q->policy;
+
+	q->rc = -1;
+	q->err = xasprintf("%s:%u: %s %s%s", p->chunk, p->handlers[q->event].line, policy_event_names[q->event], why,
+	    detail);
+}
+
+/* Calls the handler; its answer is on the top of the stack. */
+static void
+handler_call(struct question *q, lua_State *L)
+{
+	size_t i;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, q->policy->handlers[q->event].ref);
+	for (i = 0; i < 3; i++) {
+		if (q->args[i] != NULL)
+			lua_pushstring(L, q->args[i]);
+		else
+			lua_pushnil(L);
+	}
+	lua_call(L, 3, 1);
+}
+
+static int
+pool_ask(lua_State *L)
+{
+	struct question *q = lua_touserdata(L, 1);
+	const struct policy_pool *pool;
+	const char *name;
+	size_t len;
+
+	handler_call(q, L);
+	if (lua_isnil(L, -1))
+		return 0;
+	if (lua_type(L, -1) != LUA_TSTRING) {
+		answer_wrong(q, "must return the name of a pool or nil, not a ", luaL_typename(L, -1));
+		return 0;
+	}
+	name = lua_tolstring(L, -1, &len);
+	if (strlen(name) != len || (pool = policy_pool_find(q->policy, name)) == NULL) {
+		answer_wrong(q, "returned a pool that is not defined: ", name);
+		return 0;
+	}
+	*(char **)q->answer = xstrdup(pool->name);
+	q->rc = 1;
+	return 0;
+}
+
+/* Reads the answer as a table; the first thing wrong with it is the error. */
+static void
+table_take(struct question *q, lua_State *L, const struct policy_field *fields)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct policy_reader r = { .policy = q->policy, .errs = &errs, .what = policy_event_names[q->event] };
+
+	if (lua_isnil(L, -1))
+		return;
+	if (lua_type(L, -1) != LUA_TTABLE) {
+		answer_wrong(q, "must return a table or nil, not a ", luaL_typename(L, -1));
+		return;
+	}
+	policy_table_read(&r, L, fields, q->answer);
+	q->rc = 1;
+	if (errs.n > 0) {
+		q->rc = -1;
+		q->err = xasprintf("%s:%u: %s", q->policy->chunk, q->policy->handlers[q->event].line, errs.v[0].text);
+	}
+	conf_errors_clear(&errs);
+}
+
+static int
+queue_ask(lua_State *L)
+{
+	struct question *q = lua_touserdata(L, 1);
+	const struct policy_queue_config *c = q->answer;
+
+	handler_call(q, L);
+	table_take(q, L, queue_fields);
+	if (q->rc != 1)
+		return 0;
+	if (c->egress_pool != NULL && policy_pool_find(q->policy, c->egress_pool) == NULL)
+		answer_wrong(q, "returned a pool that is not defined: ", c->egress_pool);
+	else if (c->retry_interval >= 0 && c->max_retry_interval >= 0 && c->retry_interval > c->max_retry_interval)
+		answer_wrong(q, "returned a retry_interval longer than its max_retry_interval", "");
+	return 0;
+}
+
+static int
+path_ask(lua_State *L)
+{
+	struct question *q = lua_touserdata(L, 1);
+
+	handler_call(q, L);
+	table_take(q, L, path_fields);
+	return 0;
+}
+
+static int
+ask(struct question *q, lua_CFunction fn, char **err_r)
+{
+	struct policy *p = q->policy;
+	char *err;
+
+	*err_r = NULL;
+	if (p->handlers[q->event].ref == LUA_NOREF)
+		return 0;
+	if ((err = policy_run(p, fn, q, POLICY_EVENT_MS)) != NULL) {
+		free(q->err);
+		*err_r = err;
+		return -1;
+	}
+	if (q->rc < 0) {
+		policy_log(p, q->err);
+		*err_r = q->err;
+	}
+	return q->rc;
+}
+
+int
+policy_get_egress_pool(struct policy *p, const char *domain, const char *tenant, const char *campaign, char **pool_r,
+    char **err_r)
+{
+	struct question q = { .policy = p, .event = POLICY_GET_EGRESS_POOL, .args = { domain, tenant, campaign } };
+
+	*pool_r = NULL;
+	q.answer = pool_r;
+	return ask(&q, pool_ask, err_r);
+}
+
+int
+policy_get_queue_config(struct policy *p, const char *domain, const char *tenant, const char *campaign,
+    struct policy_queue_config *out, char **err_r)
+{
+	struct question q = { .policy = p, .event = POLICY_GET_QUEUE_CONFIG, .args = { domain, tenant, campaign } };
+
+	policy_queue_config_init(out);
+	q.answer = out;
+	return ask(&q, queue_ask, err_r);
+}
+
+int
+policy_get_path_config(struct policy *p, const char *domain, const char *source, const char *site,
+    struct policy_path_config *out, char **err_r)
+{
+	struct question q = { .policy = p, .event = POLICY_GET_EGRESS_PATH_CONFIG, .args = { domain, source, site } };
+
+	policy_path_config_init(out);
+	q.answer = out;
+	return ask(&q, path_ask, err_r);
+}
+
+void
+policy_queue_config_init(struct policy_queue_config *c)
+{
+	*c = (struct policy_queue_config){ .retry_interval = -1, .max_retry_interval = -1, .max_age = -1 };
+}
+
+void
+policy_queue_config_clear(struct policy_queue_config *c)
+{
+	free(c->egress_pool);
+	policy_queue_config_init(c);
+}
+
+void
+policy_path_config_init(struct policy_path_config *c)
+{
+	*c = (struct policy_path_config){
+		.connection_limit = -1, .max_deliveries_per_connection = -1, .recipient_limit = -1,
+		.connect_timeout = -1, .banner_timeout = -1, .ehlo_timeout = -1, .mail_from_timeout = -1,
+		.rcpt_to_timeout = -1, .data_timeout = -1, .data_dot_timeout = -1, .idle_timeout = -1,
+		.starttls_timeout = -1, .smtp_port = -1, .enable_tls = -1
+	};
+}
+
+void
+policy_path_config_clear(struct policy_path_config *c)
+{
+	free(c->prohibited_hosts.v);
+	policy_path_config_init(c);
+}

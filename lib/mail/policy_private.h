@@ -1,0 +1,133 @@
+/* Between the parts of the policy engine: policy.c (load, validation, look-ups), policy_define.c (posthorn.source
+ * and its like), policy_field.c (Lua tables to C structs), policy_event.c (events), policy_sandbox.c (the jail
+ * around Lua: libraries, memory, time), policy_guard.c (library functions that would run long inside C). */
+#ifndef MAIL_POLICY_PRIVATE_H
+#define MAIL_POLICY_PRIVATE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <time.h>
+
+#include "mail/policy.h"
+
+#define POLICY_FILE_MAX (1u << 20)
+#define POLICY_MEMORY_MAX (32u << 20)  /* bytes of one Lua state */
+#define POLICY_LOAD_MS 2000            /* CPU time; beyond it the load fails */
+#define POLICY_EVENT_MS 100            /* CPU time; beyond it the event fails */
+#define POLICY_SOURCES_MAX 4096
+#define POLICY_POOLS_MAX 256           /* each is a deliverd */
+#define POLICY_ENTRIES_MAX 1024
+#define POLICY_LISTENER_DOMAINS_MAX 100000
+#define POLICY_NAME_MAX 64
+
+enum policy_event_id { POLICY_GET_EGRESS_POOL, POLICY_GET_QUEUE_CONFIG, POLICY_GET_EGRESS_PATH_CONFIG, POLICY_EVENTS };
+extern const char *const policy_event_names[POLICY_EVENTS + 1];
+
+struct source_def {
+	struct policy_source source;
+	unsigned line;
+	const struct policy_pool *pool; /* found by validation */
+};
+
+struct entry_def {
+	char *name;
+	int64_t weight;
+};
+
+struct pool_def {
+	struct policy_pool pool; /* entries: filled by validation */
+	struct entry_def *entries;
+	size_t n_entries;
+	unsigned line;
+};
+
+struct listener_def {
+	struct policy_listener_domain domain;
+	unsigned line;
+};
+
+struct policy_handler {
+	int ref;       /* in the Lua registry; LUA_NOREF: none */
+	unsigned line; /* where the function begins */
+};
+
+struct policy {
+	lua_State *L;
+	char *file;
+	const char *chunk;         /* last component of file: what Lua calls it */
+	struct conf_errors *errs;  /* while it loads; NULL afterwards: definitions are closed */
+	struct source_def **sources;
+	size_t n_sources;
+	struct pool_def **pools;   /* in the order of definition */
+	size_t n_pools;
+	struct pool_def **by_name; /* the same, sorted */
+	struct listener_def **listeners; /* sorted by name after loading */
+	size_t n_listeners;
+	struct policy_handler handlers[POLICY_EVENTS];
+
+	/* policy_sandbox.c */
+	size_t memory;
+	int64_t cpu_limit, cpu_start; /* ns; start 0: not yet looked at */
+	bool is_overrun;
+
+	/* what was logged last, so that an event that fails for every message does not fill the disk */
+	char *logged;
+	time_t logged_at;
+};
+
+/* policy_sandbox.c */
+int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */
+void policy_sandbox_close(struct policy *);
+struct policy *policy_of(lua_State *);
+/* Calls fn(L) with arg as its light userdata, protected, with limits and traceback. NULL, or a malloced sentence. */
+char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
+/* Raises a Lua error if the time is up: from the hook (level 0), and from functions that may have worked long in C
+ * (level 1). */
+void policy_clock_check(lua_State *, int level);
+void policy_log(struct policy *, const char *text);
+
+/* policy_guard.c: replaces what needs it in the libraries that are open. */
+void policy_guard_install(lua_State *);
+
+/* policy_define.c: makes the module table and leaves it on the stack. */
+void policy_define_open(lua_State *);
+
+/* policy_field.c: what a table may hold. */
+enum policy_field_type {
+	FIELD_NAME,    /* char *: POLICY_NAME_MAX letters, digits, . _ - */
+	FIELD_ADDRESS, /* char *: numeric IP address, or 'unspecified' (stays NULL) */
+	FIELD_HOST,    /* char *: host name */
+	FIELD_DOMAIN,  /* char *: domain, lower-cased, or "*" */
+	FIELD_BOOL,    /* bool */
+	FIELD_INT,     /* int64_t */
+	FIELD_PORT,    /* uint16_t */
+	FIELD_PORT32,  /* int32_t */
+	FIELD_TIME,    /* int64_t ms: a number of seconds, or '20 min' */
+	FIELD_TLS,     /* int: TLS_LEVEL_* from KumoMTA's words */
+	FIELD_HOSTS,   /* struct cidr_list */
+	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
+	FIELD_LATER    /* KumoMTA's, and not supported by this version */
+};
+
+struct policy_field {
+	const char *name; /* NULL: the end */
+	enum policy_field_type type;
+	size_t offset;
+	int64_t min, max;
+	size_t flag; /* offset + 1 of a bool that says the field was there; 0: none */
+};
+
+#define LATER(key) { .name = (key), .type = FIELD_LATER }
+
+struct policy_reader {
+	const struct policy *policy;
+	struct conf_errors *errs;
+	unsigned line;
+	const char *what; /* "posthorn.pool", "get_queue_config" */
+};
+
+/* Reads the table at the top of the stack (left there) into target. Errors are added; every key is looked at. Raises
+ * only for lack of memory; what was read until then belongs to target. */
+void policy_table_read(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
+
+#endif
