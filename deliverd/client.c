@@ -1,0 +1,261 @@
+/* What a client says from the greeting to STARTTLS, and the table that gives each reply to the step that waits for it (conn.h). In the
+ * net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321, RFC 3207, RFC 1870, RFC 2920,
+ * RFC 3461, RFC 6152, RFC 6531. */
+#include <bsd/string.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/tls.h"
+#include "deliverd/conn.h"
+
+#define LINE_MAX_LEN 8192
+
+static bool on_banner(struct conn *);
+static bool on_ehlo(struct conn *);
+static bool on_helo(struct conn *);
+static bool on_starttls(struct conn *);
+static bool on_unasked(struct conn *);
+
+const struct step_def client_steps[STEPS] = {
+	[STEP_CONNECT] = { PHASE_CONNECT, T_CONNECT, "the connection", on_unasked },
+	[STEP_BANNER] = { PHASE_BANNER, T_BANNER, "the greeting", on_banner },
+	[STEP_EHLO] = { PHASE_EHLO, T_EHLO, "the reply to EHLO", on_ehlo },
+	[STEP_HELO] = { PHASE_EHLO, T_EHLO, "the reply to HELO", on_helo },
+	[STEP_STARTTLS] = { PHASE_STARTTLS, T_STARTTLS, "the reply to STARTTLS", on_starttls },
+	[STEP_TLS] = { PHASE_STARTTLS, T_STARTTLS, "the TLS handshake", on_unasked },
+	[STEP_IDLE] = { PHASE_NONE, T_IDLE, "nothing", on_unasked },
+	[STEP_RSET] = { PHASE_MAIL, T_MAIL, "the reply to RSET", client_on_rset },
+	[STEP_MAIL] = { PHASE_MAIL, T_MAIL, "the reply to MAIL", client_on_mail },
+	[STEP_RCPT] = { PHASE_RCPT, T_RCPT, "the reply to RCPT", client_on_rcpt },
+	[STEP_DATA] = { PHASE_DATA, T_DATA, "the reply to DATA", client_on_data },
+	[STEP_BODY] = { PHASE_DATA, T_XFER, "the content to be taken", client_on_body },
+	[STEP_DOT] = { PHASE_DOT, T_DOT, "the reply to the end of data", client_on_dot },
+};
+
+struct outcome
+client_reply_outcome(const struct conn *c, const char *command)
+{
+	enum phase phase = client_steps[c->step].phase;
+	struct outcome o;
+
+	if (c->reply.code < 400) {
+		o = outcome_local(phase, 451, "4.5.0", "the server's reply makes no sense at this point");
+		o.command = command;
+		return o;
+	}
+	return (struct outcome){ .kind = QL_FAILED, .phase = phase, .code = (uint16_t)c->reply.code,
+		.enhanced = c->reply.enhanced, .text = c->reply.text, .command = command };
+}
+
+static const char *
+our_name(const struct conn *c)
+{
+	return c->path->source->ehlo != NULL ? c->path->source->ehlo : c->net->params->myhostname;
+}
+
+static bool
+send_ehlo(struct conn *c)
+{
+	c->caps = 0;
+	c->peer_size = 0;
+	io_printf(c->io, "EHLO %s\r\n", our_name(c));
+	conn_set_step(c, STEP_EHLO);
+	return true;
+}
+
+bool
+client_start(struct conn *c)
+{
+	conn_set_step(c, STEP_BANNER);
+	return true;
+}
+
+/* The reply is no use: the next address, with the reply as the reason. */
+static bool
+refused(struct conn *c)
+{
+	struct outcome why = client_reply_outcome(c, NULL);
+
+	return conn_next(c, &why);
+}
+
+static bool
+on_banner(struct conn *c)
+{
+	return c->reply.code == 220 ? send_ehlo(c) : refused(c);
+}
+
+static const struct {
+	const char *word;
+	uint32_t cap;
+} keywords[] = {
+	{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 }, { "SIZE", CAP_SIZE },
+	{ "DSN", CAP_DSN }, { "STARTTLS", CAP_STARTTLS }, { "ENHANCEDSTATUSCODES", CAP_ENHANCED },
+};
+
+static void
+take_keyword(struct conn *c, const char *line, size_t len)
+{
+	size_t word = 0, i, at;
+	uint64_t size = 0;
+
+	while (word < len && line[word] != ' ')
+		word++;
+	for (i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++) {
+		if (strlen(keywords[i].word) != word || strncasecmp(line, keywords[i].word, word) != 0)
+			continue;
+		c->caps |= keywords[i].cap;
+		if (keywords[i].cap != CAP_SIZE)
+			return;
+		for (at = word + 1; at < len && line[at] >= '0' && line[at] <= '9' && size < UINT64_MAX / 16; at++)
+			size = size * 10 + (uint64_t)(line[at] - '0');
+		c->peer_size = size;
+	}
+}
+
+/* The first line is a greeting, each other one a keyword with parameters (RFC 5321 section 4.1.1.1). */
+static void
+take_keywords(struct conn *c)
+{
+	const char *line = strchr(c->reply.text, '\n'), *end;
+
+	while (line != NULL) {
+		line++;
+		end = strchr(line, '\n');
+		take_keyword(c, line, end != NULL ? (size_t)(end - line) : strlen(line));
+		line = end;
+	}
+}
+
+static bool
+wants_tls(struct conn *c)
+{
+	if (!(c->caps & CAP_STARTTLS) || io_is_tls(c->io) || c->is_in_clear || c->net->tls == NULL ||
+	    c->path->limits.tls == TLS_LEVEL_NONE)
+		return false;
+	return path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
+}
+
+static bool
+on_ehlo(struct conn *c)
+{
+	if (c->reply.code / 100 == 5) { /* no ESMTP */
+		io_printf(c->io, "HELO %s\r\n", our_name(c));
+		conn_set_step(c, STEP_HELO);
+		return true;
+	}
+	if (c->reply.code != 250)
+		return refused(c);
+	take_keywords(c);
+	if (!wants_tls(c))
+		return conn_ready(c);
+	io_write(c->io, "STARTTLS\r\n", 10);
+	conn_set_step(c, STEP_STARTTLS);
+	return true;
+}
+
+static bool
+on_helo(struct conn *c)
+{
+	return c->reply.code == 250 ? conn_ready(c) : refused(c);
+}
+
+static bool
+on_starttls(struct conn *c)
+{
+	if (c->reply.code == 220)
+		return conn_starttls(c);
+	if (c->reply.code == 421)
+		return refused(c);
+	log_debug("path %s: %s refused STARTTLS: %d %s", c->path->name, c->peer_addr, c->reply.code, c->reply.text);
+	return conn_ready(c);
+}
+
+bool
+client_tls_ready(struct conn *c)
+{
+	c->tls_ms = (uint32_t)(loop_now(c->net->loop) - c->step_started);
+	c->tls_version = tls_version(io_ssl(c->io));
+	c->tls_cipher = tls_cipher(io_ssl(c->io));
+	return send_ehlo(c);
+}
+
+/* A reply that answers nothing: a farewell ("421 timeout") most likely. */
+static bool
+on_unasked(struct conn *c)
+{
+	if (c->step == STEP_IDLE) {
+		conn_close(&c, false);
+		return false;
+	}
+	return client_lost(c, "the server spoke out of turn", false);
+}
+
+bool
+client_lost(struct conn *c, const char *why, bool is_timeout)
+{
+	struct outcome o;
+	char text[512];
+
+	if (c->step >= STEP_RSET)
+		return client_tx_lost(c, why, is_timeout);
+	if (c->step == STEP_IDLE) {
+		conn_close(&c, is_timeout);
+		return false;
+	}
+	if (c->step == STEP_TLS)
+		return conn_retry_in_clear(c, why);
+	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
+	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : "4.4.2", text);
+	return conn_next(c, &o);
+}
+
+/* One line of n octets, its LF included, at p. */
+static bool
+take_line(struct conn *c, const char *p, size_t n)
+{
+	const char *err;
+	size_t len = n - 1;
+	int r;
+
+	if (len > 0 && p[len - 1] == '\r')
+		len--;
+	r = reply_line(&c->reply, p, len, &err);
+	evbuffer_drain(io_input(c->io), n);
+	if (r == 0)
+		return true;
+	if (r == -1)
+		return client_lost(c, err, false);
+	if (!client_steps[c->step].on_reply(c))
+		return false;
+	reply_reset(&c->reply);
+	return true;
+}
+
+bool
+client_input(struct conn *c)
+{
+	struct evbuffer *in = io_input(c->io);
+	const char *p, *lf;
+	size_t len;
+
+	while ((len = evbuffer_get_length(in)) > 0) {
+		if (len > LINE_MAX_LEN)
+			len = LINE_MAX_LEN;
+		p = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
+		lf = memchr(p, '\n', len);
+		if (lf == NULL) {
+			if (len < LINE_MAX_LEN)
+				return true;
+			return client_lost(c, "the reply has a line that is too long", false);
+		}
+		if (!take_line(c, p, (size_t)(lf - p) + 1))
+			return false;
+		if (c->step == STEP_TLS || c->step == STEP_CONNECT) /* another protocol, or another connection */
+			return true;
+	}
+	return true;
+}

@@ -1,0 +1,532 @@
+/* Transactions of the SMTP client (conn.h), in the net process: MAIL, RCPT, DATA, content, and for each recipient exactly one result. With PIPELINING
+ * (RFC 2920) the commands leave in one write and the replies are counted off. Hostile: the replies.
+ *
+ * When a connection breaks: a reused one that broke before MAIL was answered says nothing about the message (the peer had closed
+ * it while it was idle), so the message goes to another connection, unharmed; anything later is a transient failure, and after
+ * the final dot nobody can know whether the peer has the message: it is sent again (RFC 5321 section 4.5.4.1). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "deliverd/conn.h"
+#include "mail/address.h"
+#include "mail/token.h"
+
+#define FREE_TRIES 3
+#define COMMAND_MAX 1024 /* of a command in a result */
+
+void
+client_tx_clear(struct conn *c)
+{
+	content_free(&c->tx.content);
+	c->tx.n = c->tx.n_left = c->tx.next_rcpt = 0;
+}
+
+static bool
+tx_end(struct conn *c)
+{
+	client_tx_clear(c);
+	c->n_tx++;
+	return conn_idle(c);
+}
+
+static void
+finish_at(struct conn *c, unsigned i, const struct outcome *o)
+{
+	struct item *it = c->tx.items[i];
+
+	if (it == NULL)
+		return;
+	c->tx.items[i] = NULL;
+	c->tx.n_left--;
+	item_finish(c->net, it, o, c->path, c);
+}
+
+void
+client_tx_settle(struct conn *c, const struct outcome *o)
+{
+	unsigned i;
+
+	for (i = 0; i < c->tx.n; i++)
+		finish_at(c, i, o);
+}
+
+static bool
+fail_and_close(struct conn *c, const struct outcome *o)
+{
+	client_tx_settle(c, o);
+	conn_close(&c, false);
+	return false;
+}
+
+/* The message was not touched by what happened to this connection: back to the head of the queue. */
+static bool
+requeue_and_close(struct conn *c, const struct outcome *o)
+{
+	struct path *p = c->path;
+	unsigned i;
+
+	for (i = 0; i < c->tx.n; i++)
+		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
+			finish_at(c, i, o);
+	path_add_front(p, c->tx.items, c->tx.n);
+	c->tx.n = c->tx.n_left = 0;
+	conn_close(&c, false);
+	return false;
+}
+
+static void
+command_text(const struct conn *c, char out[COMMAND_MAX])
+{
+	const struct item *it = c->tx.next_rcpt < c->tx.n ? c->tx.items[c->tx.next_rcpt] : NULL;
+	unsigned i;
+
+	out[0] = '\0';
+	switch (c->step) {
+	case STEP_MAIL:
+		for (i = 0; i < c->tx.n; i++)
+			if (c->tx.items[i] != NULL) {
+				snprintf(out, COMMAND_MAX, "MAIL FROM:<%s>", c->tx.items[i]->job->q.sender);
+				return;
+			}
+		break;
+	case STEP_RCPT:
+		snprintf(out, COMMAND_MAX, "RCPT TO:<%s>", it != NULL ? it->rcpt->address : "");
+		break;
+	case STEP_DATA:
+	case STEP_BODY:
+		snprintf(out, COMMAND_MAX, "DATA");
+		break;
+	case STEP_DOT:
+		snprintf(out, COMMAND_MAX, ".");
+		break;
+	default:
+		break;
+	}
+}
+
+bool
+client_tx_lost(struct conn *c, const char *why, bool is_timeout)
+{
+	char text[512], command[COMMAND_MAX];
+	struct outcome o;
+
+	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
+	command_text(c, command);
+	o = outcome_local(client_steps[c->step].phase, 451, "4.4.2", text);
+	o.command = command[0] != '\0' ? command : NULL;
+	if ((c->step == STEP_RSET || c->step == STEP_MAIL) && c->n_tx > 0 && !is_timeout)
+		return requeue_and_close(c, &o);
+	client_tx_settle(c, &o);
+	conn_close(&c, false);
+	return false;
+}
+
+bool
+client_tx_abandon(struct conn *c)
+{
+	struct outcome o = outcome_returned("deliverd is stopping", 0);
+
+	if (c->step == STEP_BODY || c->step == STEP_DOT)
+		return true;
+	client_tx_settle(c, &o);
+	conn_close(&c, c->step == STEP_IDLE);
+	return false;
+}
+
+/* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870 section 6). */
+static bool
+message_fits(const struct conn *c, const struct record *rec, struct outcome *o)
+{
+	if ((rec->flags & MSG_SMTPUTF8) && !(c->caps & CAP_SMTPUTF8))
+		*o = outcome_local(PHASE_MAIL, 553, "5.6.7", "the message needs SMTPUTF8, which the server does not offer");
+	else if ((rec->flags & MSG_8BIT) && !(c->caps & CAP_8BITMIME))
+		*o = outcome_local(PHASE_MAIL, 554, "5.6.3", "the message has 8-bit content, which the server does not take");
+	else if (c->peer_size > 0 && content_size(rec) > c->peer_size)
+		*o = outcome_local(PHASE_MAIL, 552, "5.3.4", "the message is larger than the server takes");
+	else
+		return true;
+	return false;
+}
+
+static bool
+same_message(const struct item *a, const struct item *b)
+{
+	const struct ql_job *x = &a->job->q, *y = &b->job->q;
+
+	return a->job == b->job || (msgid_cmp(&x->rec.id, &y->rec.id) == 0 && x->rec.segment == y->rec.segment &&
+	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0);
+}
+
+/* Adjacent recipients of the first message that fits. */
+static unsigned
+collect(struct conn *c)
+{
+	struct path *p = c->path;
+	struct tx *tx = &c->tx;
+	struct outcome o;
+	struct item *it;
+
+	while ((it = TAILQ_FIRST(&p->ready)) != NULL && !message_fits(c, &it->job->q.rec, &o))
+		item_finish(c->net, it, &o, p, c);
+	tx->n = 0;
+	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
+	    (tx->n == 0 || same_message(it, tx->items[0]))) {
+		if (tx->n == tx->size) {
+			tx->size = tx->size > 0 ? tx->size * 2 : 4;
+			tx->items = xreallocarray(tx->items, tx->size, sizeof(tx->items[0]));
+		}
+		item_unlink(it);
+		it->state = ITEM_SENDING;
+		tx->items[tx->n++] = it;
+	}
+	tx->n_left = tx->n;
+	return tx->n;
+}
+
+static void
+put(struct wbuf *w, const char *s)
+{
+	wbuf_raw(w, s, strlen(s));
+}
+
+static void
+put_xtext(struct wbuf *w, const char *name, const char *value)
+{
+	char x[3 * 1024];
+
+	if (xtext_encode(value, x, sizeof(x)) == -1)
+		return;
+	put(w, name);
+	put(w, x);
+}
+
+static void
+put_mail(const struct conn *c, struct wbuf *w)
+{
+	const struct ql_job *q = &c->tx.items[0]->job->q;
+	char size[32];
+
+	put(w, "MAIL FROM:<");
+	put(w, q->sender);
+	put(w, ">");
+	if (c->caps & CAP_SIZE) {
+		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec));
+		put(w, size);
+	}
+	if ((q->rec.flags & MSG_8BIT) && (c->caps & CAP_8BITMIME))
+		put(w, " BODY=8BITMIME");
+	if (q->rec.flags & MSG_SMTPUTF8)
+		put(w, " SMTPUTF8");
+	if (c->caps & CAP_DSN) {
+		if (q->ret != RET_DEFAULT)
+			put(w, q->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
+		if (q->envid != NULL)
+			put_xtext(w, " ENVID=", q->envid);
+	}
+	put(w, "\r\n");
+}
+
+static void
+put_notify(struct wbuf *w, uint8_t notify)
+{
+	static const struct {
+		uint8_t bit;
+		const char *word;
+	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" }, { NOTIFY_DELAY, "DELAY" } };
+	const char *before = " NOTIFY=";
+	size_t i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (notify & words[i].bit) {
+			put(w, before);
+			put(w, words[i].word);
+			before = ",";
+		}
+}
+
+static void
+put_rcpt(const struct conn *c, const struct item *it, struct wbuf *w)
+{
+	const char *semi;
+
+	put(w, "RCPT TO:<");
+	put(w, it->rcpt->address);
+	put(w, ">");
+	if (c->caps & CAP_DSN) {
+		put_notify(w, it->rcpt->notify);
+		if (it->rcpt->orcpt != NULL && (semi = strchr(it->rcpt->orcpt, ';')) != NULL && is_ascii(semi, strlen(semi))) {
+			put(w, " ORCPT=");
+			wbuf_raw(w, it->rcpt->orcpt, (size_t)(semi - it->rcpt->orcpt));
+			put_xtext(w, ";", semi + 1);
+		}
+	}
+	put(w, "\r\n");
+}
+
+static void
+send_scratch(struct conn *c)
+{
+	io_write(c->io, c->net->scratch.p, c->net->scratch.len);
+}
+
+static void
+send_mail(struct conn *c)
+{
+	wbuf_reset(&c->net->scratch);
+	put_mail(c, &c->net->scratch);
+	send_scratch(c);
+	conn_set_step(c, STEP_MAIL);
+}
+
+static void
+send_rcpt(struct conn *c)
+{
+	wbuf_reset(&c->net->scratch);
+	put_rcpt(c, c->tx.items[c->tx.next_rcpt], &c->net->scratch);
+	send_scratch(c);
+	conn_set_step(c, STEP_RCPT);
+}
+
+/* Everything up to DATA in one write. */
+static void
+send_group(struct conn *c)
+{
+	struct wbuf *w = &c->net->scratch;
+	unsigned i;
+
+	wbuf_reset(w);
+	if (c->needs_rset)
+		put(w, "RSET\r\n");
+	put_mail(c, w);
+	for (i = 0; i < c->tx.n; i++)
+		put_rcpt(c, c->tx.items[i], w);
+	put(w, "DATA\r\n");
+	send_scratch(c);
+	conn_set_step(c, c->needs_rset ? STEP_RSET : STEP_MAIL);
+}
+
+bool
+client_tx_begin(struct conn *c)
+{
+	if (collect(c) == 0)
+		return false;
+	conn_leave_idle(c);
+	c->tx.started = loop_now(c->net->loop);
+	c->tx.next_rcpt = 0;
+	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0;
+	if (c->tx.is_pipelined) {
+		send_group(c);
+	} else if (c->needs_rset) {
+		io_write(c->io, "RSET\r\n", 6);
+		conn_set_step(c, STEP_RSET);
+	} else {
+		send_mail(c);
+	}
+	return true;
+}
+
+bool
+client_on_rset(struct conn *c)
+{
+	struct outcome o;
+
+	if (c->reply.code / 100 != 2) {
+		o = client_reply_outcome(c, "RSET");
+		return requeue_and_close(c, &o);
+	}
+	c->needs_rset = false;
+	if (c->tx.is_pipelined)
+		conn_set_step(c, STEP_MAIL);
+	else
+		send_mail(c);
+	return true;
+}
+
+bool
+client_on_mail(struct conn *c)
+{
+	char command[COMMAND_MAX];
+	struct outcome o;
+
+	if (c->reply.code / 100 == 2) {
+		if (c->tx.is_pipelined)
+			conn_set_step(c, STEP_RCPT);
+		else
+			send_rcpt(c);
+		return true;
+	}
+	command_text(c, command);
+	o = client_reply_outcome(c, command);
+	if (c->reply.code == 421 || c->reply.code < 400)
+		return c->n_tx > 0 ? requeue_and_close(c, &o) : fail_and_close(c, &o);
+	client_tx_settle(c, &o);
+	c->needs_rset = true;
+	if (!c->tx.is_pipelined)
+		return tx_end(c);
+	conn_set_step(c, STEP_RCPT); /* their replies are on the way */
+	return true;
+}
+
+bool
+client_on_rcpt(struct conn *c)
+{
+	char command[COMMAND_MAX];
+	struct outcome o;
+
+	if (c->reply.code / 100 != 2) {
+		command_text(c, command);
+		o = client_reply_outcome(c, command);
+		if (c->reply.code == 421)
+			return fail_and_close(c, &o);
+		finish_at(c, c->tx.next_rcpt, &o);
+		c->needs_rset = true;
+	}
+	c->tx.next_rcpt++;
+	if (c->tx.next_rcpt < c->tx.n) {
+		if (c->tx.is_pipelined)
+			conn_set_step(c, STEP_RCPT);
+		else
+			send_rcpt(c);
+		return true;
+	}
+	if (!c->tx.is_pipelined) {
+		if (c->tx.n_left == 0)
+			return tx_end(c);
+		io_write(c->io, "DATA\r\n", 6);
+	}
+	conn_set_step(c, STEP_DATA);
+	return true;
+}
+
+/* The token names the recipient if there is only one left to get the message. */
+static void
+trace_line(const struct conn *c, char out[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4])
+{
+	struct envid env = { .rcpt = TOKEN_MANY };
+	char token[TOKEN_TEXT];
+	unsigned i;
+
+	for (i = 0; i < c->tx.n; i++)
+		if (c->tx.items[i] != NULL) {
+			env = c->tx.items[i]->env;
+			break;
+		}
+	if (c->tx.n_left > 1)
+		env.rcpt = TOKEN_MANY;
+	token_make(&c->net->token, &env, token);
+	snprintf(out, sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4, "%s: %s\r\n", TOKEN_HEADER, token);
+}
+
+/* r as of content_begin(). In the middle of DATA there is no way to stop but to close. */
+static bool
+content_sent(struct conn *c, struct job *job, int r, const char *err)
+{
+	struct outcome o;
+
+	io_dirty(c->io);
+	if (r >= 0) {
+		conn_set_step(c, r == 1 ? STEP_DOT : STEP_BODY);
+		io_want_drained(c->io, r == 0);
+		return true;
+	}
+	log_error("segment %llu offset %llu: not sent: %s", (unsigned long long)job->q.rec.segment,
+	    (unsigned long long)job->q.rec.offset, err);
+	if (r == -2)
+		o = outcome_local(PHASE_DATA, 554, "5.6.0", err);
+	else
+		o = outcome_local(PHASE_DATA, 451, "4.3.0", err);
+	client_tx_settle(c, &o);
+	conn_close(&c, false);
+	return false;
+}
+
+static struct job *
+tx_job(const struct conn *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->tx.n; i++)
+		if (c->tx.items[i] != NULL)
+			return c->tx.items[i]->job;
+	return NULL;
+}
+
+bool
+client_on_data(struct conn *c)
+{
+	char trace[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4];
+	struct job *job = tx_job(c);
+	const char *err = NULL;
+	struct outcome o;
+	int r;
+
+	if (c->reply.code == 354 && job == NULL) { /* RFC 2920 section 3.1: nobody is left, an empty message is refused */
+		io_write(c->io, ".\r\n", 3);
+		conn_set_step(c, STEP_DOT);
+		return true;
+	}
+	if (c->reply.code == 354) {
+		trace_line(c, trace);
+		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, io_output(c->io), &job->is_verified, &err);
+		return content_sent(c, job, r, err);
+	}
+	o = client_reply_outcome(c, "DATA");
+	if (c->reply.code == 421 || c->reply.code < 400)
+		return fail_and_close(c, &o);
+	client_tx_settle(c, &o);
+	c->needs_rset = true;
+	return tx_end(c);
+}
+
+bool
+client_body_drained(struct conn *c)
+{
+	const char *err = NULL;
+	int r;
+
+	if (c->step != STEP_BODY)
+		return true;
+	r = content_more(c->tx.content, io_output(c->io), &err);
+	return content_sent(c, tx_job(c), r, err);
+}
+
+bool
+client_on_body(struct conn *c)
+{
+	struct outcome o = client_reply_outcome(c, "DATA");
+
+	return fail_and_close(c, &o);
+}
+
+static void
+deliver(struct conn *c)
+{
+	struct outcome o = { .kind = QL_DELIVERED, .phase = PHASE_DOT, .code = (uint16_t)c->reply.code,
+		.enhanced = c->reply.enhanced, .text = c->reply.text, .command = "." };
+
+	client_tx_settle(c, &o);
+}
+
+bool
+client_on_dot(struct conn *c)
+{
+	struct outcome o;
+
+	if (c->tx.n_left == 0) { /* the lone dot */
+		c->needs_rset = true;
+		return tx_end(c);
+	}
+	if (c->reply.code / 100 == 2) {
+		deliver(c);
+		return tx_end(c);
+	}
+	o = client_reply_outcome(c, ".");
+	if (c->reply.code == 421 || c->reply.code < 400)
+		return fail_and_close(c, &o);
+	client_tx_settle(c, &o);
+	return tx_end(c);
+}

@@ -1,0 +1,320 @@
+/* Transport of outbound connections (conn.h), in the net process: which address is tried, TLS, deadlines, closing. What is said on
+ * them is in client.c. Hostile: the peer, entirely. RFC 5321 section 5.1 (next host), RFC 3207, RFC 7435 (opportunistic TLS). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cidr.h"
+#include "base/log.h"
+#include "base/tls.h"
+#include "base/xalloc.h"
+#include "deliverd/conn.h"
+
+#define BAD_ADDRESS_MS 60000
+#define BROKEN_TLS_MS 600000
+#define INPUT_MAX (16u << 10)
+
+static bool conn_try(struct conn *);
+
+const struct mx_host *
+conn_host(const struct conn *c)
+{
+	unsigned at = c->at < c->plan->n ? c->at : c->plan->n - 1;
+
+	return c->plan->v[at].host;
+}
+
+void
+conn_set_step(struct conn *c, enum step step)
+{
+	c->step = step;
+	c->step_started = loop_now(c->net->loop);
+	io_timeout(c->io, c->path->limits.timeouts[client_steps[step].timeout]);
+}
+
+static void
+conn_unlink(struct conn *c)
+{
+	struct path *p = c->path;
+
+	if (c->step == STEP_IDLE)
+		conn_leave_idle(c);
+	TAILQ_REMOVE(&p->conns, c, path_link);
+	TAILQ_REMOVE(&c->net->conns, c, all_link);
+	p->n_conns--;
+	if (!c->is_open)
+		p->n_connecting--;
+	c->net->n_conns--;
+	path_dirty(p);
+}
+
+static void
+drop_io(struct conn *c)
+{
+	if (c->io == NULL)
+		return;
+	if (io_ssl(c->io) != NULL)
+		SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, NULL);
+	io_free(&c->io);
+}
+
+static void
+conn_free(struct conn *c)
+{
+	drop_io(c);
+	client_tx_clear(c);
+	plan_free(&c->plan);
+	free(c->tx.items);
+	free(c->failure_text);
+	free(c);
+}
+
+void
+conn_close(struct conn **cp, bool is_polite)
+{
+	struct conn *c = *cp;
+
+	*cp = NULL;
+	conn_unlink(c);
+	if (is_polite && c->is_open) {
+		if (io_ssl(c->io) != NULL)
+			SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, NULL);
+		io_write(c->io, "QUIT\r\n", 6);
+		io_finish(&c->io, c->path->limits.timeouts[T_QUIT] < 2000 ? c->path->limits.timeouts[T_QUIT] : 2000);
+	}
+	conn_free(c);
+}
+
+/* Keeps a copy: the reply buffer is used again at the next address. What a peer said is kept in preference to what
+ * we found out about the next one ourselves. */
+static void
+note_failure(struct conn *c, const struct outcome *why)
+{
+	char *text;
+
+	if (c->failure_text != NULL && !c->failure.is_local && why->is_local)
+		return;
+	text = xstrdup(why->text);
+	free(c->failure_text);
+	c->failure = *why;
+	c->failure.text = c->failure_text = text;
+	c->failure.command = NULL;
+}
+
+static bool
+conn_exhausted(struct conn *c)
+{
+	struct path *p = c->path;
+
+	conn_unlink(c);
+	log_info("path %s: no host takes mail: %s (%s, last %s)", p->name, c->failure.text, phase_names[c->failure.phase],
+	    c->peer_addr);
+	path_round_failed(p, &c->failure, c);
+	conn_free(c);
+	return false;
+}
+
+/* Out of descriptors or memory: no fault of the destination's, and no attempt. */
+static bool
+conn_no_resource(struct conn *c, int error)
+{
+	struct path *p = c->path;
+
+	log_warn("cannot make a socket, waiting: %s", strerror(error));
+	p->open_after = loop_now(p->net->loop) + 1000;
+	conn_unlink(c);
+	conn_free(c);
+	return false;
+}
+
+static bool
+conn_source_out(struct conn *c)
+{
+	struct source *s = c->path->source;
+	struct net *net = c->net;
+
+	conn_unlink(c);
+	conn_free(c);
+	source_out(net, s);
+	return false;
+}
+
+static bool
+is_resource_error(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+bool
+conn_next(struct conn *c, const struct outcome *why)
+{
+	int error = c->io != NULL ? io_errno(c->io) : 0;
+
+	note_failure(c, why);
+	if (c->step == STEP_CONNECT && error == EADDRNOTAVAIL && !source_probe(c->path->source))
+		return conn_source_out(c);
+	c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
+	drop_io(c);
+	c->at++;
+	c->is_in_clear = false;
+	if (c->is_closing || c->net->is_stopping)
+		c->at = c->plan->n;
+	return conn_try(c);
+}
+
+bool
+conn_retry_in_clear(struct conn *c, const char *why)
+{
+	const char *host = conn_host(c)->name;
+
+	log_warn("path %s: TLS with %s (%s) failed, going on in the clear: %s", c->path->name, host, c->peer_addr, why);
+	path_tls_peer(c->path, host)->broken_until = loop_now(c->net->loop) + BROKEN_TLS_MS;
+	drop_io(c);
+	c->is_in_clear = true;
+	return conn_try(c);
+}
+
+static void
+on_connected(struct conn *c)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(io_fd(c->io), (struct sockaddr *)&ss, &len) == 0)
+		sockaddr_port_text((struct sockaddr *)&ss, c->source_text);
+	(void)client_start(c);
+}
+
+static void
+on_io(struct io *io, enum io_event ev, void *arg)
+{
+	struct conn *c = arg;
+
+	switch (ev) {
+	case IO_CONNECTED:
+		on_connected(c);
+		break;
+	case IO_TLS_READY:
+		(void)client_tls_ready(c);
+		break;
+	case IO_DATA:
+		(void)client_input(c);
+		break;
+	case IO_DRAINED:
+		(void)client_body_drained(c);
+		break;
+	case IO_EOF:
+		(void)client_lost(c, "the server closed the connection", false);
+		break;
+	case IO_TIMEOUT:
+		(void)client_lost(c, "timeout", true);
+		break;
+	case IO_ERROR:
+		(void)client_lost(c, io_error(io), false);
+		break;
+	}
+}
+
+/* Connects to the first address from c->at on for which that does not fail at once. */
+static bool
+conn_try(struct conn *c)
+{
+	const struct source *s = c->path->source;
+	struct sockaddr_storage dst;
+	struct outcome why;
+	const char *err;
+	socklen_t len;
+
+	c->caps = 0;
+	c->peer_size = 0;
+	c->tls_version = c->tls_cipher = NULL;
+	reply_reset(&c->reply);
+	for (; c->at < c->plan->n; c->at++) {
+		mx_addr_sockaddr(c->plan->v[c->at].addr, c->plan->port, &dst, &len);
+		sockaddr_text((struct sockaddr *)&dst, c->peer_addr);
+		errno = 0;
+		c->io = io_connect(c->net->loop, (struct sockaddr *)&dst, len,
+		    s->salen > 0 ? (const struct sockaddr *)&s->sa : NULL, s->salen, on_io, c, &err);
+		if (c->io != NULL) {
+			io_input_limit(c->io, INPUT_MAX);
+			conn_set_step(c, STEP_CONNECT);
+			return true;
+		}
+		if (errno == EADDRNOTAVAIL && !source_probe(s))
+			return conn_source_out(c);
+		if (is_resource_error(errno))
+			return conn_no_resource(c, errno);
+		why = outcome_local(PHASE_CONNECT, 451, "4.4.1", err);
+		note_failure(c, &why);
+		c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
+	}
+	return conn_exhausted(c);
+}
+
+void
+conn_open(struct path *p, struct plan *plan)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	c->path = p;
+	c->net = p->net;
+	c->plan = plan;
+	uuid_new(c->session);
+	TAILQ_INSERT_TAIL(&p->conns, c, path_link);
+	TAILQ_INSERT_TAIL(&p->net->conns, c, all_link);
+	p->n_conns++;
+	p->n_connecting++;
+	p->net->n_conns++;
+	c->tx.started = loop_now(p->net->loop);
+	(void)conn_try(c);
+}
+
+bool
+conn_ready(struct conn *c)
+{
+	c->is_open = true;
+	c->path->n_connecting--;
+	c->path->open_after = 0;
+	c->plan->v[c->at].addr->bad_until = 0;
+	c->connect_ms = (uint32_t)(loop_now(c->net->loop) - c->tx.started) - c->tls_ms;
+	return conn_idle(c);
+}
+
+bool
+conn_idle(struct conn *c)
+{
+	struct path *p = c->path;
+
+	conn_set_step(c, STEP_IDLE);
+	TAILQ_INSERT_TAIL(&p->idle, c, path_idle_link);
+	TAILQ_INSERT_TAIL(&c->net->idle_conns, c, idle_link);
+	if (c->is_closing || c->net->is_stopping || p->source->is_gone || c->n_tx >= p->limits.deliveries) {
+		conn_close(&c, true);
+		return false;
+	}
+	path_dirty(p);
+	return true;
+}
+
+void
+conn_leave_idle(struct conn *c)
+{
+	TAILQ_REMOVE(&c->path->idle, c, path_idle_link);
+	TAILQ_REMOVE(&c->net->idle_conns, c, idle_link);
+}
+
+bool
+conn_starttls(struct conn *c)
+{
+	const char *sni = c->plan->mx->kind == MX_LITERAL ? NULL : conn_host(c)->name;
+	struct tls_peer *peer = path_tls_peer(c->path, conn_host(c)->name);
+	struct outcome why;
+
+	if (io_tls_connect(c->io, c->net->tls, sni, peer->session) == -1) {
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.0", "the server sent plaintext after its answer to STARTTLS");
+		return conn_next(c, &why);
+	}
+	SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, c);
+	conn_set_step(c, STEP_TLS);
+	return true;
+}

@@ -1,0 +1,107 @@
+/* One outbound SMTP connection of a path: it tries the addresses of its plan until one greets it, then carries one transaction
+ * after the other. Three files: conn.c (transport, TLS, deadlines, which address), client.c (greeting to STARTTLS, and the
+ * table of steps), client_tx.c (transactions). A connection belongs to its path; whoever gets `false` back from a function
+ * here must not touch it again. */
+#ifndef DELIVERD_CONN_H
+#define DELIVERD_CONN_H
+
+#include "base/io.h"
+#include "deliverd/content.h"
+#include "deliverd/plan.h"
+
+enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_IDLE, STEP_RSET, STEP_MAIL, STEP_RCPT,
+	STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
+
+enum { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_SIZE = 8, CAP_DSN = 16, CAP_STARTTLS = 32, CAP_ENHANCED = 64 };
+
+/* A transaction: one message for items[0..n), in the order of their RCPT commands. Items that have their result are NULL. */
+struct tx {
+	struct item **items;
+	unsigned n, size;
+	unsigned next_rcpt; /* whose reply is due */
+	unsigned n_left;    /* items without a result */
+	bool is_pipelined;
+	struct content *content; /* while it is being sent */
+	int64_t started;         /* loop_now() */
+};
+
+struct conn {
+	TAILQ_ENTRY(conn) path_link, all_link, path_idle_link, idle_link;
+	struct path *path;
+	struct net *net;
+	struct io *io;
+	struct plan *plan;
+	unsigned at; /* in plan */
+	enum step step;
+	bool is_open;       /* greeted: counts as healthy */
+	bool is_in_clear;   /* no STARTTLS with this address: its handshake failed */
+	bool is_closing;    /* after this transaction */
+	bool needs_rset;
+	uint32_t caps;
+	uint64_t peer_size; /* SIZE limit, 0: none said */
+	unsigned n_tx;
+	struct reply reply;
+	struct tx tx;
+	/* for events */
+	char session[37];
+	char source_text[56], peer_addr[46];
+	const char *tls_version, *tls_cipher;
+	int64_t step_started;
+	uint32_t connect_ms, tls_ms; /* of this connection; reported with its first transaction */
+	/* the last failure to get an open connection, copied */
+	struct outcome failure;
+	char *failure_text;
+};
+
+/* Starts connecting; takes over the plan. May fail at once, through path_round_failed() or source_out(). */
+void conn_open(struct path *, struct plan *);
+/* Politely (QUIT, without waiting for its answer) or at once. Its items must have been dealt with. */
+void conn_close(struct conn **, bool is_polite);
+void conn_set_step(struct conn *, enum step);
+/* This address is no use: the next one. */
+bool conn_next(struct conn *, const struct outcome *why);
+/* The same address again, without TLS. */
+bool conn_retry_in_clear(struct conn *, const char *why);
+/* Greeted and ready for mail. */
+bool conn_ready(struct conn *);
+/* Nothing to do for now; closes it if its time is over. */
+bool conn_idle(struct conn *);
+void conn_leave_idle(struct conn *);
+bool conn_starttls(struct conn *);
+const struct mx_host *conn_host(const struct conn *);
+
+/* client.c. All return false if the connection is gone. */
+bool client_start(struct conn *);
+bool client_input(struct conn *);
+bool client_tls_ready(struct conn *);
+/* The transport failed, or the deadline passed: what it means depends on the step. */
+bool client_lost(struct conn *, const char *why, bool is_timeout);
+/* The reply that was read last, as a failure. */
+struct outcome client_reply_outcome(const struct conn *, const char *command);
+/* What a step is called and how long its reply may take. */
+struct step_def {
+	enum phase phase;
+	enum path_timeout timeout;
+	const char *waits_for;
+	bool (*on_reply)(struct conn *);
+};
+extern const struct step_def client_steps[STEPS];
+
+/* client_tx.c */
+/* Takes items from the path's ready queue and begins. False if there was nothing that could be sent here. */
+bool client_tx_begin(struct conn *);
+bool client_on_rset(struct conn *);
+bool client_on_mail(struct conn *);
+bool client_on_rcpt(struct conn *);
+bool client_on_data(struct conn *);
+bool client_on_body(struct conn *); /* a reply before the content was finished */
+bool client_on_dot(struct conn *);
+bool client_body_drained(struct conn *);
+bool client_tx_lost(struct conn *, const char *why, bool is_timeout);
+/* All items of the transaction that have no result yet get this one. */
+void client_tx_settle(struct conn *, const struct outcome *);
+/* The role stops: hands the items back and closes, unless their content is under way. */
+bool client_tx_abandon(struct conn *);
+void client_tx_clear(struct conn *);
+
+#endif

@@ -1,0 +1,34 @@
+/* Decoder of DNS answers as they come off the wire (RFC 1035 section 4, RFC 3596): the few record types that mail needs.
+ * Pure and bounds-checked; every truncation is a test and it is fuzzed: no length field is believed. */
+#ifndef DELIVERD_DNS_ANSWER_H
+#define DELIVERD_DNS_ANSWER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DNS_TYPE_A 1
+#define DNS_TYPE_CNAME 5
+#define DNS_TYPE_MX 15
+#define DNS_TYPE_AAAA 28
+#define DNS_RRS_MAX 64    /* more are ignored */
+#define DNS_CNAMES_MAX 8
+#define DNS_NAME_MAX 255  /* text, without a final dot */
+
+struct dns_rr {
+	uint16_t pref;               /* MX */
+	uint8_t ip[16];              /* A, AAAA */
+	char name[DNS_NAME_MAX + 1]; /* MX: lower case; "" is the root */
+};
+
+struct dns_answer {
+	unsigned n;
+	unsigned n_skipped; /* of the type, but with a name that is no host name, or too many */
+	uint32_t ttl;       /* least of the records used, CNAMEs included; UINT32_MAX without any */
+	struct dns_rr rr[DNS_RRS_MAX];
+};
+
+/* The records of `type` (A, AAAA or MX; class IN) that the question's name leads to, CNAMEs followed. 0, or -1 and *err_r. */
+int dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,145 @@
+/* Codec of the net-dns link (dns_link.h); pure. The decoder of answers runs in the net role on what the dns role says. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "deliverd/dns_link.h"
+
+bool
+dns_name_valid(const char *s)
+{
+	size_t n = strlen(s), label = 0, i;
+
+	if (n == 0 || n > 253)
+		return false;
+	for (i = 0; i < n; i++) {
+		if (s[i] == '.') {
+			if (label == 0)
+				return false;
+			label = 0;
+			continue;
+		}
+		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') || (s[i] >= '0' && s[i] <= '9') ||
+		    s[i] == '-' || s[i] == '_') || ++label > 63)
+			return false;
+	}
+	return label > 0;
+}
+
+void
+dns_ask_encode(const struct dns_ask *a, struct wbuf *w)
+{
+	wbuf_u8(w, a->want);
+	wbuf_u8(w, a->families);
+	wbuf_u16(w, a->mx_limit);
+	wbuf_u16(w, a->addr_limit);
+	wbuf_u32(w, a->timeout);
+	wbuf_str(w, a->name);
+}
+
+int
+dns_ask_decode(struct rbuf *r, struct dns_ask *a)
+{
+	struct slice s;
+
+	memset(a, 0, sizeof(*a));
+	a->want = rbuf_u8(r);
+	a->families = rbuf_u8(r);
+	a->mx_limit = rbuf_u16(r);
+	a->addr_limit = rbuf_u16(r);
+	a->timeout = rbuf_u32(r);
+	s = rbuf_bytes(r, MX_NAME_MAX);
+	if (!rbuf_done(r))
+		return -1;
+	memcpy(a->name, s.base, s.len);
+	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || strlen(a->name) != s.len || !dns_name_valid(a->name))
+		return -1;
+	return 0;
+}
+
+void
+dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
+{
+	const struct mx_host *h;
+	unsigned i, j;
+
+	wbuf_u8(w, d->status);
+	wbuf_u32(w, d->ttl);
+	wbuf_str(w, d->text);
+	if (d->status != DNS_OK)
+		return;
+	wbuf_u8(w, (uint8_t)d->mx->kind);
+	wbuf_u16(w, (uint16_t)d->mx->n_hosts);
+	for (i = 0; i < d->mx->n_hosts; i++) {
+		h = &d->mx->hosts[i];
+		wbuf_u16(w, h->pref);
+		wbuf_str(w, h->name);
+		wbuf_u16(w, (uint16_t)h->n_addrs);
+		for (j = 0; j < h->n_addrs; j++) {
+			wbuf_u8(w, h->addrs[j].family == AF_INET ? 4 : 6);
+			wbuf_raw(w, h->addrs[j].ip, h->addrs[j].family == AF_INET ? 4 : 16);
+		}
+	}
+}
+
+static int
+host_decode(struct rbuf *r, struct mx_list *mx)
+{
+	uint16_t pref = rbuf_u16(r), n;
+	char *name = rbuf_strdup(r, MX_NAME_MAX);
+	uint8_t ip[16], family;
+	int at;
+
+	at = dns_name_valid(name) ? mx_list_add(mx, name, pref) : -1;
+	free(name);
+	n = rbuf_u16(r);
+	if (at == -1 || n > MX_ADDRS_MAX)
+		return -1;
+	for (; n > 0; n--) {
+		family = rbuf_u8(r);
+		if (family != 4 && family != 6)
+			return -1;
+		rbuf_raw(r, ip, family == 4 ? 4 : 16);
+		mx_host_add(&mx->hosts[at], family == 4 ? AF_INET : AF_INET6, ip);
+	}
+	return 0;
+}
+
+static int
+hosts_decode(struct rbuf *r, struct dns_reply *d)
+{
+	uint8_t kind = rbuf_u8(r);
+	uint16_t n = rbuf_u16(r);
+
+	if ((kind != MX_RECORDS && kind != MX_IMPLICIT) || n == 0 || n > MX_HOSTS_MAX)
+		return -1;
+	d->mx = mx_list_new(kind);
+	for (; n > 0; n--)
+		if (host_decode(r, d->mx) == -1)
+			return -1;
+	mx_list_sort(d->mx);
+	return 0;
+}
+
+int
+dns_reply_decode(struct rbuf *r, struct dns_reply *d)
+{
+	memset(d, 0, sizeof(*d));
+	d->status = rbuf_u8(r);
+	d->ttl = rbuf_u32(r);
+	d->text = rbuf_strdup(r, DNS_TEXT_MAX);
+	if (d->status < DNS_OK || d->status > DNS_TEMPORARY || (d->status == DNS_OK && hosts_decode(r, d) == -1) ||
+	    !rbuf_done(r)) {
+		dns_reply_clear(d);
+		return -1;
+	}
+	return 0;
+}
+
+void
+dns_reply_clear(struct dns_reply *d)
+{
+	free(d->text);
+	d->text = NULL;
+	mx_list_unref(&d->mx);
+}

@@ -1,0 +1,51 @@
+/* What the net role asks its dns role, and what it is told: types, one encoder and one decoder each, used by both ends. The frame's
+ * request id ties an answer to its question. The net role treats answers as requests to be validated: the dns
+ * role is the one that may have been broken into. */
+#ifndef DELIVERD_DNS_LINK_H
+#define DELIVERD_DNS_LINK_H
+
+#include "base/wire.h"
+#include "deliverd/mx.h"
+
+enum dns_type { DNS_ASK = 1, DNS_ANSWER };
+#define DNS_ASK_MAX 512u
+#define DNS_ANSWER_MAX (256u << 10)
+#define DNS_TEXT_MAX 512u
+
+enum dns_want { DNS_WANT_MX = 1, DNS_WANT_HOST };
+enum { DNS_FAMILY_4 = 1, DNS_FAMILY_6 = 2 };
+
+struct dns_ask {
+	uint8_t want;
+	uint8_t families;   /* which addresses are of use: DNS_FAMILY_* */
+	uint16_t mx_limit;  /* hosts */
+	uint16_t addr_limit;/* addresses of each */
+	uint32_t timeout;   /* ms */
+	char name[MX_NAME_MAX + 1];
+};
+
+enum dns_status {
+	DNS_OK = 1,
+	DNS_NXDOMAIN,   /* the name does not exist */
+	DNS_NULL_MX,    /* RFC 7505, or MX pointing at localhost */
+	DNS_NO_ADDRESS, /* it exists, but nothing there has an address */
+	DNS_TEMPORARY   /* SERVFAIL, timeout, bogus */
+};
+
+struct dns_reply {
+	uint8_t status;
+	uint32_t ttl;       /* seconds */
+	char *text;         /* a sentence if not DNS_OK */
+	struct mx_list *mx; /* set exactly if DNS_OK; hosts without address are kept (they belong to the site's name) */
+};
+
+void dns_ask_encode(const struct dns_ask *, struct wbuf *);
+int dns_ask_decode(struct rbuf *, struct dns_ask *) __attribute__((warn_unused_result));
+void dns_reply_encode(const struct dns_reply *, struct wbuf *);
+/* 0, or -1 if malformed (then nothing is left to free). */
+int dns_reply_decode(struct rbuf *, struct dns_reply *) __attribute__((warn_unused_result));
+void dns_reply_clear(struct dns_reply *);
+/* Letters, digits, '-', '_', '.': no empty label, at most 253 characters. */
+bool dns_name_valid(const char *);
+
+#endif

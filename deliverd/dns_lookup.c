@@ -1,0 +1,278 @@
+/* The steps of a lookup (dns_lookup.h), in the dns process. Hostile input: packets, decoded by dns_answer.c; everything that an answer may
+ * multiply (hosts, addresses, CNAMEs) is capped. RFC 5321 section 5.1, RFC 7505 (null MX). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unbound-event.h>
+#include <unbound.h>
+
+#include "base/xalloc.h"
+#include "deliverd/dns_lookup.h"
+
+#define RCODE_NOERROR 0
+#define RCODE_NXDOMAIN 3
+#define TTL_NEGATIVE 60
+#define TTL_TEMPORARY 5
+
+/* Lives until its last question to the library is answered, even if the asker was told earlier that time is up. */
+struct lookup {
+	struct loop *loop;
+	struct ub_ctx *ub;
+	struct dns_ask ask;
+	dns_lookup_fn *done;
+	void *arg;
+	struct timer timer;
+	unsigned n_open;     /* questions to the library, and one for each function that still works on this */
+	bool is_answered;
+	bool was_temporary;  /* some address question failed */
+	uint32_t ttl;
+	char problem[128];   /* of the last temporary failure */
+	struct mx_list *mx;
+};
+
+struct question {
+	struct lookup *l;
+	uint16_t type;
+	int host; /* index in mx; -1: the MX question */
+};
+
+static void lookup_answer(struct lookup *, enum dns_status, const char *text, uint32_t ttl);
+
+static void
+lookup_release(struct lookup *l)
+{
+	if (--l->n_open > 0)
+		return;
+	timer_cancel(&l->timer);
+	mx_list_unref(&l->mx);
+	free(l);
+}
+
+static void
+lookup_answer(struct lookup *l, enum dns_status status, const char *text, uint32_t ttl)
+{
+	struct dns_reply reply = { .status = (uint8_t)status, .ttl = ttl };
+	char buf[DNS_TEXT_MAX];
+
+	if (l->is_answered)
+		return;
+	l->is_answered = true;
+	timer_cancel(&l->timer);
+	if (status == DNS_OK) {
+		reply.mx = l->mx;
+	} else {
+		snprintf(buf, sizeof(buf), "%s: %s", l->ask.name, text);
+		reply.text = buf;
+	}
+	l->done(&reply, l->arg);
+}
+
+static void
+lookup_timeout(void *arg)
+{
+	struct lookup *l = arg;
+	unsigned i;
+
+	/* Some addresses are better than none: a second host's dead name server does not hold up the first host's mail. */
+	for (i = 0; l->mx != NULL && i < l->mx->n_hosts; i++)
+		if (l->mx->hosts[i].n_addrs > 0) {
+			lookup_answer(l, DNS_OK, NULL, TTL_TEMPORARY);
+			return;
+		}
+	lookup_answer(l, DNS_TEMPORARY, "name service timeout", TTL_TEMPORARY);
+}
+
+static void on_dns(void *, int, void *, int, int, char *, int);
+
+static void
+lookup_query(struct lookup *l, const char *name, uint16_t type, int host)
+{
+	struct question *q = xcalloc(1, sizeof(*q));
+	int r;
+
+	q->l = l;
+	q->type = type;
+	q->host = host;
+	l->n_open++;
+	r = ub_resolve_event(l->ub, name, type, 1, q, on_dns, NULL);
+	if (r == 0)
+		return; /* and on_dns may have been called already */
+	snprintf(l->problem, sizeof(l->problem), "%s", ub_strerror(r));
+	l->was_temporary = true;
+	free(q);
+	lookup_release(l);
+}
+
+/* Asks for the addresses of every host. */
+static void
+lookup_addresses(struct lookup *l)
+{
+	unsigned i;
+
+	for (i = 0; i < l->mx->n_hosts; i++) {
+		if (l->ask.families & DNS_FAMILY_4)
+			lookup_query(l, l->mx->hosts[i].name, DNS_TYPE_A, (int)i);
+		if (l->ask.families & DNS_FAMILY_6)
+			lookup_query(l, l->mx->hosts[i].name, DNS_TYPE_AAAA, (int)i);
+	}
+}
+
+static bool
+is_localhost(const char *name)
+{
+	size_t n = strlen(name);
+
+	return strcmp(name, "localhost") == 0 || strcmp(name, "localhost.localdomain") == 0 ||
+	    (n > 10 && strcmp(name + n - 10, ".localhost") == 0);
+}
+
+enum dns_status
+dns_mx_hosts(const struct dns_answer *a, unsigned limit, struct mx_list **mxp)
+{
+	struct mx_list *mx;
+	unsigned i;
+
+	if (a->n == 0)
+		return a->n_skipped > 0 ? DNS_NULL_MX : DNS_NO_ADDRESS;
+	mx = mx_list_new(MX_RECORDS);
+	for (i = 0; i < a->n; i++)
+		if (a->rr[i].name[0] != '\0' && !is_localhost(a->rr[i].name) && dns_name_valid(a->rr[i].name))
+			(void)mx_list_add(mx, a->rr[i].name, a->rr[i].pref);
+	mx_list_sort(mx);
+	while (mx->n_hosts > limit)
+		free(mx->hosts[--mx->n_hosts].name);
+	if (mx->n_hosts == 0) {
+		mx_list_unref(&mx);
+		return DNS_NULL_MX;
+	}
+	*mxp = mx;
+	return DNS_OK;
+}
+
+static void
+take_mx(struct lookup *l, const struct dns_answer *a)
+{
+	switch (dns_mx_hosts(a, l->ask.mx_limit > 0 ? l->ask.mx_limit : 1, &l->mx)) {
+	case DNS_OK:
+		break;
+	case DNS_NO_ADDRESS:
+		l->mx = mx_list_new(MX_IMPLICIT);
+		(void)mx_list_add(l->mx, l->ask.name, 0);
+		break;
+	default:
+		lookup_answer(l, DNS_NULL_MX, "domain does not accept mail (null MX)", a->ttl);
+		return;
+	}
+	lookup_addresses(l);
+}
+
+static void
+take_addresses(struct lookup *l, const struct dns_answer *a, uint16_t type, struct mx_host *h)
+{
+	unsigned i;
+
+	for (i = 0; i < a->n && h->n_addrs < l->ask.addr_limit; i++)
+		mx_host_add(h, type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip);
+}
+
+/* All address questions are answered. */
+static void
+lookup_conclude(struct lookup *l)
+{
+	unsigned i;
+
+	if (l->is_answered)
+		return;
+	for (i = 0; l->mx != NULL && i < l->mx->n_hosts; i++)
+		if (l->mx->hosts[i].n_addrs > 0) {
+			lookup_answer(l, DNS_OK, NULL, l->was_temporary ? TTL_TEMPORARY : l->ttl);
+			return;
+		}
+	if (l->was_temporary)
+		lookup_answer(l, DNS_TEMPORARY, l->problem, TTL_TEMPORARY);
+	else
+		lookup_answer(l, DNS_NO_ADDRESS, l->mx != NULL && l->mx->kind == MX_RECORDS ? "no mail exchanger has an address" :
+		    "neither mail exchanger nor address", TTL_NEGATIVE);
+}
+
+/* The library gives a rcode of 0 with a cached failure: the packet's own counts as well. */
+static int
+real_rcode(int rcode, const uint8_t *packet, int len)
+{
+	if (rcode != RCODE_NOERROR)
+		return rcode;
+	return len >= 12 ? packet[3] & 0x0f : 2;
+}
+
+static void
+take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t *packet, int len, int sec, const char *why)
+{
+	const char *err = NULL;
+	struct dns_answer a;
+
+	if (l->is_answered)
+		return;
+	rcode = real_rcode(rcode, packet, len);
+	if (rcode == RCODE_NXDOMAIN && sec != 1) {
+		if (q->host == -1)
+			lookup_answer(l, DNS_NXDOMAIN, "no such domain", TTL_NEGATIVE);
+		return;
+	}
+	if (sec == 1)
+		err = why != NULL ? why : "DNSSEC validation failed";
+	else if (rcode != RCODE_NOERROR)
+		err = "name service failure";
+	else if (dns_answer_parse(packet, (size_t)len, q->type, &a, &err) == 0)
+		err = NULL;
+	if (err != NULL) {
+		l->was_temporary = true;
+		snprintf(l->problem, sizeof(l->problem), "%s", err);
+		return;
+	}
+	if (a.ttl < l->ttl)
+		l->ttl = a.ttl;
+	if (q->host == -1)
+		take_mx(l, &a);
+	else
+		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
+}
+
+static void
+on_dns(void *arg, int rcode, void *packet, int len, int sec, char *why, int was_ratelimited)
+{
+	struct question *q = arg;
+	struct lookup *l = q->l;
+
+	(void)was_ratelimited;
+	take_answer(l, q, rcode, packet, packet != NULL ? len : 0, sec, why);
+	free(q);
+	if (l->n_open == 1)
+		lookup_conclude(l);
+	lookup_release(l);
+}
+
+void
+dns_lookup_start(struct loop *loop, struct ub_ctx *ub, const struct dns_ask *ask, dns_lookup_fn *done, void *arg)
+{
+	struct lookup *l = xcalloc(1, sizeof(*l));
+
+	l->loop = loop;
+	l->ub = ub;
+	l->ask = *ask;
+	l->done = done;
+	l->arg = arg;
+	l->ttl = 3600;
+	l->n_open = 1; /* ours, so that answers during this call find it whole */
+	timer_init(&l->timer, loop, lookup_timeout, l);
+	timer_set(&l->timer, ask->timeout);
+	if (ask->want == DNS_WANT_MX) {
+		lookup_query(l, ask->name, DNS_TYPE_MX, -1);
+	} else {
+		l->mx = mx_list_new(MX_IMPLICIT);
+		(void)mx_list_add(l->mx, ask->name, 0);
+		lookup_addresses(l);
+	}
+	if (l->n_open == 1)
+		lookup_conclude(l);
+	lookup_release(l);
+}

@@ -1,0 +1,223 @@
+/* The dns role (dnsd.h): the link to the net role and libunbound itself; what a lookup consists of is in dns_lookup.c. Runs in the
+ * dns process, which may do nothing but talk DNS: the library has open advisories in this distribution, so whoever
+ * breaks it gets a jail with name servers in reach, and one wrong answer. */
+#include <stdlib.h>
+#include <string.h>
+#include <unbound-event.h>
+#include <unbound.h>
+#include <unistd.h>
+
+#include "base/ipc.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "deliverd/dns_link.h"
+#include "deliverd/dns_lookup.h"
+#include "deliverd/dnsd.h"
+
+/* Questions at a time; the net role asks one for each domain it holds mail for. */
+#define LOOKUPS_MAX 8192
+
+struct dnsd {
+	struct loop *loop;
+	struct ub_ctx *ub;
+	struct ipc *peer;
+	unsigned peer_generation; /* an answer for a former peer is dropped */
+	unsigned n_lookups;
+};
+
+struct pending {
+	struct dnsd *d;
+	uint32_t id;
+	unsigned generation;
+};
+
+static void
+on_lookup_done(const struct dns_reply *reply, void *arg)
+{
+	struct pending *p = arg;
+	struct wbuf w;
+
+	p->d->n_lookups--;
+	if (p->d->peer != NULL && p->generation == p->d->peer_generation) {
+		wbuf_init(&w);
+		dns_reply_encode(reply, &w);
+		ipc_send(p->d->peer, DNS_ANSWER, p->id, &w, -1);
+		wbuf_clear(&w);
+	}
+	free(p);
+}
+
+static void
+on_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct dnsd *d = arg;
+	struct pending *p;
+	struct dns_ask ask;
+
+	if (dns_ask_decode(&m->body, &ask) == -1) {
+		ipc_reject(ipc, "malformed question");
+		return;
+	}
+	if (d->n_lookups >= LOOKUPS_MAX) {
+		ipc_reject(ipc, "too many questions");
+		return;
+	}
+	p = xcalloc(1, sizeof(*p));
+	p->d = d;
+	p->id = m->id;
+	p->generation = d->peer_generation;
+	d->n_lookups++;
+	dns_lookup_start(d->loop, d->ub, &ask, on_lookup_done, p);
+}
+
+static void
+on_peer_gone(struct ipc *ipc, const char *why, void *arg)
+{
+	struct dnsd *d = arg;
+
+	(void)ipc;
+	log_info("net role is gone: %s", why);
+	d->peer = NULL;
+	d->peer_generation++;
+}
+
+static const struct ipc_rule rules[] = {
+	{ DNS_ASK, false, DNS_ASK_MAX, "ask", on_ask },
+};
+static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_peer_gone };
+
+void
+dnsd_set_peer(struct dnsd *d, int fd)
+{
+	ipc_close(&d->peer);
+	d->peer_generation++;
+	d->peer = ipc_new(d->loop, fd, &ops, d);
+}
+
+/* Caches are modest: the net role remembers what it needs. A name server that failed is tried again soon. */
+static int
+set_options(struct dnsd *d)
+{
+	static const char *const options[][2] = {
+		{ "use-syslog:", "no" }, { "do-not-query-localhost:", "no" }, { "unblock-lan-zones:", "yes" },
+		{ "msg-cache-size:", "8m" }, { "rrset-cache-size:", "16m" }, { "key-cache-size:", "2m" },
+		{ "neg-cache-size:", "1m" }, { "infra-host-ttl:", "60" }, { "num-queries-per-thread:", "2048" },
+		{ "outgoing-range:", "2048" }, { "cache-max-ttl:", "86400" },
+	};
+	size_t i;
+	int r;
+
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		r = ub_ctx_set_option(d->ub, options[i][0], options[i][1]);
+		if (r != 0) {
+			log_error("resolver option %s %s: %s", options[i][0], options[i][1], ub_strerror(r));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* 1: questions go to forwarders; 0: to the root name servers; -1: error. */
+static int
+set_servers(struct dnsd *d, const struct params *params)
+{
+	size_t i;
+	int r;
+
+	for (i = 0; i < params->dns_servers.n; i++) {
+		r = ub_ctx_set_fwd(d->ub, params->dns_servers.v[i]);
+		if (r != 0) {
+			log_error("dns_servers: %s: %s", params->dns_servers.v[i], ub_strerror(r));
+			return -1;
+		}
+	}
+	if (params->dns_servers.n > 0)
+		return 1;
+	r = ub_ctx_resolvconf(d->ub, NULL);
+	if (r == 0)
+		return 1;
+	log_warn("cannot use the system's resolv.conf, asking the root name servers: %s", ub_strerror(r));
+	return 0;
+}
+
+/* Validation is for answers that we fetch ourselves. A forwarder that validates gives no bogus answer in the first place, and
+ * one that strips signatures would make every answer bogus and stop all mail. */
+static int
+set_validation(struct dnsd *d, const struct params *params, bool is_forwarding)
+{
+	const char *file = params->dns_trust_anchor_file;
+	int r;
+
+	if (!is_forwarding && file[0] != '\0' && access(file, R_OK) == 0) {
+		r = ub_ctx_add_ta_file(d->ub, file);
+	} else {
+		r = ub_ctx_set_option(d->ub, "module-config:", "iterator");
+		log_info("DNS answers are not validated: %s", is_forwarding ? "that is left to the forwarding name servers" :
+		    "there is no trust anchor");
+	}
+	if (r != 0)
+		log_error("resolver: trust anchor %s: %s", file, ub_strerror(r));
+	return r == 0 ? 0 : -1;
+}
+
+static void
+on_warm(void *arg, int rcode, void *packet, int len, int sec, char *why, int was_ratelimited)
+{
+	bool *done = arg;
+
+	(void)rcode, (void)packet, (void)len, (void)sec, (void)why, (void)was_ratelimited;
+	*done = true;
+}
+
+/* The first question makes the library read its files and build its worker; "localhost" is answered without a packet. Names
+ * that the library would answer by itself although somebody may serve them (test.) are given back to DNS. */
+static int
+warm_up(struct dnsd *d)
+{
+	static const char *const zones[] = { "test.", "invalid.", "home.arpa." };
+	bool done = false;
+	size_t i;
+	int r;
+
+	for (i = 0; i < sizeof(zones) / sizeof(zones[0]); i++)
+		if ((r = ub_ctx_zone_remove(d->ub, zones[i])) != 0) {
+			log_error("resolver: %s", ub_strerror(r));
+			return -1;
+		}
+	r = ub_resolve_event(d->ub, "localhost.", 1, 1, &done, on_warm, NULL);
+	if (r != 0 || !done) {
+		log_error("resolver does not start: %s", ub_strerror(r));
+		return -1;
+	}
+	return 0;
+}
+
+struct dnsd *
+dnsd_new(struct loop *loop, const struct params *params)
+{
+	struct dnsd *d = xcalloc(1, sizeof(*d));
+	int forwarding;
+
+	d->loop = loop;
+	d->ub = ub_ctx_create_event(loop_base(loop));
+	if (d->ub == NULL || set_options(d) == -1 || (forwarding = set_servers(d, params)) == -1 ||
+	    set_validation(d, params, forwarding == 1) == -1 || warm_up(d) == -1) {
+		dnsd_free(&d);
+		return NULL;
+	}
+	return d;
+}
+
+void
+dnsd_free(struct dnsd **dp)
+{
+	struct dnsd *d = *dp;
+
+	*dp = NULL;
+	if (d == NULL)
+		return;
+	ipc_close(&d->peer);
+	if (d->ub != NULL)
+		ub_ctx_delete(d->ub);
+	free(d);
+}

@@ -1,0 +1,269 @@
+/* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the two roles and never reads
+ * a network byte, and the start of each role up to its jail. What they do: net.c, dnsd.c. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/roles.h"
+#include "base/sandbox.h"
+#include "base/tls.h"
+#include "base/xalloc.h"
+#include "deliverd/dnsd.h"
+#include "deliverd/net.h"
+#include "deliverd/resolve.h"
+
+#define USER "posthorn-deliverd"
+#define WATCHDOG_SECONDS 20
+#define NET_MAX_FDS 65536
+#define DNS_MAX_FDS 8192
+#ifdef __SANITIZE_ADDRESS__
+#define DNS_MAX_MEMORY 0
+#else
+#define DNS_MAX_MEMORY ((size_t)1 << 30)
+#endif
+
+struct args {
+	const char *config_dir, *pool, *role;
+};
+
+struct start {
+	struct params *params;
+	struct policy *policy;
+};
+
+/* NULL policy and an error log line if the configuration cannot be used. */
+static struct start
+load(const struct args *a)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct conf *conf = NULL;
+	struct start s = { NULL, NULL };
+
+	s.params = params_load(a->config_dir, &conf, &errs);
+	if (s.params != NULL) {
+		log_set_level((enum log_level)s.params->log_level);
+		s.policy = policy_load(s.params->policy_file, &errs);
+	}
+	conf_errors_log(&errs);
+	conf_errors_clear(&errs);
+	conf_free(&conf);
+	if (s.policy == NULL)
+		params_free(&s.params);
+	return s;
+}
+
+static struct start
+load_or_die(const struct args *a)
+{
+	struct start s = load(a);
+
+	if (s.policy == NULL)
+		fatal("the configuration in %s has errors", a->config_dir);
+	if (policy_pool_find(s.policy, a->pool) == NULL)
+		fatal("there is no pool '%s' in %s", a->pool, s.params->policy_file);
+	return s;
+}
+
+/* The policy file need not lie in the configuration directory. */
+static char *
+dir_of(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return slash == NULL ? xstrdup(".") : slash == file ? xstrdup("/") : xmemdup0(file, (size_t)(slash - file));
+}
+
+struct net_role {
+	struct loop *loop;
+	struct net *net;
+	struct role_link *link;
+};
+
+static void
+on_net_stopped(struct net *net, void *arg)
+{
+	struct net_role *r = arg;
+
+	(void)net;
+	loop_stop(r->loop);
+}
+
+static void
+on_net_word(enum role_word word, void *arg)
+{
+	struct net_role *r = arg;
+
+	if (word == ROLE_RELOAD)
+		net_reload(r->net);
+	else
+		net_stop(r->net, on_net_stopped, r);
+}
+
+static void
+on_net_partner(int fd, void *arg)
+{
+	struct net_role *r = arg;
+
+	resolver_set_peer(r->net->resolver, fd);
+}
+
+static int
+net_role_main(const struct args *a)
+{
+	struct net_role r = { NULL, NULL, NULL };
+	struct start s = load_or_die(a);
+	char *policy_dir = dir_of(s.params->policy_file), *err = NULL;
+	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false } };
+	struct sandbox box = { .role = "net", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
+		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 2, .max_fds = NET_MAX_FDS };
+	SSL_CTX *tls = tls_client_ctx(&err);
+	int status;
+
+	if (tls == NULL)
+		fatal("TLS: %s", err);
+	r.loop = loop_new();
+	sandbox_enter(&box);
+	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
+	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
+	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
+	loop_watchdog(r.loop, WATCHDOG_SECONDS);
+	role_link_ready(r.link);
+	status = loop_run(r.loop);
+	net_free(&r.net);
+	role_link_free(&r.link);
+	loop_free(&r.loop);
+	free(policy_dir);
+	return status == 0 ? 0 : 1;
+}
+
+struct dns_role {
+	struct loop *loop;
+	struct dnsd *dnsd;
+};
+
+/* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing here. */
+static void
+on_dns_word(enum role_word word, void *arg)
+{
+	struct dns_role *r = arg;
+
+	if (word != ROLE_RELOAD)
+		loop_stop(r->loop);
+}
+
+static void
+on_dns_partner(int fd, void *arg)
+{
+	struct dns_role *r = arg;
+
+	dnsd_set_peer(r->dnsd, fd);
+}
+
+static int
+dns_role_main(const struct args *a)
+{
+	struct dns_role r = { NULL, NULL };
+	struct start s = load_or_die(a);
+	struct sandbox box = { .role = "dns", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
+		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = DNS_MAX_FDS, .max_memory = DNS_MAX_MEMORY };
+	struct role_link *link;
+	int status;
+
+	r.loop = loop_new();
+	r.dnsd = dnsd_new(r.loop, s.params);
+	if (r.dnsd == NULL)
+		fatal("no resolver");
+	policy_free(&s.policy);
+	params_free(&s.params);
+	sandbox_enter(&box);
+	dnsd_set_peer(r.dnsd, ROLE_PARTNER_FD);
+	link = role_link_new(r.loop, on_dns_word, on_dns_partner, &r);
+	loop_watchdog(r.loop, WATCHDOG_SECONDS);
+	role_link_ready(link);
+	status = loop_run(r.loop);
+	role_link_free(&link);
+	dnsd_free(&r.dnsd);
+	loop_free(&r.loop);
+	return status == 0 ? 0 : 1;
+}
+
+static bool
+check_reload(struct role_spec *specs, void *arg)
+{
+	struct start s = load(arg);
+	bool is_good = s.policy != NULL;
+
+	(void)specs;
+	policy_free(&s.policy);
+	params_free(&s.params);
+	return is_good;
+}
+
+static int
+parent_main(const struct args *a)
+{
+	struct role_spec specs[] = { { "net", 1, "dns", false }, { "dns", 1, NULL, false } };
+	char dash_c[] = "-c", dash_p[] = "-p", exe[4096];
+	struct args copy = *a;
+	struct start s = load_or_die(a);
+	char *dir = xstrdup(a->config_dir), *pool = xstrdup(a->pool);
+	char *const extra[] = { dash_c, dir, dash_p, pool, NULL };
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_TELL,
+		.check = check_reload, .arg = &copy };
+
+	if (n <= 0)
+		fatal("cannot find my own executable");
+	exe[n] = '\0';
+	policy_free(&s.policy);
+	params_free(&s.params);
+	return roles_run(&rc);
+}
+
+static void
+usage(void)
+{
+	fprintf(stderr, "usage: deliverd [-c config_dir] -p pool\n");
+	exit(2);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *env = getenv("POSTHORN_CONFIG");
+	struct args a = { env != NULL ? env : params_default_dir, NULL, NULL };
+	char ident[128];
+	int ch;
+
+	while ((ch = getopt(argc, argv, "c:p:r:n:")) != -1) {
+		switch (ch) {
+		case 'c':
+			a.config_dir = optarg;
+			break;
+		case 'p':
+			a.pool = optarg;
+			break;
+		case 'r':
+			a.role = optarg;
+			break;
+		case 'n':
+			break; /* one instance of each role */
+		default:
+			usage();
+		}
+	}
+	if (a.pool == NULL || optind != argc)
+		usage();
+	snprintf(ident, sizeof(ident), "deliverd/%s%s%s", a.pool, a.role != NULL ? "/" : "", a.role != NULL ? a.role : "");
+	log_init(ident, LOG_LVL_INFO);
+	if (a.role == NULL)
+		return parent_main(&a);
+	if (strcmp(a.role, "net") == 0)
+		return net_role_main(&a);
+	if (strcmp(a.role, "dns") == 0)
+		return dns_role_main(&a);
+	fatal("there is no role '%s'", a.role);
+}

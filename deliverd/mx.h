@@ -1,0 +1,56 @@
+/* The hosts that take a domain's mail, best first, with their addresses: the resolver's answer, shared by the domain, its site and
+ * the connections that were planned from it. Counted references; the content does not change after it was sorted, but for
+ * the note which address failed lately. */
+#ifndef DELIVERD_MX_H
+#define DELIVERD_MX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define MX_NAME_MAX 255
+#define MX_HOSTS_MAX 64
+#define MX_ADDRS_MAX 64
+
+enum mx_kind {
+	MX_RECORDS = 1, /* from MX records */
+	MX_IMPLICIT,    /* no MX: the domain's own addresses */
+	MX_LITERAL,     /* [192.0.2.1] */
+	MX_RELAY        /* relayhost of main.cf: no check for ourselves or prohibited ranges, the administrator named it */
+};
+
+struct mx_addr {
+	int family; /* AF_INET, AF_INET6 */
+	uint8_t ip[16];
+	int64_t bad_until; /* loop_now(): failed lately, others are tried first */
+};
+
+struct mx_host {
+	char *name;
+	uint16_t pref;
+	struct mx_addr *addrs;
+	unsigned n_addrs;
+};
+
+struct mx_list {
+	unsigned refs;
+	enum mx_kind kind;
+	uint16_t port; /* of relayhost; 0: the path's */
+	struct mx_host *hosts;
+	unsigned n_hosts;
+};
+
+struct mx_list *mx_list_new(enum mx_kind);
+struct mx_list *mx_list_ref(struct mx_list *);
+void mx_list_unref(struct mx_list **);
+/* The host's index; an equal name keeps the better preference. -1 beyond MX_HOSTS_MAX. */
+int mx_list_add(struct mx_list *, const char *name, uint16_t pref);
+/* Ignored beyond MX_ADDRS_MAX, and if it is there already. */
+void mx_host_add(struct mx_host *, int family, const uint8_t *ip);
+/* By preference, then by name. */
+void mx_list_sort(struct mx_list *);
+bool mx_list_has_family(const struct mx_list *, int family);
+void mx_addr_sockaddr(const struct mx_addr *, uint16_t port, struct sockaddr_storage *, socklen_t *);
+
+#endif

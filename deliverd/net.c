@@ -1,0 +1,243 @@
+/* The net role's context (net.h): made from a configuration, swapped for another, wound down. The process around it is in
+ * net_main.c. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "deliverd/conn.h"
+#include "deliverd/qlink.h"
+#include "deliverd/resolve.h"
+
+#define SWEEP_MS 15000
+#define STOP_MS 5000 /* for those whose content is under way */
+#define STOP_MORE_MS 3000 /* for queued to come back; the parent waits ten seconds in all */
+#define STOP_TICK_MS 50
+#define FDS_RESERVED 256 /* segments, links, the log */
+
+/* A ticket or session came in; a copy is kept for the next connection of this path to this host: OpenSSL marks the original as
+ * not resumable if the peer then drops the connection without close_notify, as many do. */
+static int
+on_session(SSL *ssl, SSL_SESSION *session)
+{
+	const struct net *net = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	struct conn *c = SSL_get_ex_data(ssl, net->tls_index);
+	struct tls_peer *peer;
+
+	if (c == NULL)
+		return 0;
+	peer = path_tls_peer(c->path, conn_host(c)->name);
+	SSL_SESSION_free(peer->session);
+	peer->session = SSL_SESSION_dup(session);
+	return 0;
+}
+
+/* The end of a turn: mail that became ready starts moving, finished envelopes become credit. */
+static void
+on_commit(void *arg)
+{
+	struct net *net = arg;
+
+	paths_pump(net);
+	qlink_step(net->queue);
+}
+
+static void
+on_sweep(void *arg)
+{
+	struct net *net = arg;
+
+	resolver_sweep(net->resolver);
+	paths_sweep(net, false);
+	timer_set(&net->sweep, SWEEP_MS);
+}
+
+static bool
+is_handed_over(const struct net *net)
+{
+	return net->n_items == 0 && qlink_is_flushed(net->queue);
+}
+
+/* What is left has its content under way, and the peer takes too long. */
+static void
+give_up(struct net *net)
+{
+	struct outcome o = outcome_local(PHASE_DOT, 451, "4.4.2", "deliverd stopped while waiting for the reply to the end of data");
+	struct conn *c, *next;
+
+	TAILQ_FOREACH_SAFE(c, &net->conns, all_link, next) {
+		client_tx_settle(c, &o);
+		conn_close(&c, false);
+	}
+}
+
+static void
+on_stop_tick(void *arg)
+{
+	struct net *net = arg;
+	int64_t now = loop_now(net->loop);
+
+	if (net->n_items > 0 && now >= net->stop_deadline)
+		give_up(net);
+	/* If queued is away, there are results that nobody else knows. */
+	if (is_handed_over(net) || now >= net->stop_deadline + STOP_MORE_MS) {
+		eventlog_flush(net->events);
+		net->stopped(net, net->stopped_arg);
+		return;
+	}
+	timer_set(&net->stop, STOP_TICK_MS);
+}
+
+void
+net_stop(struct net *net, void (*stopped)(struct net *, void *), void *arg)
+{
+	struct outcome o = outcome_returned("deliverd is stopping", 0);
+	struct conn *c, *next;
+	struct item *it, *after;
+
+	if (net->is_stopping)
+		return;
+	net->is_stopping = true;
+	net->stopped = stopped;
+	net->stopped_arg = arg;
+	net->stop_deadline = loop_now(net->loop) + STOP_MS;
+	qlink_stop(net->queue);
+	TAILQ_FOREACH_SAFE(c, &net->conns, all_link, next)
+		(void)client_tx_abandon(c);
+	for (it = RB_MIN(item_tree, &net->items); it != NULL; it = after) {
+		after = RB_NEXT(item_tree, &net->items, it);
+		if (it->state != ITEM_SENDING)
+			item_finish(net, it, &o, NULL, NULL);
+	}
+	timer_set(&net->stop, 1);
+}
+
+void
+net_swap(struct net *net, struct params *params, struct policy *policy)
+{
+	struct params *old_params = net->params;
+	struct policy *old_policy = net->policy;
+	struct path *p;
+
+	net->params = params;
+	net->policy = policy;
+	net->generation++;
+	sources_load(net);
+	resolver_forget(net->resolver);
+	log_set_level((enum log_level)params->log_level);
+	/* Each looks at its limits, and leaves a source that is gone, before anything else is sent. */
+	RB_FOREACH(p, path_tree, &net->paths)
+		path_dirty(p);
+	params_free(&old_params);
+	policy_free(&old_policy);
+}
+
+void
+net_reload(struct net *net)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct conf *conf = NULL;
+	struct policy *policy = NULL;
+	struct params *params = params_load(net->config_dir, &conf, &errs);
+
+	if (params != NULL)
+		policy = policy_load(params->policy_file, &errs);
+	conf_free(&conf);
+	if (policy != NULL) {
+		net_swap(net, params, policy);
+		log_info("configuration read again");
+	} else {
+		conf_errors_log(&errs);
+		log_error("configuration not changed: the new one has errors");
+		params_free(&params);
+	}
+	conf_errors_clear(&errs);
+}
+
+static unsigned
+conns_limit(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1 || rl.rlim_cur == RLIM_INFINITY || rl.rlim_cur > 1000000)
+		return 1000000 - FDS_RESERVED;
+	return rl.rlim_cur > 2 * FDS_RESERVED ? (unsigned)rl.rlim_cur - FDS_RESERVED : (unsigned)rl.rlim_cur / 2;
+}
+
+static void
+tls_setup(struct net *net)
+{
+	if (net->tls == NULL)
+		return;
+	net->tls_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	SSL_CTX_set_app_data(net->tls, net);
+	SSL_CTX_set_session_cache_mode(net->tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(net->tls, on_session);
+}
+
+struct net *
+net_new(struct loop *loop, const char *config_dir, const char *pool, struct params *params, struct policy *policy, SSL_CTX *tls)
+{
+	struct net *net = xcalloc(1, sizeof(*net));
+	char *writer = xasprintf("deliverd/%s", pool), *socket_path = xasprintf("%s/%s", params->run_directory, QL_SOCKET);
+
+	net->loop = loop;
+	net->config_dir = xstrdup(config_dir);
+	net->pool_name = xstrdup(pool);
+	net->params = params;
+	net->policy = policy;
+	net->generation = 1;
+	net->tls = tls;
+	net->max_conns = conns_limit();
+	RB_INIT(&net->items);
+	RB_INIT(&net->sites);
+	RB_INIT(&net->paths);
+	TAILQ_INIT(&net->dirty);
+	TAILQ_INIT(&net->sources);
+	TAILQ_INIT(&net->conns);
+	TAILQ_INIT(&net->idle_conns);
+	wbuf_init(&net->scratch);
+	tls_setup(net);
+	sources_load(net);
+	loop_before_sleep(loop, LOOP_COMMIT, on_commit, net);
+	net->events = eventlog_new(loop, writer);
+	net->resolver = resolver_new(net);
+	net->queue = qlink_new(net, socket_path);
+	timer_init(&net->sweep, loop, on_sweep, net);
+	timer_init(&net->stop, loop, on_stop_tick, net);
+	timer_set(&net->sweep, SWEEP_MS);
+	free(writer);
+	free(socket_path);
+	return net;
+}
+
+void
+net_free(struct net **np)
+{
+	struct net *net = *np;
+	struct item *it;
+	struct conn *c;
+
+	*np = NULL;
+	if (net == NULL)
+		return;
+	timer_cancel(&net->sweep);
+	timer_cancel(&net->stop);
+	while ((c = TAILQ_FIRST(&net->conns)) != NULL)
+		conn_close(&c, false);
+	while ((it = RB_MIN(item_tree, &net->items)) != NULL)
+		item_release(net, it);
+	resolver_free(&net->resolver);
+	paths_sweep(net, true);
+	sources_clear(net);
+	qlink_free(&net->queue);
+	eventlog_free(&net->events);
+	SSL_CTX_free(net->tls);
+	params_free(&net->params);
+	policy_free(&net->policy);
+	wbuf_clear(&net->scratch);
+	free(net->config_dir);
+	free(net->pool_name);
+	free(net);
+}

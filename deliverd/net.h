@@ -1,0 +1,78 @@
+/* The net role's one context, and its turn: what ends up in the `dirty` list of paths during a turn is pumped before the loop sleeps,
+ * so that recipients of one message that came in one after the other leave in one transaction. */
+#ifndef DELIVERD_NET_H
+#define DELIVERD_NET_H
+
+#include <bsd/sys/queue.h>
+#include <bsd/sys/tree.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "mail/eventlog.h"
+#include "mail/params.h"
+#include "mail/policy.h"
+#include "mail/queue_link.h"
+
+struct conn;
+struct dest;
+struct item;
+struct path;
+struct qlink;
+struct resolver;
+struct site;
+struct source;
+
+RB_HEAD(item_tree, item);
+RB_HEAD(site_tree, site);
+RB_HEAD(path_tree, path);
+TAILQ_HEAD(path_list, path);
+TAILQ_HEAD(source_list, source);
+TAILQ_HEAD(conn_list, conn);
+
+struct net {
+	struct loop *loop;
+	char *config_dir;
+	char *pool_name;
+	struct params *params;
+	struct policy *policy;
+	unsigned generation; /* of params and policy */
+	SSL_CTX *tls;        /* NULL: none could be made, everything goes in the clear */
+	int tls_index;       /* where an SSL keeps its conn */
+	struct eventlog *events;
+	struct qlink *queue;
+	struct resolver *resolver;
+	struct ql_token_key token;
+
+	struct item_tree items; /* every envelope that is held */
+	unsigned n_items;
+	struct source_list sources;
+	uint8_t families;       /* DNS_FAMILY_* that some source can use */
+	struct site_tree sites;
+	struct path_tree paths;
+	struct path_list dirty;
+	struct conn_list conns;      /* all */
+	struct conn_list idle_conns; /* those without a transaction, longest idle first */
+	unsigned n_conns, max_conns;
+
+	struct timer sweep;
+	struct timer stop;
+	bool is_stopping;
+	int64_t stop_deadline;
+	void (*stopped)(struct net *, void *arg); /* everything is handed over */
+	void *stopped_arg;
+	struct wbuf scratch;
+};
+
+/* Takes over params and policy; pool must be one of the policy's. Opens nothing. */
+struct net *net_new(struct loop *, const char *config_dir, const char *pool, struct params *, struct policy *, SSL_CTX *);
+void net_free(struct net **);
+/* Takes over both and makes sources, limits and cached answers follow. */
+void net_swap(struct net *, struct params *, struct policy *);
+/* Reads the configuration again; keeps the old one if anything is wrong. */
+void net_reload(struct net *);
+/* Starts no more transactions, finishes those whose content is under way, hands back the rest, then calls `stopped`. */
+void net_stop(struct net *, void (*stopped)(struct net *, void *), void *arg);
+
+#endif

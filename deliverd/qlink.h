@@ -1,0 +1,21 @@
+/* The link to queued: jobs in, results out. While queued is away, jobs and results are kept; when it is back it is told what
+ * is held, so that nothing is sent twice because of its restart. */
+#ifndef DELIVERD_QLINK_H
+#define DELIVERD_QLINK_H
+
+#include "deliverd/net.h"
+
+struct ql_result;
+struct qlink;
+
+struct qlink *qlink_new(struct net *, const char *socket_path);
+void qlink_free(struct qlink **);
+void qlink_result(struct qlink *, const struct ql_result *);
+/* Before sleep: grants credit for what was finished. */
+void qlink_step(struct qlink *);
+/* No credit any more. */
+void qlink_stop(struct qlink *);
+/* Nothing that was reported is still on this side. */
+bool qlink_is_flushed(const struct qlink *);
+
+#endif

@@ -1,0 +1,469 @@
+/* From domains to sites (resolve.h), in the net process. Hostile: domain names (canonical, from envelopes) and the dns role's answers,
+ * which dns_link.c validates. RFC 5321 section 5.1, RFC 7505. */
+#include <bsd/string.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cidr.h"
+#include "base/ipc.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "deliverd/dns_link.h"
+#include "deliverd/idna.h"
+#include "deliverd/resolve.h"
+#include "deliverd/result.h"
+#include "deliverd/site.h"
+
+#define TTL_MIN 5
+#define TTL_MAX 3600
+#define DESTS_MAX 20000
+#define GRACE_MS 2000 /* over dns_timeout, for the dns role to say itself that it ran out */
+
+enum dest_state { DEST_ASKING, DEST_KNOWN, DEST_FAILED };
+
+struct dest {
+	RB_ENTRY(dest) by_name;
+	TAILQ_ENTRY(dest) link; /* oldest question first */
+	struct resolver *r;
+	char *name;   /* domain, or the relayhost's text after '>' */
+	enum dest_state state;
+	bool is_stale;/* reload: to be asked anew */
+	bool is_asked;/* the question is with the dns role */
+	unsigned n_deaths; /* of the dns role over it */
+	uint32_t id;  /* of the question */
+	int64_t asked;
+	int64_t expires;
+	uint16_t relay_port;
+	bool is_relay;
+	struct site *site;
+	struct outcome failure;
+	char *failure_text;
+	struct timer timer;
+	struct item_list waiting;
+};
+
+RB_HEAD(dest_tree, dest);
+TAILQ_HEAD(dest_list, dest);
+
+struct resolver {
+	struct net *net;
+	struct ipc *peer;
+	struct dest_tree dests;
+	struct dest_list order;
+	unsigned n_dests;
+	uint32_t last_id;
+};
+
+static int
+dest_cmp(const struct dest *a, const struct dest *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+RB_PROTOTYPE(dest_tree, dest, by_name, dest_cmp)
+RB_GENERATE(dest_tree, dest, by_name, dest_cmp)
+
+static void
+dest_free(struct dest *d)
+{
+	RB_REMOVE(dest_tree, &d->r->dests, d);
+	TAILQ_REMOVE(&d->r->order, d, link);
+	d->r->n_dests--;
+	timer_cancel(&d->timer);
+	site_unref(&d->site);
+	free(d->failure_text);
+	free(d->name);
+	free(d);
+}
+
+void
+dest_remove(struct dest *d, struct item *it)
+{
+	TAILQ_REMOVE(&d->waiting, it, link);
+}
+
+/* Passes on everybody who waits. */
+static void
+dest_settle(struct dest *d)
+{
+	struct net *net = d->r->net;
+	uint32_t waited = (uint32_t)(loop_now(net->loop) - d->asked);
+	struct outcome stopping = outcome_returned("deliverd is stopping", 0);
+	struct item *it;
+
+	timer_cancel(&d->timer);
+	d->is_asked = false;
+	d->n_deaths = 0;
+	while ((it = TAILQ_FIRST(&d->waiting)) != NULL) {
+		item_unlink(it);
+		it->job->dns_ms = waited;
+		if (net->is_stopping)
+			item_finish(net, it, &stopping, NULL, NULL);
+		else if (d->state == DEST_KNOWN)
+			site_add(d->site, it);
+		else
+			item_finish(net, it, &d->failure, NULL, NULL);
+	}
+}
+
+static void
+dest_expire_in(struct dest *d, uint32_t ttl)
+{
+	if (ttl < TTL_MIN)
+		ttl = TTL_MIN;
+	if (ttl > TTL_MAX)
+		ttl = TTL_MAX;
+	d->expires = loop_now(d->r->net->loop) + (int64_t)ttl * 1000;
+	d->is_stale = false;
+}
+
+static void
+dest_fail(struct dest *d, uint16_t code, const char *status, const char *text, uint32_t ttl)
+{
+	free(d->failure_text);
+	d->failure_text = xstrdup(text);
+	d->failure = outcome_local(PHASE_DNS, code, status, d->failure_text);
+	d->state = DEST_FAILED;
+	dest_expire_in(d, ttl);
+	dest_settle(d);
+}
+
+/* mx is not taken over. */
+static void
+dest_know(struct dest *d, struct mx_list *mx, const char *site_name, uint32_t ttl)
+{
+	struct site *site = site_get(d->r->net, mx, site_name);
+
+	site_unref(&d->site);
+	d->site = site;
+	d->state = DEST_KNOWN;
+	dest_expire_in(d, ttl);
+	dest_settle(d);
+}
+
+static void
+dest_know_relay(struct dest *d, struct mx_list *mx, uint32_t ttl)
+{
+	char name[SITE_NAME_MAX];
+
+	mx->kind = MX_RELAY;
+	mx->port = d->relay_port;
+	snprintf(name, sizeof(name), "%s", d->name + 1);
+	dest_know(d, mx, name, ttl);
+}
+
+/* [192.0.2.1] and [IPv6:2001:db8::1] (RFC 5321 section 4.1.3). */
+static void
+dest_literal(struct dest *d, const char *text, size_t len)
+{
+	char addr[64], shown[128];
+	struct sockaddr_storage ss;
+	struct mx_list *mx;
+	socklen_t salen;
+	int at;
+
+	if (len > 5 && strncasecmp(text, "IPv6:", 5) == 0) {
+		text += 5;
+		len -= 5;
+	}
+	snprintf(addr, sizeof(addr), "%.*s", (int)(len < sizeof(addr) ? len : sizeof(addr) - 1), text);
+	if (sockaddr_parse(addr, 0, &ss, &salen) == -1) {
+		dest_fail(d, 550, "5.1.2", "not an address literal that we know", TTL_MAX);
+		return;
+	}
+	snprintf(shown, sizeof(shown), "%s", d->name);
+	mx = mx_list_new(MX_LITERAL);
+	at = mx_list_add(mx, addr, 0);
+	mx_host_add(&mx->hosts[at], ss.ss_family, ss.ss_family == AF_INET ?
+	    (const uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr : (const uint8_t *)&((struct sockaddr_in6 *)&ss)->sin6_addr);
+	if (d->is_relay)
+		dest_know_relay(d, mx, TTL_MAX);
+	else
+		dest_know(d, mx, shown, TTL_MAX);
+	mx_list_unref(&mx);
+}
+
+static void
+on_timeout(void *arg)
+{
+	dest_fail(arg, 451, "4.4.3", "the name service does not answer", TTL_MIN);
+}
+
+static void
+dest_send(struct dest *d, enum dns_want want, const char *name)
+{
+	const struct params *p = d->r->net->params;
+	struct dns_ask ask = { .want = (uint8_t)want, .families = d->r->net->families,
+		.mx_limit = (uint16_t)(p->smtp_mx_limit < MX_HOSTS_MAX ? p->smtp_mx_limit : MX_HOSTS_MAX),
+		.addr_limit = 16, .timeout = (uint32_t)p->dns_timeout };
+	struct wbuf w;
+
+	if (strlcpy(ask.name, name, sizeof(ask.name)) >= sizeof(ask.name) || !dns_name_valid(ask.name)) {
+		dest_fail(d, 550, "5.1.2", "not a domain name", TTL_MAX);
+		return;
+	}
+	timer_set(&d->timer, p->dns_timeout + GRACE_MS);
+	if (d->r->peer == NULL) /* between two dns roles: asked when the next one is there */
+		return;
+	d->is_asked = true;
+	wbuf_init(&w);
+	dns_ask_encode(&ask, &w);
+	ipc_send(d->r->peer, DNS_ASK, d->id, &w, -1);
+	wbuf_clear(&w);
+}
+
+static void
+ask_relay(struct dest *d)
+{
+	bool use_mx;
+	char *host;
+
+	if (params_relayhost_parse(d->name + 1, &host, &d->relay_port, &use_mx) == -1) {
+		dest_fail(d, 451, "4.3.5", "relayhost is not a host", TTL_MIN);
+		return;
+	}
+	d->is_relay = true;
+	if (!use_mx && !dns_name_valid(host))
+		dest_literal(d, host, strlen(host));
+	else if (!use_mx && strspn(host, "0123456789.") == strlen(host))
+		dest_literal(d, host, strlen(host));
+	else
+		dest_send(d, use_mx ? DNS_WANT_MX : DNS_WANT_HOST, host);
+	free(host);
+}
+
+static void
+dest_ask(struct dest *d)
+{
+	char ascii[MX_NAME_MAX + 1];
+	size_t len = strlen(d->name);
+
+	d->state = DEST_ASKING;
+	d->id = ++d->r->last_id;
+	d->asked = loop_now(d->r->net->loop);
+	TAILQ_REMOVE(&d->r->order, d, link);
+	TAILQ_INSERT_TAIL(&d->r->order, d, link);
+	if (d->name[0] == '>')
+		ask_relay(d);
+	else if (d->name[0] == '[' && len > 2 && d->name[len - 1] == ']')
+		dest_literal(d, d->name + 1, len - 2);
+	else if (idna_to_ascii(d->name, ascii, sizeof(ascii)) == -1)
+		dest_fail(d, 550, "5.1.2", "not a domain name", TTL_MAX);
+	else
+		dest_send(d, DNS_WANT_MX, ascii);
+}
+
+/* Makes room by dropping the one whose answer is oldest, if nobody waits for it. */
+static void
+keep_bounded(struct resolver *r)
+{
+	struct dest *d, *next;
+	unsigned tries = 16;
+
+	TAILQ_FOREACH_SAFE(d, &r->order, link, next) {
+		if (r->n_dests < DESTS_MAX || tries-- == 0)
+			return;
+		if (d->state != DEST_ASKING)
+			dest_free(d);
+	}
+}
+
+static struct dest *
+dest_get(struct resolver *r, const char *name)
+{
+	struct dest find, *d;
+
+	find.name = (char *)(uintptr_t)name;
+	d = RB_FIND(dest_tree, &r->dests, &find);
+	if (d != NULL)
+		return d;
+	keep_bounded(r);
+	d = xcalloc(1, sizeof(*d));
+	d->r = r;
+	d->name = xstrdup(name);
+	d->state = DEST_FAILED;
+	d->is_stale = true;
+	TAILQ_INIT(&d->waiting);
+	timer_init(&d->timer, r->net->loop, on_timeout, d);
+	RB_INSERT(dest_tree, &r->dests, d);
+	TAILQ_INSERT_TAIL(&r->order, d, link);
+	r->n_dests++;
+	return d;
+}
+
+void
+resolver_route(struct resolver *r, struct job *job)
+{
+	const char *relay = r->net->params->relayhost;
+	char name[MX_NAME_MAX + 64];
+	unsigned n = job->n_open, i;
+	struct dest *d;
+	bool is_known;
+
+	if (relay[0] != '\0')
+		snprintf(name, sizeof(name), ">%s", relay);
+	else
+		snprintf(name, sizeof(name), "%s", job->q.domain);
+	d = dest_get(r, name);
+	is_known = d->state != DEST_ASKING && !d->is_stale && loop_now(r->net->loop) < d->expires;
+	for (i = 0; i < n; i++) {
+		job->items[i].state = ITEM_RESOLVING;
+		job->items[i].dest = d;
+		TAILQ_INSERT_TAIL(&d->waiting, &job->items[i], link);
+	}
+	if (is_known) {
+		d->asked = loop_now(r->net->loop); /* nobody waited */
+		dest_settle(d);
+	} else if (d->state != DEST_ASKING) {
+		dest_ask(d);
+	}
+}
+
+static struct dest *
+dest_by_id(struct resolver *r, uint32_t id)
+{
+	struct dest *d;
+
+	/* Newest questions are at the end, and few are open at a time. */
+	TAILQ_FOREACH_REVERSE(d, &r->order, dest_list, link) {
+		if (d->id == id)
+			return d->state == DEST_ASKING ? d : NULL;
+		if (d->id < id)
+			break;
+	}
+	return NULL;
+}
+
+static void
+take_reply(struct dest *d, const struct dns_reply *a)
+{
+	switch (a->status) {
+	case DNS_OK:
+		if (d->is_relay)
+			dest_know_relay(d, a->mx, a->ttl);
+		else
+			dest_know(d, a->mx, NULL, a->ttl);
+		break;
+	case DNS_NXDOMAIN:
+		dest_fail(d, d->is_relay ? 451 : 550, d->is_relay ? "4.4.4" : "5.1.2", a->text, a->ttl);
+		break;
+	case DNS_NULL_MX:
+		dest_fail(d, 556, "5.1.10", a->text, a->ttl);
+		break;
+	case DNS_NO_ADDRESS:
+		dest_fail(d, d->is_relay ? 451 : 550, d->is_relay ? "4.4.4" : "5.4.4", a->text, a->ttl);
+		break;
+	default:
+		dest_fail(d, 451, "4.4.3", a->text, TTL_MIN);
+		break;
+	}
+}
+
+static void
+on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct resolver *r = arg;
+	struct dns_reply a;
+	struct dest *d;
+
+	if (dns_reply_decode(&m->body, &a) == -1) {
+		ipc_reject(ipc, "malformed answer");
+		return;
+	}
+	d = dest_by_id(r, m->id);
+	if (d != NULL)
+		take_reply(d, &a);
+	dns_reply_clear(&a);
+}
+
+/* One of the open questions may have killed it: each is asked once more, and fails if that ends in the same way. */
+static void
+on_peer_gone(struct ipc *ipc, const char *why, void *arg)
+{
+	struct resolver *r = arg;
+	struct dest *d, *next;
+
+	(void)ipc;
+	log_info("dns role is gone: %s", why);
+	r->peer = NULL;
+	TAILQ_FOREACH_SAFE(d, &r->order, link, next) {
+		if (d->state != DEST_ASKING || !d->is_asked)
+			continue;
+		d->is_asked = false;
+		if (++d->n_deaths > 1)
+			dest_fail(d, 451, "4.4.3", "the resolver failed", TTL_MIN);
+	}
+}
+
+static const struct ipc_rule rules[] = {
+	{ DNS_ANSWER, false, DNS_ANSWER_MAX, "answer", on_answer },
+};
+static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_peer_gone };
+
+void
+resolver_set_peer(struct resolver *r, int fd)
+{
+	struct dest *d, *next;
+	unsigned n;
+
+	if (r->peer != NULL) {
+		ipc_close(&r->peer);
+		on_peer_gone(NULL, "replaced", r);
+	}
+	r->peer = ipc_new(r->net->loop, fd, &ops, r);
+	/* Asking moves a dest to the end of the order. */
+	n = r->n_dests;
+	for (d = TAILQ_FIRST(&r->order); n-- > 0; d = next) {
+		next = TAILQ_NEXT(d, link);
+		if (d->state == DEST_ASKING && !d->is_asked)
+			dest_ask(d);
+	}
+}
+
+void
+resolver_forget(struct resolver *r)
+{
+	struct dest *d;
+
+	TAILQ_FOREACH(d, &r->order, link)
+		d->is_stale = true;
+}
+
+void
+resolver_sweep(struct resolver *r)
+{
+	int64_t now = loop_now(r->net->loop);
+	struct dest *d, *next;
+
+	TAILQ_FOREACH_SAFE(d, &r->order, link, next)
+		if (d->state != DEST_ASKING && (d->is_stale || d->expires < now))
+			dest_free(d);
+}
+
+struct resolver *
+resolver_new(struct net *net)
+{
+	struct resolver *r = xcalloc(1, sizeof(*r));
+
+	r->net = net;
+	RB_INIT(&r->dests);
+	TAILQ_INIT(&r->order);
+	return r;
+}
+
+void
+resolver_free(struct resolver **rp)
+{
+	struct resolver *r = *rp;
+	struct dest *d;
+
+	*rp = NULL;
+	if (r == NULL)
+		return;
+	while ((d = TAILQ_FIRST(&r->order)) != NULL)
+		dest_free(d);
+	ipc_close(&r->peer);
+	free(r);
+}

@@ -1,0 +1,20 @@
+/* Where mail of a domain goes: a cache of answers of the dns role, each with those items that wait for it. An answer leads to a site
+ * (site.h); so do address literals and relayhost, without a question where there is none to ask. */
+#ifndef DELIVERD_RESOLVE_H
+#define DELIVERD_RESOLVE_H
+
+#include "deliverd/job.h"
+
+struct resolver *resolver_new(struct net *);
+void resolver_free(struct resolver **);
+/* The dns role's end of a socketpair; replaces the last one, whose open questions fail temporarily. */
+void resolver_set_peer(struct resolver *, int fd);
+/* Finds the site for the job's domain and passes the items on to it, now or when the answer is there. */
+void resolver_route(struct resolver *, struct job *);
+/* After a reload: nothing that was learnt under the old configuration is used for new mail. */
+void resolver_forget(struct resolver *);
+/* Drops what has expired and nobody waits for. */
+void resolver_sweep(struct resolver *);
+void dest_remove(struct dest *, struct item *);
+
+#endif

@@ -1,0 +1,205 @@
+/* Sites and their names (site.h), in the net process. Host names come from strangers' DNS through the dns role; their syntax was
+ * checked at the link. */
+#include <bsd/string.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/xalloc.h"
+#include "deliverd/path.h"
+#include "deliverd/site.h"
+
+#define LABELS_MAX 128
+
+static int
+site_cmp(const struct site *a, const struct site *b)
+{
+	return strcmp(a->key, b->key);
+}
+
+RB_GENERATE(site_tree, site, by_key, site_cmp)
+
+struct labels {
+	const char *v[LABELS_MAX]; /* from the right */
+	size_t len[LABELS_MAX];
+	unsigned n;
+};
+
+static void
+split_labels(const char *name, struct labels *l)
+{
+	const char *end = name + strlen(name), *p = end;
+
+	l->n = 0;
+	while (p > name && l->n < LABELS_MAX) {
+		p--;
+		if (*p != '.' && p != name)
+			continue;
+		l->v[l->n] = *p == '.' ? p + 1 : p;
+		l->len[l->n] = (size_t)(end - l->v[l->n]);
+		l->n++;
+		end = p;
+	}
+}
+
+static int
+text_cmp(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The pattern of the labels at position `at` from the right: "example", "(mx1|mx2)", with '?' if some host has none there. */
+static char *
+label_pattern(const struct labels *hosts, unsigned n_hosts, unsigned at)
+{
+	char *texts[MX_HOSTS_MAX], out[SITE_NAME_MAX * 2] = "";
+	bool is_optional = false;
+	unsigned n = 0, i, kept = 0;
+
+	for (i = 0; i < n_hosts; i++) {
+		if (at < hosts[i].n)
+			texts[n++] = xmemdup0(hosts[i].v[at], hosts[i].len[at]);
+		else
+			is_optional = true;
+	}
+	qsort(texts, n, sizeof(texts[0]), text_cmp);
+	for (i = 0; i < n; i++)
+		if (i == 0 || strcmp(texts[i], texts[i - 1]) != 0) {
+			strlcat(out, kept++ > 0 ? "|" : "(", sizeof(out));
+			strlcat(out, texts[i], sizeof(out));
+		}
+	strlcat(out, is_optional ? ")?" : ")", sizeof(out));
+	for (i = 0; i < n; i++)
+		free(texts[i]);
+	if (kept > 1 || is_optional)
+		return xstrdup(out);
+	return xmemdup0(out + 1, strlen(out) - 2);
+}
+
+void
+site_name_make(const struct mx_list *mx, char *out, size_t size)
+{
+	struct labels *hosts = xcalloc(mx->n_hosts, sizeof(*hosts));
+	char *name = xstrdup(""), *label, *longer;
+	unsigned i, depth = 0;
+
+	for (i = 0; i < mx->n_hosts; i++) {
+		split_labels(mx->hosts[i].name, &hosts[i]);
+		if (hosts[i].n > depth)
+			depth = hosts[i].n;
+	}
+	for (i = 0; i < depth && strlen(name) < size; i++) {
+		label = label_pattern(hosts, mx->n_hosts, i);
+		longer = xasprintf("%s%s%s", label, i > 0 ? "." : "", name);
+		free(label);
+		free(name);
+		name = longer;
+	}
+	free(hosts);
+	if (strlen(name) < size)
+		strlcpy(out, name, size);
+	else
+		snprintf(out, size, "%s(+%u)", mx->hosts[0].name, mx->n_hosts - 1);
+	free(name);
+}
+
+/* The host names, sorted, joined. */
+static char *
+site_key(const struct mx_list *mx)
+{
+	const char *names[MX_HOSTS_MAX];
+	char *key, *p;
+	size_t len = 1;
+	unsigned i;
+
+	for (i = 0; i < mx->n_hosts; i++) {
+		names[i] = mx->hosts[i].name;
+		len += strlen(names[i]) + 1;
+	}
+	qsort(names, mx->n_hosts, sizeof(names[0]), text_cmp);
+	p = key = xmalloc(len);
+	*p = '\0';
+	for (i = 0; i < mx->n_hosts; i++) {
+		p = stpcpy(p, names[i]);
+		*p++ = ',';
+	}
+	*p = '\0';
+	return key;
+}
+
+static struct site *
+site_new(struct net *net, char *key, const struct mx_list *mx, const char *name)
+{
+	struct site *site = xcalloc(1, sizeof(*site));
+	char made[SITE_NAME_MAX];
+
+	site->net = net;
+	site->key = key;
+	if (name == NULL) {
+		site_name_make(mx, made, sizeof(made));
+		name = made;
+	}
+	site->name = xstrdup(name);
+	RB_INSERT(site_tree, &net->sites, site);
+	return site;
+}
+
+struct site *
+site_get(struct net *net, struct mx_list *mx, const char *name)
+{
+	struct site find, *site;
+
+	find.key = name != NULL ? xasprintf("=%s", name) : site_key(mx);
+	site = RB_FIND(site_tree, &net->sites, &find);
+	if (site == NULL)
+		site = site_new(net, find.key, mx, name);
+	else
+		free(find.key);
+	mx_list_ref(mx);
+	mx_list_unref(&site->mx);
+	site->mx = mx;
+	return site_ref(site);
+}
+
+struct site *
+site_ref(struct site *site)
+{
+	site->refs++;
+	return site;
+}
+
+void
+site_unref(struct site **sp)
+{
+	struct site *site = *sp;
+
+	*sp = NULL;
+	if (site == NULL || --site->refs > 0)
+		return;
+	RB_REMOVE(site_tree, &site->net->sites, site);
+	mx_list_unref(&site->mx);
+	free(site->shares);
+	free(site->key);
+	free(site->name);
+	free(site);
+}
+
+void
+site_add(struct site *site, struct item *it)
+{
+	struct outcome o;
+	struct source *s;
+	bool is_out;
+
+	s = source_choose(site, &it->env.msg, &is_out);
+	if (s != NULL) {
+		path_add(path_get(site, s, it->job->q.domain), it);
+		return;
+	}
+	if (is_out)
+		o = outcome_returned("no source of the pool has its address on this host", SOURCE_OUT_MS / 1000);
+	else
+		o = outcome_local(PHASE_CONNECT, 451, "4.4.4", "no source of the pool has an address family of the destination");
+	item_finish(site->net, it, &o, NULL, NULL);
+}

@@ -1,0 +1,31 @@
+/* What a configuration must satisfy beyond its syntax, in two parts that run with different rights: the policy (Lua,
+ * so as nobody) and the files and directories that daemons will need (as the caller). Used by `check`, `start` and
+ * `reload`. */
+#ifndef POSTHORN_CHECK_H
+#define POSTHORN_CHECK_H
+
+#include "mail/params.h"
+
+/* The pools of a policy. */
+struct pool_list {
+	char **v;
+	size_t n;
+};
+void pool_list_clear(struct pool_list *);
+
+/* Loads main.cf and the policy in a child that, if we are root, is nobody with the suite's group; all errors to
+ * *errors. 0, or -1 if there are any. */
+int check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors)
+    __attribute__((warn_unused_result));
+/* Files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
+ * warnings. */
+void check_files(const struct params *, struct conf_errors *errors, struct conf_errors *warnings);
+
+/* The users that the suite wants when it is started as root. */
+extern const char *const suite_users[]; /* NULL-terminated */
+#define SUITE_GROUP "posthorn"
+#define SUITE_QUEUE_USER "posthorn-queued"
+/* As root: whether all of them exist. As an ordinary user: false. */
+bool suite_has_users(void);
+
+#endif

@@ -1,0 +1,221 @@
+/* Loading main.cf and the policy in a child that has given up what it can (see check.h). The policy is code: of the
+ * administrator's, but often edited by people with fewer rights than root, so it never runs as root. The result comes
+ * back as text lines over a pipe, bounded, and the child has 10 seconds. */
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "base/wire.h"
+#include "base/xalloc.h"
+#include "mail/policy.h"
+
+#include "check.h"
+
+#define CHECK_TIME_LIMIT 10000
+#define CHECK_MAX_BYTES (1u << 20)
+#define CHECK_MAX_TEXT 4096
+
+enum check_item { CHECK_ERROR = 1, CHECK_POOL, CHECK_END };
+
+const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", NULL };
+
+bool
+suite_has_users(void)
+{
+	if (geteuid() != 0 || getgrnam(SUITE_GROUP) == NULL)
+		return false;
+	for (size_t i = 0; suite_users[i] != NULL; i++) {
+		if (getpwnam(suite_users[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
+void
+pool_list_clear(struct pool_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+	l->v = NULL;
+	l->n = 0;
+}
+
+/* In the child. Root becomes nobody, keeping the suite's group so that a policy readable by that group can be read. */
+static void
+check_drop(void)
+{
+	const struct passwd *pw;
+	const struct group *gr;
+	struct rlimit none = { 0, 0 };
+	gid_t groups[1];
+	size_t n = 0;
+
+	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_FSIZE, &none);
+	if (geteuid() == 0) {
+		if ((gr = getgrnam(SUITE_GROUP)) != NULL)
+			groups[n++] = gr->gr_gid;
+		pw = getpwnam("nobody");
+		if (pw == NULL || setgroups(n, groups) == -1 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1 ||
+		    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0)
+			_exit(101);
+	}
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void
+check_report(struct wbuf *out, const struct conf_errors *errors)
+{
+	for (size_t i = 0; i < errors->n; i++) {
+		wbuf_u8(out, CHECK_ERROR);
+		wbuf_str(out, errors->v[i].file);
+		wbuf_u32(out, errors->v[i].line);
+		wbuf_str(out, errors->v[i].text);
+	}
+}
+
+static void __attribute__((noreturn))
+check_child(int fd, const char *config_dir)
+{
+	struct conf_errors errors = { NULL, 0 };
+	struct conf *conf = NULL;
+	struct params *params;
+	struct policy *policy;
+	struct wbuf out;
+	size_t done = 0;
+	char *file;
+
+	check_drop();
+	wbuf_init(&out);
+	params = params_load(config_dir, &conf, &errors);
+	/* A broken main.cf is no reason to keep the errors of the policy for the next time. */
+	file = params != NULL ? xstrdup(params->policy_file) : xasprintf("%s/policy.lua", config_dir);
+	if ((params != NULL || access(file, R_OK) == 0) && (policy = policy_load(file, &errors)) != NULL) {
+		for (size_t i = 0; i < policy_pool_count(policy); i++) {
+			wbuf_u8(&out, CHECK_POOL);
+			wbuf_str(&out, policy_pool_at(policy, i)->name);
+		}
+	}
+	check_report(&out, &errors);
+	wbuf_u8(&out, CHECK_END);
+	while (done < out.len) {
+		ssize_t n = write(fd, out.p + done, out.len - done);
+
+		if (n == -1)
+			_exit(102);
+		done += (size_t)n;
+	}
+	_exit(0);
+}
+
+/* Everything the child writes until it closes, within the limits of bytes and time. */
+static int
+check_collect(int fd, struct wbuf *in)
+{
+	int64_t deadline = mono_ms() + CHECK_TIME_LIMIT;
+
+	for (;;) {
+		struct pollfd pfd = { fd, POLLIN, 0 };
+		int64_t left = deadline - mono_ms();
+		char buf[4096];
+		ssize_t n;
+
+		if (left <= 0 || in->len > CHECK_MAX_BYTES)
+			return -1;
+		if (poll(&pfd, 1, (int)left) == -1 && errno != EINTR)
+			return -1;
+		if ((pfd.revents & (POLLIN | POLLHUP | POLLERR)) == 0)
+			continue;
+		if ((n = read(fd, buf, sizeof(buf))) == 0)
+			return 0;
+		if (n == -1 && errno != EINTR)
+			return -1;
+		if (n > 0)
+			wbuf_raw(in, buf, (size_t)n);
+	}
+}
+
+static void
+check_decode_error(struct rbuf *r, struct conf_errors *errors)
+{
+	char *file = rbuf_strdup(r, CHECK_MAX_TEXT);
+	unsigned line = rbuf_u32(r);
+	char *text = rbuf_strdup(r, CHECK_MAX_BYTES);
+
+	conf_error_add(errors, *file != '\0' ? file : NULL, line, "%s", text);
+	free(file);
+	free(text);
+}
+
+static int
+check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors *errors)
+{
+	struct rbuf r;
+
+	rbuf_init(&r, in->p, in->len);
+	while (!r.bad && rbuf_left(&r) > 0) {
+		switch (rbuf_u8(&r)) {
+		case CHECK_ERROR:
+			check_decode_error(&r, errors);
+			break;
+		case CHECK_POOL:
+			pools->v = xreallocarray(pools->v, pools->n + 1, sizeof(*pools->v));
+			pools->v[pools->n++] = rbuf_strdup(&r, CHECK_MAX_TEXT);
+			break;
+		case CHECK_END:
+			return rbuf_done(&r) ? 0 : -1;
+		default:
+			return -1;
+		}
+	}
+	return -1;
+}
+
+int
+check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors)
+{
+	struct wbuf in;
+	int fds[2], status = 0, rv;
+	size_t before = errors->n;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) == -1 || (fflush(NULL), pid = fork()) == -1) {
+		conf_error_add(errors, NULL, 0, "cannot start a process to check the configuration: %s",
+		    strerror(errno));
+		return -1;
+	}
+	if (pid == 0) {
+		close(fds[0]);
+		check_child(fds[1], config_dir);
+	}
+	close(fds[1]);
+	wbuf_init(&in);
+	rv = check_collect(fds[0], &in);
+	close(fds[0]);
+	if (rv == -1)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	if (rv == -1)
+		conf_error_add(errors, NULL, 0, "checking the configuration took more than %d s: does the policy loop?",
+		    CHECK_TIME_LIMIT / 1000);
+	else if (check_decode(&in, pools, errors) == -1 && errors->n == before)
+		conf_error_add(errors, NULL, 0, "checking the configuration failed (%s %d)",
+		    WIFSIGNALED(status) ? "signal" : "status",
+		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	wbuf_clear(&in);
+	return errors->n == before ? 0 : -1;
+}

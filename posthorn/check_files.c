@@ -1,0 +1,163 @@
+/* What daemons will need of the file system: certificate, key, passwd file, directories, executables, users. The
+ * checks tell the administrator before a daemon fails on it; each daemon checks for itself again. */
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <libgen.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/tls.h"
+#include "base/xalloc.h"
+
+#include "check.h"
+
+#define CERT_WARN_DAYS 14
+
+/* Certificate and key as smtpd will load them, and how long they last. */
+static void
+check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	bool wanted = p->submission_listen.n + p->submissions_listen.n > 0;
+	int days = 0, secs = 0;
+	char *err = NULL;
+	SSL_CTX *ctx;
+	X509 *cert;
+
+	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
+		if (wanted)
+			conf_error_add(errors, NULL, 0, "smtpd_tls_cert_file is not set, but submission needs TLS");
+		return;
+	}
+	ctx = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file, "check", &err);
+	if (ctx == NULL) {
+		conf_error_add(errors, NULL, 0, "%s", err);
+		free(err);
+		return;
+	}
+	cert = SSL_CTX_get0_certificate(ctx);
+	if (cert != NULL && ASN1_TIME_diff(&days, &secs, NULL, X509_get0_notAfter(cert)) == 1) {
+		if (days < 0 || secs < 0)
+			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate has expired");
+		else if (days < CERT_WARN_DAYS)
+			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate expires in %d days", days);
+	}
+	if (cert != NULL && p->myhostname != NULL && X509_check_host(cert, p->myhostname, 0, 0, NULL) != 1)
+		conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate is not for myhostname (%s)",
+		    p->myhostname);
+	SSL_CTX_free(ctx);
+}
+
+static void
+check_secret(const char *file, const char *what, struct conf_errors *errors)
+{
+	struct stat st;
+
+	if (file == NULL || *file == '\0' || stat(file, &st) == -1)
+		return;
+	if ((st.st_mode & S_IRWXO) != 0)
+		conf_error_add(errors, file, 0, "the %s is open to everybody (mode %04o): chmod o= it", what,
+		    (unsigned)st.st_mode & 07777);
+	else if ((st.st_mode & S_IWGRP) != 0)
+		conf_error_add(errors, file, 0, "the %s is writable by its group (mode %04o): chmod g-w it", what,
+		    (unsigned)st.st_mode & 07777);
+}
+
+static void
+check_passwd(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	struct stat st;
+
+	if (p->passwd_file == NULL || *p->passwd_file == '\0')
+		return;
+	if (stat(p->passwd_file, &st) == -1) {
+		if (errno != ENOENT)
+			conf_error_add(errors, p->passwd_file, 0, "%s", strerror(errno));
+		else if (p->submission_listen.n + p->submissions_listen.n > 0)
+			conf_error_add(warnings, p->passwd_file, 0,
+			    "does not exist, so nobody can log in; `posthorn passwd USER' makes it");
+		return;
+	}
+	check_secret(p->passwd_file, "passwd file", errors);
+	if (access(p->passwd_file, R_OK) == -1)
+		conf_error_add(errors, p->passwd_file, 0, "%s", strerror(errno));
+}
+
+/* A directory that is there must be usable; one that is not must be possible to make. */
+static void
+check_directory(const char *name, const char *path, struct conf_errors *errors)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+
+	if (path == NULL || *path != '/') {
+		conf_error_add(errors, NULL, 0, "%s is not an absolute path", name);
+		return;
+	}
+	if (strlen(path) + sizeof("/posthorn.sock") > 108 && strcmp(name, "run_directory") == 0)
+		conf_error_add(errors, NULL, 0, "run_directory %s is too long for the name of a UNIX socket", path);
+	if (stat(path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			conf_error_add(errors, path, 0, "%s is not a directory", name);
+		return;
+	}
+	if (errno != ENOENT) {
+		conf_error_add(errors, path, 0, "%s: %s", name, strerror(errno));
+		return;
+	}
+	snprintf(parent, sizeof(parent), "%s", path);
+	while (stat(dirname(parent), &st) == -1 && errno == ENOENT && strcmp(parent, "/") != 0)
+		;
+	if (access(parent, W_OK | X_OK) == -1)
+		conf_error_add(errors, path, 0, "%s does not exist and %s is not writable", name, parent);
+}
+
+static void
+check_daemons(const struct params *p, struct conf_errors *errors)
+{
+	static const char *const names[] = { "queued", "smtpd", "deliverd" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char *path = xasprintf("%s/%s", p->daemon_directory, names[i]);
+
+		if (access(path, X_OK) == -1)
+			conf_error_add(errors, path, 0, "%s (see daemon_directory)", strerror(errno));
+		free(path);
+	}
+}
+
+static void
+check_users(const struct params *p, struct conf_errors *warnings)
+{
+	if (geteuid() == 0 && !suite_has_users())
+		conf_error_add(warnings, NULL, 0, "the users posthorn-* do not exist: every daemon will run as nobody, "
+		    "without separation (systemd-sysusers makes them)");
+	if (p->admin_group != NULL && *p->admin_group != '\0' && getgrnam(p->admin_group) == NULL && geteuid() == 0)
+		conf_error_add(warnings, NULL, 0, "admin_group `%s' does not exist: only root may use the admin "
+		    "sockets",
+		    p->admin_group);
+}
+
+void
+check_files(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	check_daemons(p, errors);
+	check_tls(p, errors, warnings);
+	check_secret(p->smtpd_tls_key_file, "private key", errors);
+	check_passwd(p, errors, warnings);
+	check_directory("queue_directory", p->queue_directory, errors);
+	check_directory("log_directory", p->log_directory, errors);
+	check_directory("run_directory", p->run_directory, errors);
+	check_users(p, warnings);
+	if (p->smtpd_listen.n + p->submission_listen.n + p->submissions_listen.n == 0)
+		conf_error_add(warnings, NULL, 0, "no listen address is set: no mail can come in");
+}

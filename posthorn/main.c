@@ -1,0 +1,168 @@
+/* posthorn(8): the admin command, and the supervisor as its verb `start`; sendmail(1) and mailq(1) when called by
+ * those names. Runs as the caller; arguments are the caller's own. */
+#include <getopt.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#include "admin.h"
+
+static const struct admin_verb verbs[] = {
+	{ "start", cmd_start, "", "run the suite in the foreground; prints `ready` when it serves" },
+	{ "stop", cmd_stop, "", "stop the running suite" },
+	{ "reload", cmd_reload, "", "check the configuration, then put it in force" },
+	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, deliverd/POOL" },
+	{ "status", cmd_status, "", "daemons and queue at a glance" },
+	{ "check", cmd_check, "", "check the configuration and what it refers to" },
+	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
+	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
+	    "look at queued mail and act on it" },
+	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
+	{ "passwd", cmd_passwd, "USER [--tenant T] [--domains A,B] [--rate N/h] | USER --delete | --list",
+	    "users that may submit mail" },
+	{ "sendmail", cmd_sendmail, "[sendmail(1) options] [RECIPIENT ...]", "submit a message from standard input" },
+	{ "mailq", cmd_mailq, "", "the queue as mailq(1) shows it" },
+	{ "version", cmd_version, "", "versions of the suite and of its libraries" },
+};
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static const struct admin_verb *
+verb_find(const char *name)
+{
+	for (size_t i = 0; i < N_VERBS; i++) {
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	}
+	return NULL;
+}
+
+int
+adm_usage(const char *name, const char *fmt, ...)
+{
+	const struct admin_verb *verb = verb_find(name);
+	va_list ap;
+
+	if (fmt != NULL) {
+		fputs("posthorn: ", stderr);
+		va_start(ap, fmt);
+		vfprintf(stderr, fmt, ap);
+		va_end(ap);
+		fputc('\n', stderr);
+	}
+	if (verb != NULL)
+		fprintf(stderr, "usage: posthorn [-c DIR] [--json] %s%s%s\n", verb->name,
+		    *verb->args != '\0' ? " " : "",
+		    verb->args);
+	return ADM_USAGE;
+}
+
+static void
+print_help(FILE *f)
+{
+	fputs("usage: posthorn [-c DIR] [--json] VERB ...\n\n", f);
+	for (size_t i = 0; i < N_VERBS; i++)
+		fprintf(f, "  %-9s %s\n", verbs[i].name, verbs[i].what);
+	fputs("\nposthorn VERB --help prints the usage of a verb; posthorn(8) has the rest.\n", f);
+}
+
+/* --json and --help are taken wherever they stand, up to "--": nobody should have to remember which side of the verb.
+ */
+static int
+take_global_options(int argc, char **argv, bool *json, bool *help)
+{
+	int n = 0;
+
+	for (int i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			while (i < argc)
+				argv[n++] = argv[i++];
+			break;
+		}
+		if (strcmp(argv[i], "--json") == 0)
+			*json = true;
+		else if (strcmp(argv[i], "--help") == 0)
+			*help = true;
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	return n;
+}
+
+static int
+run_verb(struct admin *adm, int argc, char **argv)
+{
+	const struct admin_verb *verb;
+	bool help = false;
+	int opt;
+
+	argc = take_global_options(argc, argv, &adm->json, &help);
+	while ((opt = getopt(argc, argv, "+c:hV")) != -1) {
+		switch (opt) {
+		case 'c':
+			adm->config_dir = optarg;
+			break;
+		case 'h':
+			help = true;
+			break;
+		case 'V':
+			return cmd_version(adm, 1, argv);
+		default:
+			print_help(stderr);
+			return ADM_USAGE;
+		}
+	}
+	argc -= optind;
+	argv += optind;
+	optind = 0; /* verbs scan their own options from the start */
+	if (argc == 0) {
+		print_help(help ? stdout : stderr);
+		return help ? ADM_OK : ADM_USAGE;
+	}
+	if ((verb = verb_find(argv[0])) == NULL) {
+		adm_fail("there is no verb `%s'", argv[0]);
+		print_help(stderr);
+		return ADM_USAGE;
+	}
+	if (help) {
+		printf("usage: posthorn [-c DIR] [--json] %s %s\n%s\n", verb->name, verb->args, verb->what);
+		return ADM_OK;
+	}
+	return verb->run(adm, argc, argv);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct admin adm = { params_default_dir, false };
+	const char *env = getenv("POSTHORN_CONFIG"), *base;
+	int rv;
+
+	setlocale(LC_CTYPE, "");
+	log_init("posthorn", LOG_LVL_INFO);
+	signal(SIGPIPE, SIG_IGN);
+	if (env != NULL && *env != '\0')
+		adm.config_dir = env;
+	base = argc > 0 && strrchr(argv[0], '/') != NULL ? strrchr(argv[0], '/') + 1 : argc > 0 ? argv[0] : "posthorn";
+	if (strcmp(base, "sendmail") == 0)
+		return cmd_sendmail(&adm, argc, argv);
+	if (strcmp(base, "mailq") == 0)
+		return cmd_mailq(&adm, 1, argv);
+	/* sendmail's options look like ours and more: everything behind that verb is its own. */
+	if (argc > 1 && strcmp(argv[1], "sendmail") == 0)
+		return cmd_sendmail(&adm, argc - 1, argv + 1);
+	if (argc > 3 && strcmp(argv[1], "-c") == 0 && strcmp(argv[3], "sendmail") == 0) {
+		adm.config_dir = argv[2];
+		return cmd_sendmail(&adm, argc - 3, argv + 3);
+	}
+	rv = run_verb(&adm, argc, argv);
+	/* A full disk behind standard output is a failure like any other; a reader that went away is not. */
+	if (fflush(stdout) == EOF && rv == ADM_OK)
+		return adm_fail("standard output: write failed");
+	return rv;
+}

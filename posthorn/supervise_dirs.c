@@ -1,0 +1,177 @@
+/* Directories with the right owners and modes, and the lock that keeps a second supervisor away. An existing
+ * directory that somebody else owns is never taken over: `queue_directory = /var` must cost an error message, not the
+ * system. */
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+
+#include "admin.h"
+#include "supervise.h"
+
+struct dir_owner {
+	bool is_set;  /* we are root */
+	uid_t uid;
+	gid_t gid;
+	const char *name;
+};
+
+static bool
+dir_is_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *e;
+	bool is_empty = true;
+
+	if (dir == NULL)
+		return false;
+	while (is_empty && (e = readdir(dir)) != NULL)
+		is_empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	closedir(dir);
+	return is_empty;
+}
+
+static int
+dir_fail(const char *path)
+{
+	adm_fail("%s: %s", path, strerror(errno));
+	return -1;
+}
+
+/* Parents that are missing are made with 0755, as mkdir -p does. */
+static int
+dir_make_parents(const char *path)
+{
+	char *copy = xstrdup(path);
+	int rv = 0;
+
+	for (char *p = strchr(copy + 1, '/'); p != NULL && rv == 0; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		if (mkdir(copy, 0755) == -1 && errno != EEXIST)
+			rv = dir_fail(copy);
+		*p = '/';
+	}
+	free(copy);
+	return rv;
+}
+
+/* Group is compared only where it matters (gid_t)-1 leaves it. */
+static int
+dir_make(const char *path, mode_t mode, const struct dir_owner *owner)
+{
+	bool is_ours = false;
+	struct stat st;
+
+	if (dir_make_parents(path) == -1)
+		return -1;
+	if (mkdir(path, 0700) == 0)
+		is_ours = true;
+	else if (errno != EEXIST)
+		return dir_fail(path);
+	if (stat(path, &st) == -1)
+		return dir_fail(path);
+	if (!S_ISDIR(st.st_mode)) {
+		adm_fail("%s is not a directory", path);
+		return -1;
+	}
+	if (!owner->is_set) {
+		if (is_ours && chmod(path, 0700) == -1)
+			return dir_fail(path);
+		return 0;
+	}
+	if (!is_ours && st.st_uid != owner->uid && !dir_is_empty(path)) {
+		adm_fail("%s is not owned by %s and not empty; if it is Posthorn's: chown -R %s %s", path, owner->name,
+		    owner->name, path);
+		return -1;
+	}
+	if ((st.st_uid != owner->uid || st.st_gid != owner->gid) && chown(path, owner->uid, owner->gid) == -1)
+		return dir_fail(path);
+	if ((st.st_mode & 07777) != mode && chmod(path, mode) == -1)
+		return dir_fail(path);
+	return 0;
+}
+
+/* queued's user and the group that may read the log; nobody where the suite has no users of its own. */
+static int
+dir_owners(struct dir_owner *queue, struct dir_owner *logs, struct dir_owner *run)
+{
+	bool has_users = suite_has_users();
+	const struct passwd *pw;
+	const struct group *gr;
+
+	memset(queue, 0, sizeof(*queue));
+	memset(run, 0, sizeof(*run));
+	*logs = *queue;
+	if (geteuid() != 0)
+		return 0;
+	if ((pw = getpwnam(has_users ? SUITE_QUEUE_USER : "nobody")) == NULL) {
+		adm_fail("there is no user %s", has_users ? SUITE_QUEUE_USER : "nobody");
+		return -1;
+	}
+	*queue = (struct dir_owner){ true, pw->pw_uid, pw->pw_gid, has_users ? SUITE_QUEUE_USER : "nobody" };
+	*logs = *queue;
+	if (has_users && (gr = getgrnam(SUITE_GROUP)) != NULL)
+		logs->gid = gr->gr_gid;
+	*run = (struct dir_owner){ true, 0, 0, "root" };
+	return 0;
+}
+
+int
+sup_dirs_make(const struct params *p)
+{
+	struct dir_owner queue, logs, run;
+	char *events = xasprintf("%s/events", p->log_directory);
+	int rv = -1;
+
+	/* Daemons reach the sockets in run_directory by the modes of the sockets; queue and logs are queued's. */
+	if (dir_owners(&queue, &logs, &run) == 0 && dir_make(p->run_directory, 0755, &run) == 0 &&
+	    dir_make(p->queue_directory, 0700, &queue) == 0 && dir_make(p->log_directory, 02750, &logs) == 0 &&
+	    dir_make(events, 02750, &logs) == 0)
+		rv = 0;
+	free(events);
+	return rv;
+}
+
+static void
+lock_busy(int fd, const char *dir)
+{
+	char text[32] = "";
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n > 0)
+		text[strcspn(text, "\n")] = '\0';
+	adm_fail("already running on %s%s%s", dir, *text != '\0' ? " with pid " : "", text);
+}
+
+int
+sup_lock(struct supervisor *sup)
+{
+	const char *dir = sup->params->run_directory;
+	char *path = xasprintf("%s/posthorn.lock", dir), pid[32];
+	int rv = -1, n;
+
+	sup->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (sup->lock_fd == -1) {
+		dir_fail(path);
+	} else if (flock(sup->lock_fd, LOCK_EX | LOCK_NB) == -1) {
+		lock_busy(sup->lock_fd, dir);
+	} else {
+		n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+		if (ftruncate(sup->lock_fd, 0) == -1 || pwrite(sup->lock_fd, pid, (size_t)n, 0) != n)
+			dir_fail(path);
+		else
+			rv = 0;
+	}
+	free(path);
+	return rv;
+}

@@ -1,0 +1,246 @@
+/* The operator's side of the link (posthorn queue, status): requests are checked against a table of verbs, worked on in bounded steps
+ * between which everybody else gets their turn, and slowed down by their reader. Who may ask was decided by SO_PEERCRED. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "queued/admin.h"
+#include "queued/changes.h"
+#include "queued/queued.h"
+
+#define PENDING_HIGH (256u << 10)
+#define PENDING_LOW (64u << 10)
+
+void
+admin_start(struct client *cl)
+{
+	(void)cl;
+}
+
+static void
+admin_job_free(struct admin_job **jp)
+{
+	struct admin_job *j = *jp;
+
+	if (j == NULL)
+		return;
+	*jp = NULL;
+	admin_filter_clear(&j->filter);
+	free(j->reason);
+	json_clear(&j->json);
+	free(j);
+}
+
+void
+admin_stop(struct client *cl)
+{
+	admin_job_free(&cl->job);
+}
+
+void
+admin_send_json(struct admin_job *j)
+{
+	struct wbuf *out = &j->client->q->clients->out;
+
+	wbuf_u8(&j->json.out, 0);
+	wbuf_reset(out);
+	ql_str_encode((const char *)j->json.out.p, out);
+	ipc_send(j->client->ipc, QL_ADMIN_DATA, j->request, out, -1);
+	json_reset(&j->json);
+}
+
+static void
+admin_send_end(struct client *cl, uint32_t request, uint8_t status, const char *sentence)
+{
+	struct wbuf *out = &cl->q->clients->out;
+
+	wbuf_reset(out);
+	ql_end_encode(status, sentence, out);
+	ipc_send(cl->ipc, QL_ADMIN_END, request, out, -1);
+}
+
+void
+admin_end(struct admin_job **jp, uint8_t status, const char *sentence)
+{
+	admin_send_end((*jp)->client, (*jp)->request, status, sentence);
+	admin_job_free(jp);
+}
+
+static void
+on_low(void *arg)
+{
+	struct client *cl = arg;
+
+	if (cl->job != NULL)
+		cl->job->is_waiting = false;
+	loop_again(cl->q->loop);
+}
+
+static void
+admin_step(struct queued *q, struct client *cl)
+{
+	struct admin_job *j = cl->job;
+
+	if (j->is_waiting)
+		return;
+	if (ipc_pending(cl->ipc) > PENDING_HIGH) {
+		j->is_waiting = true;
+		ipc_on_low(cl->ipc, PENDING_LOW, on_low, cl);
+		return;
+	}
+	loop_again(q->loop);
+	if (j->action == ADMIN_SUMMARY ? admin_summary_step(q, j) : admin_queue_step(q, j)) {
+		if (j->action >= ADMIN_HOLD) {
+			json_obj(&j->json, NULL);
+			json_int(&j->json, "count", (int64_t)j->count);
+			json_int(&j->json, "cancelling", (int64_t)j->cancelling);
+			json_obj_end(&j->json);
+			admin_send_json(j);
+		}
+		admin_end(&cl->job, 0, "");
+	}
+}
+
+void
+admin_turn(struct queued *q)
+{
+	struct client *cl;
+
+	TAILQ_FOREACH(cl, &q->clients->all, next)
+		if (cl->job != NULL)
+			admin_step(q, cl);
+}
+
+static const struct admin_verb {
+	const char *name;
+	enum admin_action action;
+	bool needs_filter;
+} verbs[] = {
+	{ "queue.list", ADMIN_LIST, false },
+	{ "queue.show", ADMIN_SHOW, true },
+	{ "queue.summary", ADMIN_SUMMARY, false },
+	{ "queue.hold", ADMIN_HOLD, true },
+	{ "queue.release", ADMIN_RELEASE, true },
+	{ "queue.retry", ADMIN_RETRY, true },
+	{ "queue.bounce", ADMIN_BOUNCE, true },
+	{ "queue.delete", ADMIN_DELETE, true },
+};
+
+/* Arguments into the job. NULL, or a malloced sentence. */
+static char *
+admin_args(struct admin_job *j, const struct ql_admin *a, bool needs_filter)
+{
+	bool is_known, is_all = false;
+	const char *key, *value;
+	uint32_t i;
+
+	for (i = 0; i < a->n_args; i++) {
+		key = a->args[i].key;
+		value = a->args[i].value;
+		if (!admin_filter_set(&j->filter, key, value, &is_known))
+			return xasprintf("\"%s\" is not a message id", value);
+		if (is_known)
+			continue;
+		if (strcmp(key, "limit") == 0) {
+			j->limit = strtoull(value, NULL, 10);
+		} else if (strcmp(key, "all") == 0) {
+			is_all = strcmp(value, "yes") == 0;
+		} else if (strcmp(key, "quiet") == 0) {
+			j->is_quiet = strcmp(value, "yes") == 0;
+		} else if (strcmp(key, "headers") == 0) {
+			j->want_headers = strcmp(value, "yes") == 0;
+		} else if (strcmp(key, "reason") == 0) {
+			free(j->reason);
+			j->reason = xmemdup0(value, strnlen(value, FAIL_TEXT_MAX));
+		} else {
+			return xasprintf("unknown argument \"%s\"", key);
+		}
+	}
+	if (needs_filter && !is_all && !j->filter.is_any)
+		return xstrdup("name a filter, or say all=yes");
+	return NULL;
+}
+
+static void
+admin_queue_verb(struct client *cl, uint32_t request, const struct admin_verb *verb, const struct ql_admin *a)
+{
+	struct admin_job *j = xcalloc(1, sizeof(*j));
+	char *err;
+
+	j->client = cl;
+	j->request = request;
+	j->action = verb->action;
+	json_init(&j->json);
+	if ((err = admin_args(j, a, verb->needs_filter)) != NULL) {
+		admin_end(&j, 1, err);
+		free(err);
+		return;
+	}
+	if (verb->action >= ADMIN_HOLD)
+		log_info("operator uid=%u: %s", cl->cred.uid, verb->name);
+	/* The index has everything that is still true afterwards; what cannot be committed now is merely not listed. */
+	(void)changes_commit(cl->q->changes);
+	cl->job = j;
+	loop_again(cl->q->loop);
+}
+
+static void
+admin_status(struct client *cl, uint32_t request)
+{
+	struct wbuf *out = &cl->q->clients->out;
+	struct json json;
+
+	json_init(&json);
+	admin_status_json(cl->q, &json);
+	wbuf_u8(&json.out, 0);
+	wbuf_reset(out);
+	ql_str_encode((const char *)json.out.p, out);
+	ipc_send(cl->ipc, QL_ADMIN_DATA, request, out, -1);
+	json_clear(&json);
+	admin_send_end(cl, request, 0, "");
+}
+
+static void
+on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	struct ql_admin a;
+	char *err;
+	size_t i;
+
+	if (ql_admin_decode(&m->body, &a) == -1) {
+		ipc_reject(ipc, "malformed ADMIN");
+		return;
+	}
+	if (cl->job != NULL) {
+		admin_send_end(cl, m->id, 1, "the last request is still being answered");
+		goto out;
+	}
+	if (strcmp(a.verb, "ping") == 0) {
+		admin_send_end(cl, m->id, 0, "");
+		goto out;
+	}
+	if (strcmp(a.verb, "status") == 0) {
+		admin_status(cl, m->id);
+		goto out;
+	}
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(a.verb, verbs[i].name) == 0) {
+			admin_queue_verb(cl, m->id, &verbs[i], &a);
+			goto out;
+		}
+	}
+	err = xasprintf("queued knows no verb \"%s\"", a.verb);
+	admin_send_end(cl, m->id, 1, err);
+	free(err);
+out:
+	ql_admin_clear(&a);
+}
+
+static const struct ipc_rule admin_rules[] = {
+	{ QL_ADMIN, false, QL_MAX_ADMIN, "ADMIN", on_admin },
+};
+
+const struct ipc_ops admin_ops = { admin_rules, 1, client_gone };

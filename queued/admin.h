@@ -1,0 +1,74 @@
+/* An operator's request while it is being answered: at most one for each connection, worked on in bounded steps. */
+#ifndef QUEUED_ADMIN_H
+#define QUEUED_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "queued/link.h"
+#include "queued/message.h"
+
+enum admin_action { ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE, ADMIN_RETRY, ADMIN_BOUNCE, ADMIN_DELETE };
+
+struct admin_filter {
+	char *domain, *tenant, *campaign, *recipient, *sender; /* NULL: any */
+	struct msgid id;
+	bool has_id;
+	bool is_any; /* at least one is set */
+};
+
+struct admin_job {
+	struct client *client;
+	uint32_t request;
+	enum admin_action action;
+	struct admin_filter filter;
+	char *reason;
+	bool is_quiet, want_headers;
+	uint64_t limit;    /* rows; 0: none */
+	uint64_t count, cancelling;
+	uint8_t cursor[ENV_KEY_LEN]; /* of env, or the id in its first four bytes (summary) */
+	bool has_cursor, is_waiting;
+	uint32_t summary_id;  /* queue whose rows are being counted; 0: none */
+	uint8_t summary_at[DUE_KEY_LEN];
+	struct admin_tally {
+		uint64_t due, deferred, counted;
+		int64_t oldest, next;
+	} tally;
+	struct json json;
+};
+
+/* What is known of an envelope, in memory or not. */
+struct admin_view {
+	uint8_t key[ENV_KEY_LEN];
+	struct envid id;
+	const struct qenv *e; /* NULL: only in the index */
+	struct squeue *sq;
+	struct message *msg;  /* referred to; NULL: unreadable segment */
+	const char *unreadable; /* why msg->env is not there; NULL */
+	int state;            /* enum env_state */
+	uint16_t attempts, flags, code;
+	int64_t due, expires;
+	char text[FAIL_TEXT_MAX + 1];
+};
+
+void admin_send_json(struct admin_job *);
+void admin_end(struct admin_job **, uint8_t status, const char *sentence);
+/* admin_queue.c: 1 when it is done, 0 to be called again. */
+int admin_queue_step(struct queued *, struct admin_job *);
+int admin_summary_step(struct queued *, struct admin_job *);
+/* admin_view.c */
+bool admin_view_open(struct queued *, const uint8_t key[ENV_KEY_LEN], struct admin_view *);
+void admin_view_close(struct queued *, struct admin_view *);
+bool admin_filter_set(struct admin_filter *, const char *key, const char *value, bool *is_known_r);
+void admin_filter_clear(struct admin_filter *);
+bool admin_filter_match_queue(const struct admin_filter *, const struct squeue *);
+bool admin_filter_match(const struct admin_filter *, const struct admin_view *);
+void admin_view_json(struct queued *, const struct admin_view *, bool is_full, struct json *);
+void admin_view_headers(struct queued *, const struct admin_view *, struct json *);
+/* All requests, a step each; called on every turn. */
+void admin_turn(struct queued *);
+/* admin_status.c */
+void admin_status_json(struct queued *, struct json *);
+
+#endif

@@ -1,0 +1,271 @@
+/* The verbs over the queue: listing, summary, and the changes an operator makes. They walk the index in steps of short read transactions;
+ * rows that change under the walk are looked up again by key. */
+#include <string.h>
+
+#include "queued/admin.h"
+#include "queued/changes.h"
+#include "queued/consumer.h"
+#include "queued/queued.h"
+#include "queued/result.h"
+#include "queued/sched.h"
+#include "queued/squeue.h"
+#include "queued/wake.h"
+
+#define STEP_ROWS 1000     /* looked at */
+#define STEP_MATCHES 200   /* shown or changed */
+#define STEP_TALLY 10000
+#define TALLY_MAX 100000   /* rows of one queue that a summary counts; a larger one says so */
+
+/* The next key of env; false at the end. */
+static bool
+next_key(struct queued *q, struct admin_job *j)
+{
+	MDB_val k, v;
+	bool found;
+
+	if (!j->has_cursor) {
+		memset(j->cursor, 0, sizeof(j->cursor));
+		if (j->filter.has_id)
+			memcpy(j->cursor, j->filter.id.b, MSGID_LEN);
+	}
+	store_read_begin(q->store);
+	found = store_seek(q->store, DB_ENV, j->cursor, ENV_KEY_LEN, j->has_cursor, &k, &v) && k.mv_size == ENV_KEY_LEN;
+	if (found)
+		memcpy(j->cursor, k.mv_data, ENV_KEY_LEN);
+	store_read_end(q->store);
+	j->has_cursor = true;
+	return found && (!j->filter.has_id || memcmp(j->cursor, j->filter.id.b, MSGID_LEN) == 0);
+}
+
+static void
+change_in_flight(struct admin_job *j, struct qenv *e)
+{
+	static const enum env_order orders[] = { [ADMIN_HOLD] = ORDER_HOLD, [ADMIN_RETRY] = ORDER_NONE, [ADMIN_BOUNCE] = ORDER_BOUNCE,
+		[ADMIN_DELETE] = ORDER_DELETE };
+	enum env_order order = orders[j->action];
+
+	if (j->action == ADMIN_BOUNCE && j->is_quiet)
+		order = ORDER_BOUNCE_QUIET;
+	if (order == ORDER_NONE)
+		return; /* it is being tried as we speak */
+	e->order = (uint8_t)order;
+	consumer_cancel(e->with->consumer, e);
+	j->count++;
+	j->cancelling++;
+}
+
+static void
+change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
+{
+	int64_t now = loop_wall(q->loop);
+
+	switch (j->action) {
+	case ADMIN_HOLD:
+		if (e->flags & ENV_HELD)
+			return;
+		result_hold(q, e);
+		break;
+	case ADMIN_RELEASE:
+		if (!(e->flags & ENV_HELD))
+			return;
+		e->flags &= (uint16_t)~(ENV_HELD | ENV_DAMAGED);
+		result_defer(q, e, now);
+		break;
+	case ADMIN_RETRY:
+		if (e->state != ENVELOPE_DEFERRED || e->due <= now)
+			return;
+		result_defer(q, e, now);
+		break;
+	case ADMIN_BOUNCE:
+		result_admin_bounce(q, e, j->reason != NULL ? j->reason : "bounced by the operator", j->is_quiet);
+		break;
+	case ADMIN_DELETE:
+		result_admin_bounce(q, e, j->reason != NULL ? j->reason : "deleted by the operator", true);
+		break;
+	default:
+		return;
+	}
+	j->count++;
+}
+
+static void
+change_one(struct queued *q, struct admin_job *j, const uint8_t key[ENV_KEY_LEN])
+{
+	struct qenv *e = qenv_find_key(q->mem, key);
+	bool was_loaded = false;
+
+	if (e == NULL) {
+		if ((e = qenv_load(q->mem, key)) == NULL)
+			return;
+		was_loaded = true;
+	}
+	if (e->state == ENVELOPE_DONE)
+		return;
+	if (e->state == ENVELOPE_INFLIGHT) {
+		change_in_flight(j, e);
+		return;
+	}
+	/* Stored envelopes are dirty after a change, so the object is still there; one that was only looked at goes. */
+	change_waiting(q, j, e);
+	if (was_loaded && (e = qenv_find_key(q->mem, key)) != NULL && !e->is_dirty && e->state != ENVELOPE_READY)
+		qenv_free(q->mem, &e);
+}
+
+static void
+show_one(struct queued *q, struct admin_job *j, const struct admin_view *v)
+{
+	admin_view_json(q, v, j->action == ADMIN_SHOW, &j->json);
+	if (j->want_headers && j->action == ADMIN_SHOW && j->count == 0)
+		admin_view_headers(q, v, &j->json);
+	json_obj_end(&j->json);
+	admin_send_json(j);
+	j->count++;
+}
+
+int
+admin_queue_step(struct queued *q, struct admin_job *j)
+{
+	struct admin_view v;
+	unsigned rows, matches = 0;
+	bool is_match;
+
+	/* Changes are kept until they are committed: do not run ahead of the commits. */
+	if (j->action >= ADMIN_HOLD && q->changes->n_dirty > COMMIT_CHANGES)
+		return 0;
+	for (rows = 0; rows < STEP_ROWS && matches < STEP_MATCHES; rows++) {
+		if ((j->limit > 0 && j->count >= j->limit) || !next_key(q, j))
+			return 1;
+		if (!admin_view_open(q, j->cursor, &v))
+			continue;
+		is_match = admin_filter_match(&j->filter, &v);
+		if (is_match && j->action < ADMIN_HOLD)
+			show_one(q, j, &v);
+		admin_view_close(q, &v);
+		if (is_match && j->action >= ADMIN_HOLD)
+			change_one(q, j, j->cursor);
+		matches += is_match;
+	}
+	return 0;
+}
+
+/* Counts rows of the queue from where the last step stopped. True at its end. */
+static bool
+tally_rows(struct queued *q, struct admin_job *j)
+{
+	struct admin_tally *t = &j->tally;
+	int64_t now = loop_wall(q->loop), when;
+	unsigned n;
+	bool done = false;
+	struct envid id;
+	MDB_val k, v;
+
+	store_read_begin(q->store);
+	for (n = 0; n < STEP_TALLY && !done; n++) {
+		if (!store_seek(q->store, DB_DUE, j->summary_at, DUE_KEY_LEN, true, &k, &v) || due_key_queue(&k) != j->summary_id ||
+		    t->counted >= TALLY_MAX) {
+			done = true;
+			break;
+		}
+		memcpy(j->summary_at, k.mv_data, DUE_KEY_LEN);
+		env_key_unpack(j->summary_at + 12, &id);
+		when = due_key_time(&k);
+		t->counted++;
+		if (when <= now)
+			t->due++;
+		else if (when != DUE_HELD)
+			t->deferred++;
+		if (when > now && when != DUE_HELD && t->next == 0)
+			t->next = when;
+		if (t->oldest == 0 || msgid_time(&id.msg) < t->oldest)
+			t->oldest = msgid_time(&id.msg);
+	}
+	store_read_end(q->store);
+	return done;
+}
+
+static void
+summary_show(struct queued *q, struct admin_job *j)
+{
+	struct squeue *sq = squeue_by_id(q->queues, j->summary_id);
+	struct admin_tally *t = &j->tally;
+
+	if (sq == NULL)
+		return;
+	json_obj(&j->json, NULL);
+	json_str(&j->json, "queue", sq->name);
+	json_str(&j->json, "domain", sq->domain);
+	json_str(&j->json, "tenant", sq->tenant);
+	json_str(&j->json, "campaign", sq->campaign);
+	json_str(&j->json, "pool", sq->pool == NULL ? NULL : sq->pool->name);
+	json_int(&j->json, "messages", (int64_t)sq->total);
+	json_int(&j->json, "due", (int64_t)(t->due > sq->outstanding ? t->due - sq->outstanding : 0));
+	json_int(&j->json, "deferred", (int64_t)t->deferred);
+	json_int(&j->json, "held", (int64_t)sq->held);
+	json_int(&j->json, "outstanding", sq->outstanding);
+	json_int(&j->json, "window", sq->window);
+	json_int(&j->json, "oldest", t->oldest);
+	if (t->next != 0)
+		json_int(&j->json, "next_attempt", t->next);
+	json_str(&j->json, "reason", sq->why);
+	json_str(&j->json, "last_failure", sq->last_error);
+	json_bool(&j->json, "is_estimate", t->counted >= TALLY_MAX);
+	json_obj_end(&j->json);
+	admin_send_json(j);
+	j->count++;
+	squeue_release(q->queues, sq);
+}
+
+/* The next queue that matches. False at the end. */
+static bool
+summary_next(struct queued *q, struct admin_job *j)
+{
+	struct queue_row row;
+	struct squeue *sq;
+	unsigned n;
+	MDB_val k, v;
+	bool is_match;
+
+	for (n = 0; n < STEP_ROWS; n++) {
+		store_read_begin(q->store);
+		if (!store_seek(q->store, DB_QUEUE, j->cursor, 4, j->has_cursor, &k, &v) || !store_queue_row(&k, &v, &row)) {
+			store_read_end(q->store);
+			return false;
+		}
+		memcpy(j->cursor, k.mv_data, 4);
+		j->has_cursor = true;
+		store_read_end(q->store);
+		if ((sq = squeue_by_id(q->queues, row.id)) == NULL)
+			continue;
+		is_match = admin_filter_match_queue(&j->filter, sq);
+		squeue_release(q->queues, sq);
+		if (is_match) {
+			j->summary_id = row.id;
+			memset(&j->tally, 0, sizeof(j->tally));
+			due_key_pack(row.id, 0, NULL, j->summary_at);
+			return true;
+		}
+	}
+	return true;
+}
+
+int
+admin_summary_step(struct queued *q, struct admin_job *j)
+{
+	unsigned n;
+
+	for (n = 0; n < STEP_MATCHES; n++) {
+		if (j->limit > 0 && j->count >= j->limit)
+			return 1;
+		if (j->summary_id == 0) {
+			if (!summary_next(q, j))
+				return 1;
+			if (j->summary_id == 0)
+				return 0;
+		}
+		if (!tally_rows(q, j))
+			return 0;
+		summary_show(q, j);
+		j->summary_id = 0;
+	}
+	return 0;
+}

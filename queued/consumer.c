@@ -1,0 +1,240 @@
+/* Consumers: deliverd now, others later. A consumer is another user's process that talks to the Internet: what it says about
+ * envelopes is believed only for those that it was given. When it goes, its jobs return to their queues at once; it names what it
+ * still holds (QL_HELD) before it grants credit, so nothing is given out twice in between. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "queued/changes.h"
+#include "queued/consumer.h"
+#include "queued/link.h"
+#include "queued/queued.h"
+#include "queued/recover.h"
+#include "queued/result.h"
+#include "queued/segment.h"
+
+#define CONSUMER_CREDIT_MAX 1000000u
+#define CONSUMER_SEGS_MAX 128 /* segments kept open for it without jobs */
+
+void
+consumer_start(struct client *cl)
+{
+	struct consumer *c = xcalloc(1, sizeof(*c));
+
+	c->client = cl;
+	c->pool = pool_get(cl->q->pools, cl->name);
+	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
+	cl->consumer = c;
+}
+
+void
+consumer_attach(struct qenv *e)
+{
+	struct consumer_seg *cs = e->with;
+
+	TAILQ_INSERT_TAIL(&cs->jobs, e, link);
+	cs->n_jobs++;
+	cs->consumer->outstanding++;
+}
+
+void
+consumer_detach(struct qenv *e)
+{
+	struct consumer_seg *cs = e->with;
+
+	TAILQ_REMOVE(&cs->jobs, e, link);
+	cs->n_jobs--;
+	cs->consumer->outstanding--;
+	e->with = NULL;
+}
+
+static void
+consumer_seg_free(struct consumer *c, struct consumer_seg *cs)
+{
+	HASH_DEL(c->segs, cs);
+	c->n_segs--;
+	free(cs);
+}
+
+static void
+consumer_seg_close(struct consumer *c, struct consumer_seg *cs)
+{
+	struct wbuf *out = &c->client->q->clients->out;
+
+	wbuf_reset(out);
+	ql_seg_encode(cs->number, 0, 0, out);
+	ipc_send(c->client->ipc, QL_SEG_CLOSE, 0, out, -1);
+	consumer_seg_free(c, cs);
+}
+
+struct consumer_seg *
+consumer_seg_get(struct consumer *c, uint64_t number)
+{
+	struct consumer_seg *cs, *old, *next;
+
+	HASH_FIND(hh, c->segs, &number, sizeof(number), cs);
+	if (cs != NULL)
+		return cs;
+	if (c->n_segs >= CONSUMER_SEGS_MAX) {
+		HASH_ITER(hh, c->segs, old, next)
+			if (old->n_jobs == 0)
+				consumer_seg_close(c, old);
+	}
+	cs = xcalloc(1, sizeof(*cs));
+	cs->number = number;
+	cs->consumer = c;
+	TAILQ_INIT(&cs->jobs);
+	HASH_ADD(hh, c->segs, number, sizeof(cs->number), cs);
+	c->n_segs++;
+	return cs;
+}
+
+struct consumer_seg *
+consumer_segment(struct consumer *c, struct segment *seg)
+{
+	struct queued *q = c->client->q;
+	struct consumer_seg *cs = consumer_seg_get(c, seg->number);
+	int fd;
+
+	if (cs->is_open)
+		return cs;
+	if ((fd = segment_reader_fd(q->segs, seg)) == -1)
+		return NULL;
+	wbuf_reset(&q->clients->out);
+	ql_seg_encode(seg->number, 0, 0, &q->clients->out);
+	ipc_send(c->client->ipc, QL_SEG_OPEN, 0, &q->clients->out, fd);
+	close(fd);
+	cs->is_open = true;
+	return cs;
+}
+
+void
+consumers_close_segment(struct queued *q, const struct segment *seg)
+{
+	struct consumer_seg *cs;
+	struct client *cl;
+
+	if (q->clients == NULL)
+		return;
+	TAILQ_FOREACH(cl, &q->clients->all, next) {
+		if (cl->consumer == NULL)
+			continue;
+		HASH_FIND(hh, cl->consumer->segs, &seg->number, sizeof(seg->number), cs);
+		if (cs != NULL && cs->n_jobs == 0)
+			consumer_seg_close(cl->consumer, cs);
+	}
+}
+
+void
+consumer_cancel(struct consumer *c, const struct qenv *e)
+{
+	struct wbuf *out = &c->client->q->clients->out;
+	struct envid id;
+
+	qenv_id(e, &id);
+	wbuf_reset(out);
+	ql_envid_encode(&id, out);
+	ipc_send(c->client->ipc, QL_CANCEL, 0, out, -1);
+}
+
+void
+consumer_stop(struct client *cl)
+{
+	struct consumer *c = cl->consumer;
+	struct consumer_seg *cs, *next;
+	struct queued *q = cl->q;
+	struct qenv *e;
+
+	if (c == NULL)
+		return;
+	claims_drop_consumer(q, c);
+	c->pool->credit -= c->credit;
+	TAILQ_REMOVE(&c->pool->consumers, c, of_pool);
+	HASH_ITER(hh, c->segs, cs, next) {
+		while ((e = TAILQ_LAST(&cs->jobs, qenv_list)) != NULL)
+			result_abandoned(q, e);
+		consumer_seg_free(c, cs);
+	}
+	cl->consumer = NULL;
+	free(c);
+}
+
+/* QL_HELD: it has this one from before. */
+static void
+on_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	struct queued *q = cl->q;
+	struct envid id;
+	struct qenv *e;
+	uint8_t key[ENV_KEY_LEN];
+
+	if (ql_envid_decode(&m->body, &id) == -1) {
+		ipc_reject(ipc, "malformed HELD");
+		return;
+	}
+	env_key_pack(&id, key);
+	if ((e = qenv_find_key(q->mem, key)) == NULL && (e = qenv_load(q->mem, key)) == NULL) {
+		claim_add(q, &id, cl->consumer);
+		return;
+	}
+	if (e->state == ENVELOPE_DONE || (e->state == ENVELOPE_INFLIGHT && e->with->consumer != cl->consumer)) {
+		consumer_cancel(cl->consumer, e);
+		return;
+	}
+	if (e->state == ENVELOPE_INFLIGHT)
+		return;
+	result_put_in_flight(q, e, cl->consumer);
+	if (e->flags & ENV_HELD) {
+		e->order = ORDER_HOLD;
+		consumer_cancel(cl->consumer, e);
+	}
+}
+
+static void
+on_credit(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	struct consumer *c = cl->consumer;
+	uint32_t n;
+
+	if (ql_u32_decode(&m->body, &n) == -1 || n > CONSUMER_CREDIT_MAX || c->credit + n > CONSUMER_CREDIT_MAX) {
+		ipc_reject(ipc, "bad CREDIT");
+		return;
+	}
+	c->credit += n;
+	c->pool->credit += n;
+}
+
+static void
+on_result(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	struct queued *q = cl->q;
+	struct ql_result r;
+	struct qenv *e;
+
+	if (ql_result_decode(&m->body, &r) == -1) {
+		ipc_reject(ipc, "malformed RESULT");
+		return;
+	}
+	e = qenv_find(q->mem, &r.env);
+	if (e != NULL && e->state == ENVELOPE_INFLIGHT && e->with->consumer == cl->consumer)
+		result_apply(q, e, &r);
+	else if (!claim_result(q, &r, cl->consumer))
+		q->count.unknown_results++;
+	ql_result_clear(&r);
+}
+
+static const struct ipc_rule consumer_rules[] = {
+	{ QL_HELD, false, QL_MAX_SMALL, "HELD", on_held },
+	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", on_credit },
+	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", on_result },
+};
+
+const struct ipc_ops consumer_ops = { consumer_rules, sizeof(consumer_rules) / sizeof(consumer_rules[0]), client_gone };

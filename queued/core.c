@@ -1,0 +1,306 @@
+/* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and every second, back-pressure,
+ * reload. Everything here is reachable from unit tests. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "queued/admin.h"
+#include "queued/bounce.h"
+#include "queued/changes.h"
+#include "queued/compact.h"
+#include "queued/expire.h"
+#include "queued/keys.h"
+#include "queued/link.h"
+#include "queued/logfiles.h"
+#include "queued/queued.h"
+#include "queued/recover.h"
+#include "queued/sched.h"
+#include "queued/squeue.h"
+#include "queued/wake.h"
+
+#define RETRY_SCAN_MS 60000
+
+uint64_t
+queued_backlog(const struct queued *q)
+{
+	return q->mem->n_envelopes;
+}
+
+void
+queued_check_flow(struct queued *q)
+{
+	uint64_t n = queued_backlog(q), limit = (uint64_t)q->params->queue_backlog_limit;
+	bool want = q->flow_held;
+
+	if (q->is_disk_full || n > limit)
+		want = true;
+	else if (n < limit / 4 * 3)
+		want = false;
+	if (want == q->flow_held || q->clients == NULL)
+		return;
+	q->flow_held = want;
+	log_info("new mail is %s: %ju envelopes in memory", want ? "held back" : "taken again", (uintmax_t)n);
+	clients_send_flow(q->clients, want);
+}
+
+/* Before the loop sleeps: finish what the turn's input began. */
+static void
+on_turn(void *arg)
+{
+	struct queued *q = arg;
+
+	recover_turn(q);
+	sched_turn(q);
+	compact_turn(q->compact);
+	admin_turn(q);
+	changes_turn(q->changes);
+	queued_check_flow(q);
+}
+
+/* Only to make a turn happen: the work is on_turn()'s. */
+static void
+on_due(void *arg)
+{
+	(void)arg;
+}
+
+static bool
+has_open_ends(struct queued *q)
+{
+	struct segment *seg, *next;
+
+	if (recover_is_busy(q))
+		return true;
+	HASH_ITER(hh, q->segs->all, seg, next)
+		if (seg->state == SEG_ORPHAN || seg->state == SEG_CLOSED)
+			return true;
+	return false;
+}
+
+static void
+on_second(void *arg)
+{
+	struct queued *q = arg;
+
+	timer_set(&q->second, 1000);
+	logfiles_second(q->logs);
+	segments_check_orphans(q->segs);
+	segments_reap(q->segs);
+	clients_second(q->clients);
+	keys_second(q->keys);
+	compact_second(q->compact);
+	if (loop_wall(q->loop) - q->scan_retried > RETRY_SCAN_MS) {
+		q->scan_retried = loop_wall(q->loop);
+		recover_retry(q);
+	}
+	if (!has_open_ends(q))
+		claims_settle(q);
+}
+
+static int
+load_queues(struct queued *q)
+{
+	uint8_t key[4] = { 0 }, due[DUE_KEY_LEN];
+	struct queue_row row;
+	bool more;
+	MDB_val k, v, dk, dv;
+
+	store_read_begin(q->store);
+	for (more = store_seek(q->store, DB_QUEUE, key, sizeof(key), false, &k, &v); more;
+	    more = store_seek(q->store, DB_QUEUE, key, sizeof(key), true, &k, &v)) {
+		if (!store_queue_row(&k, &v, &row))
+			store_broken(q->store, "a row of queue is malformed", MDB_CORRUPTED);
+		memcpy(key, k.mv_data, sizeof(key));
+		q->total_stored += row.total;
+		q->total_held += row.held;
+		due_key_pack(row.id, 0, NULL, due);
+		if (store_seek(q->store, DB_DUE, due, sizeof(due), false, &dk, &dv) && due_key_queue(&dk) == row.id &&
+		    due_key_time(&dk) != DUE_HELD)
+			wake_set(q->wake, row.id, due_key_time(&dk), 0);
+	}
+	store_read_end(q->store);
+	return 0;
+}
+
+/* Moves a damaged index out of the way. */
+static int
+set_index_aside(struct queued *q, char **err_r)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char stamp[32], *aside;
+	int r;
+
+	gmtime_r(&now, &tm);
+	(void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	aside = xasprintf("%s.bad-%s", q->index_dir, stamp);
+	if ((r = rename(q->index_dir, aside)) == -1)
+		*err_r = xasprintf("the index %s is damaged and cannot be renamed to %s", q->index_dir, aside);
+	else
+		log_error("the index was damaged; it is set aside as %s and rebuilt from the segments", aside);
+	free(aside);
+	return r;
+}
+
+/* *rebuilt_r: the segments are all there is to go by. */
+static int
+open_store(struct queued *q, bool *rebuilt_r, char **err_r)
+{
+	enum store_opened what;
+
+	*rebuilt_r = false;
+	if (store_marked_bad(q->index_dir, false)) {
+		if (access(q->index_dir, F_OK) == 0 && set_index_aside(q, err_r) == -1)
+			return -1;
+		(void)store_marked_bad(q->index_dir, true);
+		*rebuilt_r = true;
+	}
+	q->store = store_open(q->index_dir, q->params->index_size_limit, &what, err_r);
+	if (q->store == NULL && what == STORE_CORRUPT) {
+		log_error("%s", *err_r);
+		free(*err_r);
+		*err_r = NULL;
+		if (set_index_aside(q, err_r) == -1)
+			return -1;
+		*rebuilt_r = true;
+		q->store = store_open(q->index_dir, q->params->index_size_limit, &what, err_r);
+	}
+	return q->store == NULL ? -1 : 0;
+}
+
+static void
+make_parts(struct queued *q)
+{
+	q->mem = memory_new(q);
+	q->wake = wake_new();
+	q->pools = pools_new(q);
+	q->changes = changes_new(q);
+	q->recover = recover_new(q);
+	q->compact = compact_new(q);
+	q->notices = notices_new(q);
+	q->queues = squeues_new(q);
+	q->expire = expire_new(q);
+	q->clients = clients_new(q);
+	q->events = eventlog_new(q->loop, "queued");
+	timer_init(&q->due_timer, q->loop, on_due, q);
+	timer_init(&q->second, q->loop, on_second, q);
+}
+
+struct queued *
+queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
+{
+	struct queued *q = xcalloc(1, sizeof(*q));
+	bool is_rebuild = false;
+
+	q->loop = loop;
+	q->params = params;
+	q->policy = policy;
+	q->generation = 1;
+	q->config_dir = xstrdup(config_dir);
+	q->segments_dir = xasprintf("%s/segments", params->queue_directory);
+	q->index_dir = xasprintf("%s/index", params->queue_directory);
+	q->damaged_dir = xasprintf("%s/damaged", params->queue_directory);
+	q->events_dir = xasprintf("%s/events", params->log_directory);
+	q->started = wall_ms();
+	q->allowed.self = getuid();
+	if (open_store(q, &is_rebuild, err_r) == -1)
+		goto fail;
+	make_parts(q);
+	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
+	    segments_load(q->segs, is_rebuild, err_r) == -1 || load_queues(q) == -1)
+		goto fail;
+	eventlog_set_node(q->events, keys_nodeid(q->keys));
+	q->logs = logfiles_new(q);
+	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
+	timer_set(&q->second, 1000);
+	log_info("queue opened messages=%ju held=%ju queues=%zu segments=%u", (uintmax_t)q->total_stored, (uintmax_t)q->total_held,
+	    wake_count(q->wake), HASH_COUNT(q->segs->all));
+	return q;
+fail:
+	queued_free(&q);
+	return NULL;
+}
+
+/* The loop must not turn again afterwards: its steps refer to what is freed here. */
+void
+queued_free(struct queued **qp)
+{
+	struct queued *q = *qp;
+
+	*qp = NULL;
+	if (q->logs != NULL) {
+		q->is_stopping = true;
+		(void)changes_commit(q->changes);
+		clients_free(&q->clients);
+		(void)changes_commit(q->changes);
+		timer_cancel(&q->due_timer);
+		timer_cancel(&q->second);
+	} else if (q->store != NULL) {
+		clients_free(&q->clients);
+	}
+	logfiles_free(&q->logs);
+	notices_free(&q->notices);
+	compact_free(&q->compact);
+	recover_free(&q->recover);
+	expire_free(&q->expire);
+	if (q->mem != NULL)
+		memory_free(&q->mem);
+	squeues_free(&q->queues);
+	changes_free(&q->changes);
+	if (q->pools != NULL)
+		pools_free(&q->pools);
+	segments_free(&q->segs);
+	wake_free(&q->wake);
+	keys_free(&q->keys);
+	if (q->events != NULL)
+		eventlog_free(&q->events);
+	store_close(&q->store);
+	policy_free(&q->policy);
+	params_free(&q->params);
+	free(q->config_dir);
+	free(q->segments_dir);
+	free(q->index_dir);
+	free(q->damaged_dir);
+	free(q->events_dir);
+	free(q);
+}
+
+void
+queued_serve(struct queued *q, int listen_fd)
+{
+	clients_serve(q->clients, listen_fd);
+}
+
+bool
+queued_reload(struct queued *q)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct policy *policy = NULL;
+	struct params *params;
+	struct conf *conf = NULL;
+
+	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
+		policy = policy_load(params->policy_file, &errs);
+	conf_errors_log(&errs);
+	conf_errors_clear(&errs);
+	conf_free(&conf);
+	if (policy == NULL) {
+		params_free(&params);
+		log_error("reload refused: the configuration has errors; the old one stays in force");
+		return false;
+	}
+	policy_free(&q->policy);
+	params_free(&q->params);
+	q->policy = policy;
+	q->params = params;
+	q->generation++;
+	log_set_level((enum log_level)params->log_level);
+	sched_rerouted(q);
+	log_info("configuration reloaded generation=%u", q->generation);
+	return true;
+}

@@ -1,0 +1,94 @@
+/* Fills event records (events(5)) from what queued knows of an envelope and from a consumer's result. */
+#include <string.h>
+
+#include "queued/events.h"
+#include "queued/queued.h"
+#include "queued/sched.h"
+#include "queued/squeue.h"
+
+static void
+events_fill(const struct qenv *e, struct event_record *r, enum event_type type)
+{
+	const struct squeue *sq = e->queue;
+	const struct envelope *env = e->msg->env;
+
+	memset(r, 0, sizeof(*r));
+	r->type = type;
+	r->id = &e->msg->id;
+	r->queue = sq->name;
+	r->domain = sq->domain;
+	r->tenant = sq->tenant;
+	r->campaign = sq->campaign;
+	r->egress_pool = sq->pool == NULL ? NULL : sq->pool->name;
+	r->num_attempts = e->attempts;
+	if (env == NULL)
+		return;
+	r->sender = env->sender;
+	r->recipient = qenv_address(e);
+	r->tenant = env->tenant;
+	r->campaign = env->campaign;
+	r->size = e->msg->rec.body_len + e->msg->rec.headers_len;
+	r->created = env->received;
+	r->meta = env->meta;
+	r->n_meta = env->n_meta;
+	r->message_id = env->message_id;
+	r->auth_user = env->auth_user;
+}
+
+void
+events_failure(struct queued *q, const struct qenv *e, const struct ql_result *res, enum event_type type, const char *class, int64_t next)
+{
+	struct event_record r;
+
+	events_fill(e, &r, type);
+	r.code = res->code;
+	r.enhanced = res->enhanced;
+	r.content = res->text;
+	r.command = res->command;
+	r.site = res->site;
+	r.egress_source = res->source;
+	r.source_address = res->source_address;
+	r.peer_name = res->peer_name;
+	r.peer_addr = res->peer_addr;
+	r.provider = res->provider;
+	r.tls_version = res->tls_version;
+	r.tls_cipher = res->tls_cipher;
+	r.session = res->session;
+	r.phase = res->phase;
+	r.is_local = res->is_local;
+	r.timing = &res->timing;
+	r.delivery_protocol = "ESMTP";
+	r.bounce_classification = class;
+	r.next_attempt = next;
+	eventlog_write(q->events, &r);
+}
+
+void
+events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint16_t code, const struct enhanced_code *enhanced,
+    const char *text)
+{
+	struct event_record r;
+
+	events_fill(e, &r, type);
+	r.code = code;
+	r.enhanced = *enhanced;
+	r.content = text;
+	r.is_local = true;
+	r.bounce_classification = "Uncategorized";
+	eventlog_write(q->events, &r);
+}
+
+void
+events_delayed(struct queued *q, const struct qenv *e, const char *why)
+{
+	static const struct enhanced_code code = { 4, 4, 1 };
+	struct event_record r;
+
+	events_fill(e, &r, EV_DELAYED);
+	r.code = 451;
+	r.enhanced = code;
+	r.content = why;
+	r.is_local = true;
+	r.next_attempt = e->due > loop_wall(q->loop) ? e->due : 0;
+	eventlog_write(q->events, &r);
+}

@@ -1,0 +1,73 @@
+/* A record becomes envelopes: one for each recipient, in its scheduled queue, fresh and due at once. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#include "queued/changes.h"
+#include "queued/events.h"
+#include "queued/message.h"
+#include "queued/queued.h"
+#include "queued/recover.h"
+#include "queued/sched.h"
+#include "queued/squeue.h"
+
+/* Read from the segment; NULL if there is nothing to be done with it. */
+static struct envelope *
+intake_read(struct queued *q, struct segment *seg, const struct record *rec)
+{
+	const char *why = NULL;
+	struct envelope *env;
+	bool is_known;
+
+	store_read_begin(q->store);
+	is_known = message_find(q->mem, &rec->id) != NULL || store_has_message(q->store, &rec->id);
+	store_read_end(q->store);
+	if (is_known)
+		return NULL;
+	if ((env = record_read_envelope(segment_fd(q->segs, seg), rec, &why)) == NULL ||
+	    msgid_cmp(&env->id, &rec->id) != 0 || env->n_rcpts == 0) {
+		damage_report(q, seg, rec->offset, rec->offset + record_len(rec), why != NULL ? why : "its envelope is another message's");
+		envelope_free(&env);
+	}
+	return env;
+}
+
+static void
+intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue *sq)
+{
+	struct qenv *e = qenv_new(q->mem, msg, rcpt, sq);
+
+	e->due = loop_wall(q->loop);
+	e->expires = msg->env->received + sq->max_age;
+	changes_add(q->changes, e);
+	if (q->recover->n_claims > 0 && claim_settle(q, e))
+		return;
+	if (sq->pool == NULL) {
+		e->flags |= ENV_DELAY_LOGGED;
+		events_delayed(q, e, sq->why);
+	}
+	qenv_set_state(q->mem, e, ENVELOPE_READY);
+}
+
+void
+intake_record(struct queued *q, struct segment *seg, const struct record *rec, struct envelope *env)
+{
+	struct message *msg;
+	struct squeue *sq;
+	uint32_t i, n;
+
+	if (env == NULL && (env = intake_read(q, seg, rec)) == NULL)
+		return;
+	n = env->n_rcpts;
+	msg = message_new(q->mem, seg, rec, env);
+	message_ref(q->mem, msg); /* a claimed envelope may be finished at once */
+	seg->live += n;
+	seg->total += n;
+	q->count.received += n;
+	for (i = 0; i < n; i++) {
+		sq = squeue_for(q->queues, env, env->rcpts[i].address);
+		intake_rcpt(q, msg, (uint16_t)i, sq);
+	}
+	message_unref(q->mem, msg);
+}

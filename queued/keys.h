@@ -1,0 +1,20 @@
+/* The node's identity and the keys of the recipient token (mail/token.h), kept in the index. */
+#ifndef QUEUED_KEYS_H
+#define QUEUED_KEYS_H
+
+#include <stdint.h>
+
+#include "mail/queue_link.h"
+
+struct keys;
+struct queued;
+
+/* Reads them, or makes them at the first start. NULL and a malloced sentence if they cannot be stored. */
+struct keys *keys_new(struct queued *, char **err_r);
+void keys_free(struct keys **);
+const char *keys_nodeid(const struct keys *);
+void keys_welcome(const struct keys *, struct ql_welcome *);
+/* A new key each month; the old ones stay, so that what returns after months is still recognised. */
+void keys_second(struct keys *);
+
+#endif

@@ -1,0 +1,98 @@
+/* $log_directory/events/YYYYMMDDTHH.jsonl (UTC), append only, readable by the group. The previous descriptor stays with those who still
+ * write to it, so no line is lost at the change of the hour. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "queued/link.h"
+#include "queued/logfiles.h"
+#include "queued/queued.h"
+
+struct logfiles {
+	struct queued *q;
+	char hour[16];
+	int fd;
+	bool has_failed;
+};
+
+static void
+hour_now(struct queued *q, char out[16])
+{
+	time_t t = (time_t)(loop_wall(q->loop) / 1000);
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	if (strftime(out, 16, "%Y%m%dT%H", &tm) == 0)
+		out[0] = '\0';
+}
+
+static void
+logfiles_open(struct logfiles *l, const char *hour)
+{
+	char *path = xasprintf("%s/%s.jsonl", l->q->events_dir, hour);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+
+	if (fd == -1) {
+		if (!l->has_failed)
+			log_error("event log %s: %s", path, strerror(errno));
+		l->has_failed = true;
+		free(path);
+		return;
+	}
+	free(path);
+	l->has_failed = false;
+	if (l->fd != -1)
+		close(l->fd);
+	l->fd = fd;
+	(void)snprintf(l->hour, sizeof(l->hour), "%s", hour);
+	/* The writer closes what it is given; clients get theirs from ours. */
+	eventlog_set_fd(l->q->events, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	if (l->q->clients != NULL)
+		clients_send_logfd(l->q->clients);
+}
+
+void
+logfiles_second(struct logfiles *l)
+{
+	char hour[16];
+
+	hour_now(l->q, hour);
+	if (strcmp(hour, l->hour) != 0)
+		logfiles_open(l, hour);
+}
+
+struct logfiles *
+logfiles_new(struct queued *q)
+{
+	struct logfiles *l = xcalloc(1, sizeof(*l));
+
+	l->q = q;
+	l->fd = -1;
+	logfiles_second(l);
+	return l;
+}
+
+void
+logfiles_free(struct logfiles **lp)
+{
+	if (*lp == NULL)
+		return;
+	if ((*lp)->fd != -1)
+		close((*lp)->fd);
+	free(*lp);
+	*lp = NULL;
+}
+
+int
+logfiles_current(const struct logfiles *l, const char **hour_r)
+{
+	*hour_r = l->hour;
+	return l->fd;
+}

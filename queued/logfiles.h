@@ -1,0 +1,15 @@
+/* The files of the event log: queued opens the file of each hour and everybody gets its descriptor. */
+#ifndef QUEUED_LOGFILES_H
+#define QUEUED_LOGFILES_H
+
+struct logfiles;
+struct queued;
+
+struct logfiles *logfiles_new(struct queued *);
+void logfiles_free(struct logfiles **);
+/* Opens the next file when the hour changes (and tells everybody), or tries again if that failed. */
+void logfiles_second(struct logfiles *);
+/* The descriptor (kept by the callee) and its hour, "20260102T03"; -1 if there is none. */
+int logfiles_current(const struct logfiles *, const char **hour_r);
+
+#endif

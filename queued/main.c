@@ -1,0 +1,223 @@
+/* queued(8): one process that owns spool and index. This file is the process: arguments, configuration, directories and socket while
+ * privileged, the jail, then the loop. It reads no network byte; its peers are our own daemons and operators, by UNIX socket. */
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "base/sandbox.h"
+#include "base/xalloc.h"
+
+#include "queued/queued.h"
+
+#define USER "posthorn-queued"
+#define USER_PRODUCER "posthorn-smtpd"
+#define USER_CONSUMER "posthorn-deliverd"
+#define WATCHDOG_SECONDS 60 /* a commit or a reload on a slow disk takes its time */
+#define MAX_FDS 8192
+
+struct daemon {
+	struct loop *loop;
+	struct queued *q;
+};
+
+static void
+on_hup(void *arg)
+{
+	struct daemon *d = arg;
+
+	notify_reloading();
+	(void)queued_reload(d->q);
+	notify_ready();
+}
+
+/* Consumers keep their jobs and name them to our successor, so there is nothing to wait for. */
+static void
+on_term(void *arg)
+{
+	struct daemon *d = arg;
+
+	log_info("stopping");
+	notify_stopping();
+	d->q->is_stopping = true;
+	loop_stop(d->loop);
+}
+
+/* A directory that is not there is made, for our user; one that is, is left as it is. */
+static void
+make_dir(const char *path, mode_t mode, const struct passwd *owner, gid_t group)
+{
+	if (mkdir(path, mode) == -1) {
+		if (errno != EEXIST)
+			fatal("%s: %s", path, strerror(errno));
+		return;
+	}
+	if (owner != NULL && chown(path, owner->pw_uid, group) == -1)
+		fatal("%s: %s", path, strerror(errno));
+	if (chmod(path, mode) == -1) /* setgid is lost by mkdir and chown */
+		fatal("%s: %s", path, strerror(errno));
+}
+
+static void
+make_dirs(const struct params *p, const struct passwd *owner, gid_t log_group)
+{
+	gid_t group = owner == NULL ? 0 : owner->pw_gid;
+	char *segments = xasprintf("%s/segments", p->queue_directory);
+	char *damaged = xasprintf("%s/damaged", p->queue_directory);
+	char *events = xasprintf("%s/events", p->log_directory);
+
+	make_dir(p->queue_directory, 0700, owner, group);
+	make_dir(segments, 0700, owner, group);
+	make_dir(damaged, 0700, owner, group);
+	make_dir(p->log_directory, 02750, owner, log_group);
+	make_dir(events, 02750, owner, log_group);
+	free(segments);
+	free(damaged);
+	free(events);
+}
+
+/* Who may take which role: looked up while name services can still be asked. */
+static struct roles_allowed
+lookup_roles(const struct params *p)
+{
+	struct roles_allowed r;
+	const struct passwd *pw;
+	const struct group *gr;
+
+	memset(&r, 0, sizeof(r));
+	if (sandbox_separate_users(USER) && (pw = getpwnam(USER_PRODUCER)) != NULL) {
+		r.producer = pw->pw_uid;
+		if ((pw = getpwnam(USER_CONSUMER)) != NULL) {
+			r.consumer = pw->pw_uid;
+			r.has_separate = true;
+		}
+	}
+	if (p->admin_group != NULL && *p->admin_group != '\0' && (gr = getgrnam(p->admin_group)) != NULL) {
+		r.admin_gid = gr->gr_gid;
+		r.has_admin_gid = true;
+	}
+	return r;
+}
+
+/* Our user when we start as root: the suite's, or nobody. NULL: we stay who we are. */
+static const struct passwd *
+lookup_user(void)
+{
+	const struct passwd *pw = NULL;
+
+	if (geteuid() != 0)
+		return NULL;
+	if ((pw = getpwnam(USER)) == NULL)
+		pw = getpwnam("nobody");
+	return pw;
+}
+
+static struct params *
+load(const char *config_dir, struct policy **policy_r)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct params *p;
+	struct conf *conf = NULL;
+
+	*policy_r = NULL;
+	if ((p = params_load(config_dir, &conf, &errs)) != NULL) {
+		log_set_level((enum log_level)p->log_level);
+		*policy_r = policy_load(p->policy_file, &errs);
+	}
+	conf_errors_log(&errs);
+	conf_errors_clear(&errs);
+	conf_free(&conf);
+	if (p == NULL || *policy_r == NULL)
+		fatal("the configuration in %s has errors", config_dir);
+	return p;
+}
+
+static char *
+dir_of(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return slash == NULL ? xstrdup(".") : slash == file ? xstrdup("/") : xmemdup0(file, (size_t)(slash - file));
+}
+
+static void
+enter_sandbox(const struct params *p, const char *config_dir)
+{
+	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory);
+	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false }, { policy_dir, false } };
+	struct sandbox box = { .role = "queued", .user = USER, .mode = (enum sandbox_mode)p->sandbox,
+		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths, .n_paths = 4,
+		.max_fds = MAX_FDS };
+
+	sandbox_enter(&box);
+	free(policy_dir);
+	free(events);
+}
+
+static void
+run(struct daemon *d, const char *config_dir)
+{
+	struct roles_allowed allowed;
+	const struct passwd *user;
+	struct policy *policy;
+	struct params *p = load(config_dir, &policy);
+	char *path = xasprintf("%s/%s", p->run_directory, QL_SOCKET), *err = NULL;
+	int fd;
+
+	allowed = lookup_roles(p);
+	user = lookup_user();
+	make_dirs(p, user, allowed.has_admin_gid ? allowed.admin_gid : user == NULL ? 0 : user->pw_gid);
+	d->loop = loop_new();
+	notify_open();
+	if ((fd = ipc_listen(path, 0666)) == -1)
+		fatal("%s: %s", path, strerror(errno));
+	free(path);
+	enter_sandbox(p, config_dir);
+	if ((d->q = queued_new(d->loop, p, policy, config_dir, &err)) == NULL)
+		fatal("%s", err);
+	allowed.self = getuid();
+	d->q->allowed = allowed;
+	loop_signal(d->loop, SIGHUP, on_hup, d);
+	loop_signal(d->loop, SIGTERM, on_term, d);
+	loop_signal(d->loop, SIGINT, on_term, d);
+	loop_watchdog(d->loop, WATCHDOG_SECONDS);
+	queued_serve(d->q, fd);
+	notify_ready();
+	if (loop_run(d->loop) == -1)
+		fatal("the event loop failed");
+}
+
+int
+main(int argc, char **argv)
+{
+	struct daemon d = { NULL, NULL };
+	const char *config_dir = params_default_dir;
+	char *resolved;
+	int c;
+
+	log_init("queued", LOG_LVL_INFO);
+	while ((c = getopt(argc, argv, "c:")) != -1) {
+		if (c != 'c') {
+			(void)fprintf(stderr, "usage: queued [-c config_dir]\n");
+			return 2;
+		}
+		config_dir = optarg;
+	}
+	umask(0027);
+	(void)signal(SIGPIPE, SIG_IGN);
+	if ((resolved = realpath(config_dir, NULL)) == NULL)
+		fatal("%s: %s", config_dir, strerror(errno));
+	run(&d, resolved);
+	queued_free(&d.q);
+	loop_free(&d.loop);
+	free(resolved);
+	return 0;
+}

@@ -1,0 +1,266 @@
+/* What becomes of an envelope: the consequences of results, expiry and an operator's orders, in one place, so that each accepted
+ * recipient gets exactly one final record (Delivery, which the consumer wrote; Bounce, Expiration or AdminBounce, written here). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#include "queued/bounce.h"
+#include "queued/changes.h"
+#include "queued/consumer.h"
+#include "queued/events.h"
+#include "queued/queued.h"
+#include "queued/result.h"
+#include "queued/squeue.h"
+#include "queued/verdict.h"
+
+#define RETURN_SOON_MS 200   /* given back this soon after being offered ... */
+#define RETURN_SOON_MAX 3    /* ... so often in a row ... */
+#define RETURN_PAUSE_MS 1000 /* ... means that offering it again at once is a loop */
+
+void
+result_defer(struct queued *q, struct qenv *e, int64_t due)
+{
+	e->due = due;
+	qenv_set_state(q->mem, e, due <= loop_wall(q->loop) ? ENVELOPE_READY : ENVELOPE_DEFERRED);
+	changes_add(q->changes, e);
+}
+
+void
+result_hold(struct queued *q, struct qenv *e)
+{
+	e->flags |= ENV_HELD;
+	qenv_set_state(q->mem, e, ENVELOPE_HELD);
+	changes_add(q->changes, e);
+}
+
+/* The envelope's message must be readable to end it with a record and a notice; if it is not, it is held for somebody to look at. */
+static bool
+result_can_end(struct queued *q, struct qenv *e)
+{
+	const char *why = NULL;
+
+	if (message_envelope(q->mem, e->msg, &why) != NULL && e->rcpt < e->msg->env->n_rcpts)
+		return true;
+	log_error("an envelope cannot be ended: %s; it is held", why == NULL ? "its record has no such recipient" : why);
+	e->flags |= ENV_DAMAGED;
+	q->count.damaged++;
+	result_hold(q, e);
+	return false;
+}
+
+void
+result_expire(struct queued *q, struct qenv *e)
+{
+	static const struct enhanced_code code = { 5, 4, 7 };
+	char text[FAIL_TEXT_MAX + 128];
+	struct notice_facts facts = { DSN_FAILED, code, NULL, NULL, true, 0 };
+	int64_t age;
+
+	if (!result_can_end(q, e))
+		return;
+	age = (loop_wall(q->loop) - e->msg->env->received) / 1000;
+	(void)snprintf(text, sizeof(text), "could not be delivered within %" PRId64 " seconds; last: %s", age < 0 ? 0 : age,
+	    e->text != NULL ? e->text : e->queue->why != NULL ? e->queue->why : "no attempt was made");
+	facts.diagnostic = text;
+	events_ended(q, e, EV_EXPIRATION, 551, &code, text);
+	q->count.expired++;
+	notice_add(q, e, &facts);
+	changes_finish(q->changes, e);
+}
+
+void
+result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool is_quiet)
+{
+	static const struct enhanced_code code = { 5, 7, 1 };
+	struct notice_facts facts = { DSN_FAILED, code, NULL, reason, true, 0 };
+
+	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) == NULL)
+		is_quiet = true; /* damaged: nobody to write to, but an operator may remove it */
+	events_ended(q, e, EV_ADMIN_BOUNCE, 551, &code, reason);
+	q->count.admin_removed++;
+	if (!is_quiet)
+		notice_add(q, e, &facts);
+	changes_finish(q->changes, e);
+}
+
+/* What an operator ordered while it was away. True if that settled it. */
+static bool
+result_order(struct queued *q, struct qenv *e)
+{
+	enum env_order order = (enum env_order)e->order;
+
+	e->order = ORDER_NONE;
+	switch (order) {
+	case ORDER_HOLD:
+		result_hold(q, e);
+		return true;
+	case ORDER_RETRY:
+		result_defer(q, e, loop_wall(q->loop));
+		return true;
+	case ORDER_BOUNCE:
+	case ORDER_BOUNCE_QUIET:
+		result_admin_bounce(q, e, "bounced by the operator", order == ORDER_BOUNCE_QUIET);
+		return true;
+	case ORDER_DELETE:
+		result_admin_bounce(q, e, "deleted by the operator", true);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void
+result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	static const struct enhanced_code code = { 2, 0, 0 };
+	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, r->text, false, 0 };
+
+	squeue_grow_window(q, e->queue);
+	q->count.delivered++;
+	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
+		notice_add(q, e, &facts);
+	changes_finish(q->changes, e);
+}
+
+static void
+result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
+{
+	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0 };
+	char diagnostic[FAIL_TEXT_MAX + 32];
+
+	if (!result_can_end(q, e))
+		return;
+	if (!r->is_local) {
+		(void)snprintf(diagnostic, sizeof(diagnostic), "%u %s", r->code, e->text == NULL ? "" : e->text);
+		facts.diagnostic = diagnostic;
+	}
+	events_failure(q, e, r, EV_BOUNCE, v->class, 0);
+	squeue_grow_window(q, e->queue);
+	q->count.bounced++;
+	notice_add(q, e, &facts);
+	changes_finish(q->changes, e);
+}
+
+static void
+result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, true, e->expires };
+	int64_t after = q->params->delay_notice_after;
+
+	if (after <= 0 || (e->flags & ENV_DELAY_NOTIFIED) || e->msg->env == NULL ||
+	    loop_wall(q->loop) - e->msg->env->received < after)
+		return;
+	e->flags |= ENV_DELAY_NOTIFIED;
+	notice_add(q, e, &facts);
+}
+
+static void
+result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
+{
+	int64_t now = loop_wall(q->loop);
+	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts));
+	bool is_over = now >= e->expires && e->order == ORDER_NONE;
+
+	squeue_shrink_window(e->queue);
+	q->count.failed++;
+	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, is_over || e->order != ORDER_NONE ? 0 : next);
+	if (is_over) {
+		result_expire(q, e);
+	} else if (!result_order(q, e)) {
+		result_delay_notice(q, e, r);
+		result_defer(q, e, next);
+	}
+}
+
+static void
+result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	struct verdict_input in;
+	struct verdict v;
+
+	if (e->attempts < UINT16_MAX)
+		e->attempts++;
+	e->returns = 0;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+	qenv_set_failure(e, r->code, &r->enhanced, r->text);
+	in.code = r->code;
+	in.enhanced = r->enhanced;
+	in.phase = (enum phase)r->phase;
+	in.is_local = r->is_local;
+	in.attempts = e->attempts;
+	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
+	verdict_decide(&in, &v);
+	if (v.action == VERDICT_BOUNCE) {
+		result_bounce(q, e, r, &v);
+	} else if (v.action == VERDICT_HOLD) {
+		events_failure(q, e, r, EV_TRANSIENT_FAILURE, v.class, 0);
+		result_hold(q, e);
+	} else {
+		result_retry(q, e, r, &v);
+	}
+}
+
+static void
+result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	int64_t now = loop_wall(q->loop);
+	bool was_soon = loop_now(q->loop) - e->offered < RETURN_SOON_MS;
+
+	q->count.returned++;
+	if (result_order(q, e))
+		return;
+	if (e->is_overdue || now >= e->expires) {
+		result_expire(q, e);
+		return;
+	}
+	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
+	if (r->retry_after == 0 && e->returns < RETURN_SOON_MAX) {
+		qenv_set_state(q->mem, e, ENVELOPE_READY);
+		return;
+	}
+	e->due = now + (r->retry_after > 0 ? (int64_t)r->retry_after * 1000 : RETURN_PAUSE_MS);
+	if (r->text != NULL && *r->text != '\0' && !(e->flags & ENV_DELAY_LOGGED) &&
+	    message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL) {
+		e->flags |= ENV_DELAY_LOGGED;
+		events_delayed(q, e, r->text);
+	}
+	result_defer(q, e, e->due);
+}
+
+void
+result_apply(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	switch (r->outcome) {
+	case QL_DELIVERED:
+		result_delivered(q, e, r);
+		break;
+	case QL_FAILED:
+		result_failed(q, e, r);
+		break;
+	default:
+		result_returned(q, e, r);
+		break;
+	}
+}
+
+void
+result_abandoned(struct queued *q, struct qenv *e)
+{
+	q->count.returned++;
+	if (result_order(q, e))
+		return;
+	if (e->is_overdue)
+		result_expire(q, e);
+	else
+		qenv_set_state(q->mem, e, ENVELOPE_READY);
+}
+
+void
+result_put_in_flight(struct queued *q, struct qenv *e, struct consumer *c)
+{
+	e->with = consumer_seg_get(c, e->msg->seg->number);
+	qenv_set_state(q->mem, e, ENVELOPE_INFLIGHT);
+}

@@ -1,0 +1,24 @@
+/* What becomes of an envelope after an attempt, or instead of one. */
+#ifndef QUEUED_RESULT_H
+#define QUEUED_RESULT_H
+
+#include "queued/message.h"
+
+struct consumer;
+struct queued;
+
+/* A consumer's result. The envelope may be gone afterwards. */
+void result_apply(struct queued *, struct qenv *, const struct ql_result *);
+/* Its consumer is gone: back to its queue; no attempt is counted. */
+void result_abandoned(struct queued *, struct qenv *);
+/* A claimed envelope turned up. */
+void result_put_in_flight(struct queued *, struct qenv *, struct consumer *);
+/* Its time is over: Expiration event, notice, finished. */
+void result_expire(struct queued *, struct qenv *);
+/* An operator ends it: AdminBounce event; with a notice unless is_quiet. */
+void result_admin_bounce(struct queued *, struct qenv *, const char *reason, bool is_quiet);
+/* Back to waiting until `due`, or ready if that is now; not an attempt. */
+void result_defer(struct queued *, struct qenv *, int64_t due);
+void result_hold(struct queued *, struct qenv *);
+
+#endif

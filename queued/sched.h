@@ -1,0 +1,43 @@
+/* Whose turn it is: pools, their consumers' credit, the queues that take turns, and the queues that wait outside (parked) because there
+ * is no credit to spend on them. */
+#ifndef QUEUED_SCHED_H
+#define QUEUED_SCHED_H
+
+#include <bsd/sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+
+#include "queued/squeue.h"
+
+struct consumer;
+
+struct pool {
+	UT_hash_handle hh;
+	char *name;
+	TAILQ_HEAD(, consumer) consumers;
+	uint64_t credit; /* of all consumers */
+	TAILQ_HEAD(, squeue) active;
+	uint32_t n_active;
+	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
+	size_t parked_head, parked_n, parked_cap;
+};
+
+struct pool_set {
+	struct queued *q;
+	struct pool *all;
+};
+
+struct pool_set *pools_new(struct queued *);
+void pools_free(struct pool_set **);
+struct pool *pool_get(struct pool_set *, const char *name); /* made if new */
+void pool_park(struct pool_set *, struct pool *, uint32_t queue);
+
+/* Wakes queues whose time has come and offers what may be offered, within bounds; called on every turn. */
+void sched_turn(struct queued *);
+/* Sets the timer for the next due time. */
+void sched_arm(struct queued *);
+/* After a reload: every queue asks policy again. */
+void sched_rerouted(struct queued *);
+
+#endif

@@ -1,0 +1,216 @@
+/* Counters of the worker role. Keys are client addresses and names of users who have logged in; an entry for an address lives as long
+ * as it has a connection, so memory is bounded by the connection limit. The rate is a GCRA bucket as deep as one period: a user who
+ * may send 2000/h may send them at once and is then slowed to that pace. */
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <bsd/sys/tree.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "smtpd/limits.h"
+
+struct client {
+	RB_ENTRY(client) entry;
+	uint8_t key[9]; /* family, IPv4 address or the first 8 bytes of an IPv6 one */
+	unsigned n;
+};
+
+static int
+client_cmp(struct client *a, struct client *b)
+{
+	return memcmp(a->key, b->key, sizeof a->key);
+}
+
+RB_HEAD(client_tree, client);
+RB_GENERATE_INTERNAL(client_tree, client, entry, client_cmp, __attribute__((unused)) static)
+
+struct clients {
+	struct client_tree tree;
+	unsigned limit;
+};
+
+struct clients *
+clients_new(unsigned limit)
+{
+	struct clients *c = xcalloc(1, sizeof *c);
+
+	RB_INIT(&c->tree);
+	c->limit = limit;
+	return c;
+}
+
+void
+clients_free(struct clients **cp)
+{
+	struct clients *c = *cp;
+	struct client *e;
+
+	if (c == NULL)
+		return;
+	while ((e = RB_MIN(client_tree, &c->tree)) != NULL) {
+		RB_REMOVE(client_tree, &c->tree, e);
+		free(e);
+	}
+	free(c);
+	*cp = NULL;
+}
+
+static void
+make_key(const struct sockaddr *sa, uint8_t key[9])
+{
+	const struct sockaddr_in6 *in6;
+	const uint8_t *v4 = NULL;
+
+	memset(key, 0, 9);
+	if (sa->sa_family == AF_INET) {
+		v4 = (const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+	} else if (sa->sa_family == AF_INET6) {
+		in6 = (const struct sockaddr_in6 *)(const void *)sa;
+		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+			v4 = in6->sin6_addr.s6_addr + 12;
+		} else {
+			key[0] = 6;
+			memcpy(key + 1, in6->sin6_addr.s6_addr, 8);
+		}
+	}
+	if (v4 != NULL) {
+		key[0] = 4;
+		memcpy(key + 1, v4, 4);
+	}
+}
+
+static struct client *
+client_find(struct clients *c, const struct sockaddr *sa, struct client *probe)
+{
+	make_key(sa, probe->key);
+	return RB_FIND(client_tree, &c->tree, probe);
+}
+
+bool
+clients_add(struct clients *c, const struct sockaddr *sa)
+{
+	struct client probe, *e = client_find(c, sa, &probe);
+
+	if (e != NULL && c->limit > 0 && e->n >= c->limit)
+		return false;
+	if (e == NULL) {
+		e = xcalloc(1, sizeof *e);
+		memcpy(e->key, probe.key, sizeof e->key);
+		RB_INSERT(client_tree, &c->tree, e);
+	}
+	e->n++;
+	return true;
+}
+
+void
+clients_remove(struct clients *c, const struct sockaddr *sa)
+{
+	struct client probe, *e = client_find(c, sa, &probe);
+
+	if (e == NULL)
+		panic("connection of an unknown client ended");
+	if (--e->n == 0) {
+		RB_REMOVE(client_tree, &c->tree, e);
+		free(e);
+	}
+}
+
+struct rate {
+	RB_ENTRY(rate) entry;
+	char *name;
+	int64_t tat; /* theoretical arrival time of the next message, microseconds */
+};
+
+static int
+rate_cmp(struct rate *a, struct rate *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+RB_HEAD(rate_tree, rate);
+RB_GENERATE_INTERNAL(rate_tree, rate, entry, rate_cmp, __attribute__((unused)) static)
+
+struct rates {
+	struct rate_tree tree;
+	unsigned shares;
+};
+
+struct rates *
+rates_new(unsigned shares)
+{
+	struct rates *r = xcalloc(1, sizeof *r);
+
+	RB_INIT(&r->tree);
+	r->shares = shares > 0 ? shares : 1;
+	return r;
+}
+
+void
+rates_free(struct rates **rp)
+{
+	struct rates *r = *rp;
+	struct rate *e;
+
+	if (r == NULL)
+		return;
+	while ((e = RB_MIN(rate_tree, &r->tree)) != NULL) {
+		RB_REMOVE(rate_tree, &r->tree, e);
+		free(e->name);
+		free(e);
+	}
+	free(r);
+	*rp = NULL;
+}
+
+static struct rate *
+rate_find(struct rates *r, const struct user *u)
+{
+	struct rate probe = { .name = u->name };
+
+	return RB_FIND(rate_tree, &r->tree, &probe);
+}
+
+/* Microseconds from one message to the next, and how far ahead of that pace the user may run. */
+static void
+pace(const struct rates *r, const struct user *u, int64_t *interval_r, int64_t *ahead_r)
+{
+	uint64_t n = (u->rate + r->shares - 1) / r->shares;
+	uint64_t period = u->rate_per * 1000;
+
+	*interval_r = (int64_t)(period / n);
+	*ahead_r = (int64_t)(period - period / n);
+}
+
+int64_t
+rates_wait(struct rates *r, const struct user *u, int64_t now)
+{
+	int64_t interval, ahead, wait;
+	const struct rate *e;
+
+	if (u->rate == 0 || (e = rate_find(r, u)) == NULL)
+		return 0;
+	pace(r, u, &interval, &ahead);
+	wait = e->tat - ahead - now * 1000;
+	return wait > 0 ? (wait + 999) / 1000 : 0;
+}
+
+void
+rates_take(struct rates *r, const struct user *u, int64_t now)
+{
+	int64_t interval, ahead;
+	struct rate *e;
+
+	if (u->rate == 0)
+		return;
+	if ((e = rate_find(r, u)) == NULL) {
+		e = xcalloc(1, sizeof *e);
+		e->name = xstrdup(u->name);
+		RB_INSERT(rate_tree, &r->tree, e);
+	}
+	pace(r, u, &interval, &ahead);
+	if (e->tat < now * 1000)
+		e->tat = now * 1000;
+	e->tat += interval;
+}

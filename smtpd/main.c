@@ -1,0 +1,174 @@
+/* smtpd(8): SMTP in. This file is the parent (root, if the suite was started so): it takes or binds the listening sockets, starts workers and
+ * their auth helpers, replaces them on reload, and never reads a network byte. With -r it is one of those roles instead. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/roles.h"
+#include "base/sandbox.h"
+#include "base/tls.h"
+#include "mail/params.h"
+#include "mail/policy.h"
+
+#include "smtpd/authd.h"
+#include "smtpd/listen.h"
+#include "smtpd/worker.h"
+
+#define WORKERS_MAX 256
+
+static void
+usage(void)
+{
+	fprintf(stderr, "usage: smtpd [-c config_dir]\n");
+	exit(2);
+}
+
+static struct params *
+load(const char *dir)
+{
+	struct conf_errors errors = { 0 };
+	struct conf *conf = NULL;
+	struct params *p = params_load(dir, &conf, &errors);
+
+	conf_errors_log(&errors);
+	conf_errors_clear(&errors);
+	conf_free(&conf);
+	if (p != NULL)
+		log_set_level((enum log_level)p->log_level);
+	return p;
+}
+
+static unsigned
+worker_count(const struct params *p)
+{
+	long n = p->smtpd_processes > 0 ? (long)p->smtpd_processes : sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
+}
+
+/* What a new worker would stumble over: found out before the old ones are told to go. */
+static bool
+is_usable(const struct params *p)
+{
+	struct conf_errors errors = { 0 };
+	struct policy *policy = policy_load(p->policy_file, &errors);
+	bool ok = policy != NULL;
+	char *err = NULL;
+	SSL_CTX *tls;
+
+	conf_errors_log(&errors);
+	conf_errors_clear(&errors);
+	policy_free(&policy);
+	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
+		if (p->submissions_listen.n > 0)
+			log_error("submissions_listen needs smtpd_tls_cert_file");
+		return ok && p->submissions_listen.n == 0;
+	}
+	tls = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
+	    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, "check", &err);
+	if (tls == NULL)
+		log_error("TLS: %s", err);
+	free(err);
+	ok = ok && tls != NULL;
+	SSL_CTX_free(tls);
+	return ok;
+}
+
+static bool
+check_reload(struct role_spec *specs, void *arg)
+{
+	struct params *p = load(arg);
+	bool ok = p != NULL && is_usable(p);
+
+	if (ok)
+		specs[0].instances = specs[1].instances = worker_count(p);
+	params_free(&p);
+	return ok;
+}
+
+static int
+parent_main(char *dir)
+{
+	struct params *p = load(dir);
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name = "auth" } };
+	char exe[4096], option[] = "-c";
+	char *const extra[] = { option, dir, NULL };
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_REPLACE,
+		.check = check_reload, .arg = dir };
+	struct listeners l;
+	ssize_t n;
+	int status;
+
+	if (p == NULL || !is_usable(p))
+		fatal("the configuration in %s cannot be used", dir);
+	if (listeners_open(p, &l) == -1)
+		return 1;
+	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
+		fatal("cannot find my own executable");
+	exe[n] = '\0';
+	specs[0].instances = specs[1].instances = worker_count(p);
+	config.listeners = l.fds;
+	config.listener_names = (const char *const *)l.names;
+	config.n_listeners = l.n;
+	sandbox_enter(&(struct sandbox){ .role = "smtpd", .mode = (enum sandbox_mode)p->sandbox, .allow = SB_SPAWN });
+	params_free(&p);
+	status = roles_run(&config);
+	listeners_clear(&l);
+	return status;
+}
+
+static int
+role_main(const char *dir, const char *role, unsigned instance)
+{
+	struct params *p = load(dir);
+	int status = 1;
+
+	if (p == NULL)
+		fatal("the configuration in %s cannot be used", dir);
+	if (strcmp(role, "worker") == 0)
+		status = worker_main(p, instance, worker_count(p));
+	else if (strcmp(role, "auth") == 0)
+		status = authd_main(p, instance);
+	else
+		fatal("there is no role '%s'", role);
+	params_free(&p);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *env = getenv("POSTHORN_CONFIG"), *role = NULL;
+	char *dir = strdup(env != NULL ? env : params_default_dir), ident[64];
+	unsigned instance = 0;
+	int c, status;
+
+	while ((c = getopt(argc, argv, "c:r:n:")) != -1) {
+		switch (c) {
+		case 'c':
+			free(dir);
+			dir = strdup(optarg);
+			break;
+		case 'r':
+			role = optarg;
+			break;
+		case 'n':
+			instance = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		default:
+			usage();
+		}
+	}
+	if (optind != argc || dir == NULL)
+		usage();
+	if (role == NULL)
+		snprintf(ident, sizeof ident, "smtpd");
+	else
+		snprintf(ident, sizeof ident, "smtpd/%.20s-%u", role, instance);
+	log_init(ident, LOG_LVL_INFO);
+	status = role == NULL ? parent_main(dir) : role_main(dir, role, instance);
+	free(dir);
+	return status;
+}

@@ -1,0 +1,217 @@
+/* Turns the content and the envelope of a finished transaction into a message for the spool (worker role): trace header, tenant and
+ * campaign, envelope sender, flags for the next hop. Everything that comes from the header block is a stranger's and is validated
+ * here, before it becomes part of an envelope that other processes read. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "mail/address.h"
+#include "mail/token.h"
+
+#include "smtpd/headers.h"
+
+void
+message_free(struct message **mp)
+{
+	struct message *m = *mp;
+
+	if (m == NULL)
+		return;
+	if (m->large != NULL)
+		panic("message freed with its segment attached");
+	wbuf_clear(&m->body);
+	wbuf_clear(&m->head);
+	wbuf_clear(&m->env);
+	envelope_free(&m->envelope);
+	free(m);
+	*mp = NULL;
+}
+
+uint64_t
+message_content_len(const struct message *m)
+{
+	return m->rec.headers_len + m->rec.body_len;
+}
+
+static void
+replace(char **p, const char *value)
+{
+	free(*p);
+	*p = value != NULL ? xstrdup(value) : NULL;
+}
+
+/* Who pays for it: the user's binding first, then the header, which counts only from those whom we relay for. */
+static const char *
+bind_tenant(const struct message_context *c, const struct header_facts *f, struct envelope *e)
+{
+	const char *bound = c->user != NULL ? c->user->tenant : NULL;
+	char campaign[CAMPAIGN_MAX + 1];
+
+	if (!c->is_trusted)
+		return NULL;
+	if (bound != NULL) {
+		if (f->has_tenant && strcmp(f->tenant, bound) != 0 && c->params->tenant_mismatch == TENANT_REJECT)
+			return "550 5.7.1 The tenant header names a tenant that is not yours";
+		replace(&e->tenant, bound);
+	} else if (f->has_tenant && *f->tenant != '\0') {
+		if (!header_tenant_valid(f->tenant))
+			return "550 5.6.0 The tenant header does not hold a valid tenant name";
+		replace(&e->tenant, f->tenant);
+	}
+	if (f->has_campaign && *f->campaign != '\0') {
+		memcpy(campaign, f->campaign, sizeof campaign);
+		header_campaign_clean(campaign);
+		replace(&e->campaign, campaign);
+	}
+	return NULL;
+}
+
+/* Some applications leave the address for bounces only in the Return-Path field. What does not parse, or is not the user's to
+ * use, leaves the sender of the MAIL command in place. */
+static void
+take_return_path(const struct message_context *c, const struct header_facts *f, struct envelope *e)
+{
+	char address[ADDRESS_MAX], copy[ADDRESS_MAX + 3];
+	bool want = c->params->envelope_from_return_path;
+	size_t len;
+
+	if (c->user != NULL && c->user->return_path != RETURN_PATH_DEFAULT)
+		want = c->user->return_path == RETURN_PATH_YES;
+	if (!want || !c->is_trusted || !f->has_return_path || *e->sender == '\0')
+		return;
+	len = strlen(f->return_path);
+	if (len > 2 && f->return_path[0] == '<' && f->return_path[len - 1] == '>') {
+		memcpy(copy, f->return_path + 1, len - 2);
+		copy[len - 2] = '\0';
+	} else {
+		memcpy(copy, f->return_path, len + 1);
+	}
+	if (address_parse(copy, c->is_utf8, address) == -1)
+		return;
+	if (c->user != NULL && !user_may_send_as(c->user, address))
+		return;
+	replace(&e->sender, address);
+}
+
+/* Inserts before the blank line that ends the block, if there is one. */
+static void
+add_field(struct wbuf *head, bool has_blank, const char *text)
+{
+	if (has_blank)
+		head->len -= 2;
+	wbuf_raw(head, text, strlen(text));
+	if (has_blank)
+		wbuf_raw(head, "\r\n", 2);
+}
+
+/* RFC 6409 section 8: a submission server completes what the composer left out. */
+static void
+complete_header(const struct message_context *c, const struct msgid *id, struct header_facts *f, bool is_single, bool has_blank,
+    struct wbuf *head)
+{
+	char text[MESSAGE_ID_MAX + 32], date[40], left[TOKEN_TEXT > MSGID_HEX ? TOKEN_TEXT : MSGID_HEX];
+	struct envid eid = { .msg = *id, .rcpt = is_single ? 0 : TOKEN_MANY };
+
+	if (!f->has_date) {
+		headers_date(c->now, date);
+		snprintf(text, sizeof text, "Date: %s\r\n", date);
+		add_field(head, has_blank, text);
+	}
+	if (!f->has_message_id) {
+		if (c->token != NULL)
+			token_make(c->token, &eid, left);
+		else
+			msgid_hex(id, left);
+		snprintf(f->message_id, sizeof f->message_id, "<%s@%s>", left, c->params->myhostname);
+		f->has_message_id = true;
+		snprintf(text, sizeof text, "Message-ID: %s\r\n", f->message_id);
+		add_field(head, has_blank, text);
+	}
+}
+
+static uint32_t
+flags_of(const struct message_context *c, const struct content *content, const struct envelope *e)
+{
+	uint32_t flags = 0, i;
+	bool needs = content->head_has_8bit || !is_ascii(e->sender, strlen(e->sender));
+
+	if (content->has_8bit)
+		flags |= MSG_8BIT;
+	if (content->has_dots)
+		flags |= MSG_HAS_DOTS;
+	if (content->added_eol)
+		flags |= MSG_NO_EOL;
+	for (i = 0; i < e->n_rcpts && !needs; i++)
+		needs = !is_ascii(e->rcpts[i].address, strlen(e->rcpts[i].address));
+	if (c->is_utf8 && needs)
+		flags |= MSG_SMTPUTF8;
+	return flags;
+}
+
+static void
+fill_envelope(const struct message_context *c, const struct header_facts *f, struct envelope *e)
+{
+	e->received = c->now;
+	replace(&e->auth_user, c->user != NULL ? c->user->name : NULL);
+	replace(&e->client, c->client);
+	replace(&e->helo, c->helo);
+	replace(&e->session, c->session);
+	replace(&e->message_id, f->has_message_id && *f->message_id != '\0' ? f->message_id : NULL);
+}
+
+static struct message *
+assemble(struct content *content, struct envelope **ep, struct wbuf *head)
+{
+	struct message *m = xcalloc(1, sizeof *m);
+
+	m->body = content->body;
+	wbuf_init(&content->body);
+	m->head = *head;
+	m->envelope = *ep;
+	*ep = NULL;
+	wbuf_init(&m->env);
+	envelope_encode(m->envelope, &m->env);
+	m->rec.id = m->envelope->id;
+	m->rec.body_len = m->body.len;
+	m->rec.headers_len = (uint32_t)m->head.len;
+	m->rec.envelope_len = (uint32_t)m->env.len;
+	m->rec.flags = m->envelope->flags;
+	m->rec.n_rcpts = m->envelope->n_rcpts;
+	return m;
+}
+
+struct message *
+message_new(const struct message_context *c, struct content *content, struct envelope **ep, const char **reply_r)
+{
+	struct envelope *e = *ep;
+	struct header_facts facts;
+	struct wbuf head;
+	bool has_blank = content->in_body;
+
+	if (content->error != CONTENT_GOOD) {
+		*reply_r = content_error_reply(content->error);
+		return NULL;
+	}
+	wbuf_init(&head);
+	wbuf_reserve(&head, content->head.len + 512);
+	msgid_new(&e->id, c->now);
+	headers_received(c, &e->id, e->n_rcpts == 1 ? e->rcpts[0].address : NULL, &head);
+	headers_copy(c->params, (const char *)content->head.p, content->head.len, &facts, &head);
+	*reply_r = NULL;
+	if (facts.hops >= c->params->hopcount_limit)
+		*reply_r = "554 5.4.6 Too many hops: the message is looping";
+	else
+		*reply_r = bind_tenant(c, &facts, e);
+	if (*reply_r != NULL) {
+		wbuf_clear(&head);
+		return NULL;
+	}
+	take_return_path(c, &facts, e);
+	if (c->is_trusted)
+		complete_header(c, &e->id, &facts, e->n_rcpts == 1, has_blank, &head);
+	fill_envelope(c, &facts, e);
+	e->flags = (e->flags & MSG_LARGE) | flags_of(c, content, e);
+	return assemble(content, ep, &head);
+}

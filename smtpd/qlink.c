@@ -1,0 +1,221 @@
+/* Link to queued (worker role). The peer is our own daemon; its frames are validated all the same. While it is away nothing is queued
+ * for it here: notices of received mail may be lost (it scans the segments that we name again), and segments that end meanwhile are
+ * closed, which releases the lock that tells queued so. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/ipc.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "smtpd/qlink.h"
+
+struct qlink {
+	struct loop *loop;
+	struct ipc_client *client;
+	struct eventlog *events;
+	struct spool *spool;
+	const struct qlink_ops *ops;
+	void *arg;
+	char *name;
+	bool is_held, has_token;
+	struct ql_token_key token;
+	struct wbuf out; /* scratch for frames */
+};
+
+static void
+on_welcome(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	struct ql_welcome w;
+
+	if (ql_welcome_decode(&m->body, &w) == -1 || w.proto != QL_PROTO) {
+		ipc_reject(ipc, "malformed welcome");
+		return;
+	}
+	q->token = w.token;
+	q->has_token = true;
+	eventlog_set_node(q->events, w.nodeid);
+}
+
+static void
+on_logfd(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	char *hour = NULL;
+
+	if (ql_str_decode(&m->body, 64, &hour) == -1) {
+		ipc_reject(ipc, "malformed log descriptor");
+		return;
+	}
+	free(hour);
+	eventlog_set_fd(q->events, m->fd);
+	m->fd = -1;
+}
+
+static void
+on_grant(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	uint64_t segment, limit;
+	uint8_t kind;
+
+	if (ql_seg_decode(&m->body, &segment, &kind, &limit) == -1) {
+		ipc_reject(ipc, "malformed grant");
+		return;
+	}
+	spool_grant(q->spool, segment, kind, limit, m->fd);
+	m->fd = -1;
+	q->ops->granted(q->arg);
+}
+
+static void
+on_stop(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	uint64_t segment, unused;
+	uint8_t kind;
+
+	if (ql_seg_decode(&m->body, &segment, &kind, &unused) == -1) {
+		ipc_reject(ipc, "malformed stop");
+		return;
+	}
+	log_info("queued takes segment %016llx back", (unsigned long long)segment);
+	spool_stop(q->spool, segment);
+}
+
+static void
+on_flow(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	uint32_t hold;
+
+	if (ql_u32_decode(&m->body, &hold) == -1 || hold > 1) {
+		ipc_reject(ipc, "malformed flow");
+		return;
+	}
+	if (q->is_held == (hold == 1))
+		return;
+	q->is_held = hold == 1;
+	log_info("queued asks to %s new mail", hold == 1 ? "hold back" : "go on with");
+	q->ops->flow(q->is_held, q->arg);
+}
+
+static void
+on_gone(struct ipc *ipc, const char *why, void *arg)
+{
+	struct qlink *q = arg;
+
+	(void)ipc;
+	log_warn("queued is away (%s); going on with the segments at hand", why);
+	/* What held us back is gone with it. */
+	if (q->is_held) {
+		q->is_held = false;
+		q->ops->flow(false, q->arg);
+	}
+}
+
+static const struct ipc_rule rules[] = {
+	{ QL_WELCOME, false, QL_MAX_SMALL, "welcome", on_welcome },
+	{ QL_LOGFD, true, QL_MAX_SMALL, "logfd", on_logfd },
+	{ QL_SEG_GRANT, true, QL_MAX_SMALL, "seg-grant", on_grant },
+	{ QL_SEG_STOP, false, QL_MAX_SMALL, "seg-stop", on_stop },
+	{ QL_FLOW, false, QL_MAX_SMALL, "flow", on_flow }
+};
+static const struct ipc_ops link_ops = { rules, sizeof rules / sizeof rules[0], on_gone };
+
+static void
+send_seg(struct qlink *q, uint16_t type, uint64_t segment, uint8_t kind, uint64_t value)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return;
+	wbuf_reset(&q->out);
+	ql_seg_encode(segment, kind, value, &q->out);
+	ipc_send(ipc, type, 0, &q->out, -1);
+}
+
+static void
+send_held(uint64_t segment, uint8_t kind, uint64_t end, void *arg)
+{
+	send_seg(arg, QL_SEG_HELD, segment, kind, end);
+}
+
+static void
+on_up(struct ipc *ipc, void *arg)
+{
+	struct qlink *q = arg;
+	struct ql_hello hello = { .proto = QL_PROTO, .role = QL_ROLE_PRODUCER, .name = q->name, .pid = (uint32_t)getpid() };
+
+	log_info("connected to queued");
+	wbuf_reset(&q->out);
+	ql_hello_encode(&hello, &q->out);
+	ipc_send(ipc, QL_HELLO, 0, &q->out, -1);
+	spool_relink(q->spool, send_held, q);
+}
+
+struct qlink *
+qlink_new(struct loop *loop, const char *run_directory, const char *name, struct eventlog *events,
+    struct spool *spool, const struct qlink_ops *ops, void *arg)
+{
+	struct qlink *q = xcalloc(1, sizeof *q);
+	char *path = xasprintf("%s/%s", run_directory, QL_SOCKET);
+
+	q->loop = loop;
+	q->events = events;
+	q->spool = spool;
+	q->ops = ops;
+	q->arg = arg;
+	q->name = xstrdup(name);
+	wbuf_init(&q->out);
+	q->client = ipc_client_new(loop, path, &link_ops, on_up, q);
+	free(path);
+	return q;
+}
+
+void
+qlink_free(struct qlink **qp)
+{
+	struct qlink *q = *qp;
+
+	if (q == NULL)
+		return;
+	ipc_client_free(&q->client);
+	wbuf_clear(&q->out);
+	explicit_bzero(&q->token, sizeof q->token);
+	free(q->name);
+	free(q);
+	*qp = NULL;
+}
+
+const struct ql_token_key *
+qlink_token(const struct qlink *q)
+{
+	return q->has_token ? &q->token : NULL;
+}
+
+void
+qlink_want(struct qlink *q, uint8_t kind)
+{
+	send_seg(q, QL_SEG_WANT, 0, kind, 0);
+}
+
+void
+qlink_done(struct qlink *q, uint64_t segment, uint64_t end)
+{
+	send_seg(q, QL_SEG_DONE, segment, 0, end);
+}
+
+void
+qlink_received(struct qlink *q, const struct record *rec, const struct wbuf *envelope)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return;
+	wbuf_reset(&q->out);
+	ql_received_encode(rec, envelope, &q->out);
+	ipc_send(ipc, QL_RECEIVED, 0, &q->out, -1);
+}

@@ -1,0 +1,250 @@
+/* A mail transaction from MAIL to the reply to end of data (worker role). tx_reset() is called on every path out of one: nearly every
+ * SMTP bug of recent years is a state that was not reset (a refused end of data, a failed BDAT, a command in between). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/tls.h"
+#include "base/xalloc.h"
+
+#include "smtpd/session_private.h"
+
+#define STREAM_CHUNK (256 << 10)
+
+static int
+rcpt_cmp(struct tx_rcpt *a, struct tx_rcpt *b)
+{
+	return strcmp(a->address, b->address);
+}
+
+RB_GENERATE_INTERNAL(tx_rcpt_tree, tx_rcpt, entry, rcpt_cmp, __attribute__((unused)) static)
+
+void
+tx_init(struct tx *tx)
+{
+	memset(tx, 0, sizeof *tx);
+	RB_INIT(&tx->rcpts);
+}
+
+void
+tx_reset(struct session *s)
+{
+	struct tx *tx = &s->tx;
+	struct tx_rcpt *r;
+
+	while ((r = RB_ROOT(&tx->rcpts)) != NULL) {
+		RB_REMOVE(tx_rcpt_tree, &tx->rcpts, r);
+		free(r);
+	}
+	if (tx->message != NULL)
+		spool_cancel(s->worker->spool, &tx->message);
+	if (tx->large != NULL)
+		spool_large_abandon(&tx->large);
+	if (tx->has_content)
+		content_clear(&tx->content);
+	envelope_free(&tx->env);
+	tx_init(tx);
+}
+
+bool
+tx_add_rcpt(struct session *s, const char *address, const char *orcpt, uint8_t notify)
+{
+	struct tx *tx = &s->tx;
+	struct tx_rcpt probe = { .address = address }, *r;
+
+	if (RB_FIND(tx_rcpt_tree, &tx->rcpts, &probe) != NULL)
+		return false;
+	envelope_add_rcpt(tx->env, address, orcpt, notify);
+	r = xcalloc(1, sizeof *r);
+	r->address = tx->env->rcpts[tx->env->n_rcpts - 1].address;
+	RB_INSERT(tx_rcpt_tree, &tx->rcpts, r);
+	return true;
+}
+
+void
+tx_content_begin(struct session *s)
+{
+	const struct params *p = s->worker->params;
+	struct content_limits limits = {
+		.size = (uint64_t)p->message_size_limit,
+		.line = (size_t)p->text_line_length_limit,
+		.header = (size_t)p->header_size_limit,
+		.is_normalizing = (session_is_submission(s) ? p->submission_bare_newline : p->smtpd_bare_newline) ==
+		    BARE_NEWLINE_NORMALIZE
+	};
+
+	content_init(&s->tx.content, &limits);
+	s->tx.has_content = true;
+	s->tx.data_start = loop_now(s->worker->loop);
+}
+
+/* The storage refused: the content is read on to its end, and the reply is this. */
+static void
+storage_failed(struct session *s, enum message_result result)
+{
+	struct tx *tx = &s->tx;
+
+	spool_large_abandon(&tx->large);
+	tx->chunk_reply = result == MESSAGE_NO_SPACE ? "452 4.3.1 Insufficient system storage" :
+	    "451 4.3.0 The queue is not available, try again later";
+	wbuf_reset(&tx->content.body);
+}
+
+static void
+stream_some(struct session *s)
+{
+	struct content *c = &s->tx.content;
+	enum message_result result = spool_large_write(s->tx.large, c->body.p, c->body.len);
+
+	if (result == MESSAGE_DURABLE)
+		wbuf_reset(&c->body);
+	else
+		storage_failed(s, result);
+}
+
+/* No session holds more than SPOOL_SMALL_MAX and a piece of input in memory. */
+bool
+tx_stream(struct session *s)
+{
+	struct tx *tx = &s->tx;
+	struct content *c = &tx->content;
+
+	if (c->error != CONTENT_GOOD || tx->chunk_reply != NULL) {
+		/* Nothing is kept any more. */
+		if (tx->large != NULL)
+			spool_large_abandon(&tx->large);
+		wbuf_reset(&c->body);
+		return true;
+	}
+	if (tx->large == NULL) {
+		if (c->body.len <= SPOOL_SMALL_MAX)
+			return true;
+		tx->large = spool_large_open(s->worker->spool, s->worker->n_waiting_large + 1);
+		if (tx->large == NULL) {
+			if (spool_is_broken(s->worker->spool)) {
+				tx->chunk_reply = "451 4.3.0 The queue is not available, try again later";
+				return true;
+			}
+			session_set_wait(s, WAIT_LARGE);
+			return false;
+		}
+		tx->env->flags |= MSG_LARGE;
+	}
+	if (c->body.len >= STREAM_CHUNK)
+		stream_some(s);
+	return true;
+}
+
+void
+tx_retry_large(struct session *s)
+{
+	session_set_wait(s, WAIT_NONE);
+	if (tx_stream(s))
+		session_continue(s);
+}
+
+static void
+on_done(struct message *m, enum message_result result, void *arg)
+{
+	struct session *s = arg;
+	char text[64], hex[MSGID_HEX];
+
+	s->tx.message = NULL;
+	session_set_wait(s, WAIT_NONE);
+	switch (result) {
+	case MESSAGE_DURABLE:
+		msgid_hex(&m->rec.id, hex);
+		snprintf(text, sizeof text, "Ok: queued as %s", hex);
+		reply_reception(s, m, text);
+		reply_fmt(s, "250 2.0.0 %s", text);
+		if (s->is_authenticated)
+			rates_take(s->worker->rates, &s->user, loop_now(s->worker->loop));
+		s->messages++;
+		s->errors = s->junk = 0;
+		break;
+	case MESSAGE_NO_SPACE:
+		reply_reject(s, PHASE_DOT, NULL, "452 4.3.1 Insufficient system storage");
+		break;
+	case MESSAGE_BROKEN:
+	case MESSAGE_WAITED:
+		reply_reject(s, PHASE_DOT, NULL, "451 4.3.0 The queue is not available, try again later");
+		break;
+	}
+	message_free(&m);
+	tx_reset(s);
+	if (s->worker->is_stopping && !s->is_dead) {
+		reply_plain(s, "421 4.3.2 Server is going down, connect again");
+		session_drop(s);
+	}
+	session_continue(s);
+	session_settle(s);
+}
+
+static struct message *
+make_message(struct session *s, const char **reply_r)
+{
+	struct worker *w = s->worker;
+	struct tx *tx = &s->tx;
+	struct message_context c = {
+		.params = w->params,
+		.user = s->is_authenticated ? &s->user : NULL,
+		.is_trusted = session_is_trusted(s),
+		.is_utf8 = tx->is_utf8,
+		.helo = s->helo,
+		.client = s->client,
+		.is_ipv6 = strchr(s->client, ':') != NULL,
+		.protocol = session_protocol(s),
+		.session = s->session_id,
+		.token = w->qlink != NULL ? qlink_token(w->qlink) : NULL,
+		.now = loop_wall(w->loop)
+	};
+	struct message *m;
+
+	if (io_is_tls(s->io)) {
+		c.tls_version = tls_version(io_ssl(s->io));
+		c.tls_cipher = tls_cipher(io_ssl(s->io));
+	}
+	if ((m = message_new(&c, &tx->content, &tx->env, reply_r)) == NULL)
+		return NULL;
+	m->done = on_done;
+	m->arg = s;
+	if (tx->large != NULL) {
+		m->large = tx->large;
+		tx->large = NULL;
+		m->rec.body_len += spool_large_len(m->large);
+	}
+	return m;
+}
+
+/* End of data was refused. A bare newline with commands right behind it is an attempt to smuggle: no second chance. */
+static void
+refuse(struct session *s, const char *line)
+{
+	enum content_error error = s->tx.content.error;
+	bool is_smuggling = (error == CONTENT_BARE_LF || error == CONTENT_BARE_CR) && !s->tx.is_bdat &&
+	    evbuffer_get_length(io_input(s->io)) > 0;
+
+	reply_reject(s, PHASE_DOT, NULL, line);
+	tx_reset(s);
+	if (is_smuggling && !s->is_dead)
+		reply_drop(s, PHASE_NONE, "421 4.7.0 Commands follow a message with bad line ends, closing connection");
+}
+
+void
+tx_finish(struct session *s)
+{
+	const char *line = s->tx.chunk_reply;
+	struct message *m = NULL;
+
+	session_set_state(s, ST_COMMAND);
+	if (line == NULL)
+		m = make_message(s, &line);
+	if (m == NULL) {
+		refuse(s, line);
+		return;
+	}
+	s->tx.message = m;
+	session_set_wait(s, WAIT_COMMIT);
+	spool_submit(s->worker->spool, m);
+}

@@ -1,0 +1,7 @@
+/* System users of this daemon's roles. */
+#ifndef SMTPD_USERS_H
+#define SMTPD_USERS_H
+
+#define SMTPD_USER "posthorn-smtpd"
+
+#endif

@@ -1,0 +1,323 @@
+/* The worker role: start-up in the order that works (configuration, secrets and descriptors while still privileged, then the jail, then the
+ * loop), and what the parent tells it: drain, stop. It reads strangers' bytes all its life and may open nothing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/roles.h"
+#include "base/sandbox.h"
+#include "base/tls.h"
+#include "base/xalloc.h"
+
+#include "smtpd/accept.h"
+#include "smtpd/listen.h"
+#include "smtpd/session.h"
+#include "smtpd/users.h"
+
+#define WATCHDOG_SECONDS 30
+#define READY_WITHIN_MS 3000  /* without a segment: queued is away, clients are greeted when it is back */
+#define DRAIN_IDLE_MS 60000
+#define STOP_MS 1900
+#define DESCRIPTORS_BESIDE 512 /* segments, listeners, links, connections that linger */
+#define LINGER_MS 200         /* last replies on their way */
+
+struct worker_process {
+	struct worker w;
+	struct acceptor *acceptor;
+	struct role_link *link;
+	struct timer ready_timer, drain_timer, broken_timer;
+	bool is_ready;
+	int status;
+};
+
+static void
+set_ready(void *arg)
+{
+	struct worker_process *p = arg;
+
+	if (p->is_ready)
+		return;
+	p->is_ready = true;
+	timer_cancel(&p->ready_timer);
+	role_link_ready(p->link);
+}
+
+static void
+on_granted(void *arg)
+{
+	struct worker_process *p = arg;
+
+	if (spool_has_segment(p->w.spool))
+		set_ready(p);
+	session_wake_all(&p->w);
+}
+
+static void
+on_flow(bool hold, void *arg)
+{
+	struct worker_process *p = arg;
+
+	p->w.is_held = hold;
+	if (!hold)
+		session_wake_all(&p->w);
+}
+
+static const struct qlink_ops qlink_ops = { on_granted, on_flow };
+
+/* The loop is inside the commit: everything else happens in its next turn. */
+static void
+on_broken(void *arg)
+{
+	struct worker_process *p = arg;
+
+	log_error("the spool cannot be trusted any more: taking no more mail, ending for recovery from disk");
+	p->status = 1;
+	timer_set(&p->broken_timer, 0);
+}
+
+static void
+on_stop_timer(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_stop(w->loop);
+}
+
+void
+worker_idle(struct worker *w)
+{
+	if (w->is_draining || w->is_stopping)
+		timer_set(&w->stop_timer, LINGER_MS);
+}
+
+static void
+stop(struct worker_process *p)
+{
+	struct worker *w = &p->w;
+
+	if (w->is_stopping)
+		return;
+	w->is_stopping = true;
+	acceptor_free(&p->acceptor);
+	timer_set(&w->stop_timer, STOP_MS);
+	session_stop_all(w);
+	if (w->n_sessions == 0)
+		worker_idle(w);
+}
+
+static void
+on_broken_timer(void *arg)
+{
+	stop(arg);
+}
+
+static void
+on_drain_timer(void *arg)
+{
+	struct worker_process *p = arg;
+
+	p->w.is_drain_due = true;
+	session_drain_idle(&p->w);
+}
+
+static void
+drain(struct worker_process *p)
+{
+	if (p->w.is_draining)
+		return;
+	p->w.is_draining = true;
+	log_info("taking no more connections, %zu sessions go on", p->w.n_sessions);
+	acceptor_free(&p->acceptor);
+	timer_set(&p->drain_timer, DRAIN_IDLE_MS);
+	if (p->w.n_sessions == 0)
+		worker_idle(&p->w);
+}
+
+static void
+on_word(enum role_word word, void *arg)
+{
+	switch (word) {
+	case ROLE_DRAIN:
+		drain(arg);
+		break;
+	case ROLE_STOP:
+		stop(arg);
+		break;
+	case ROLE_RELOAD:
+		/* A reload replaces workers: a new one has read everything anew. */
+		break;
+	}
+}
+
+static void
+on_partner(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	auth_set_partner(p->w.auth, fd);
+}
+
+static void
+load_tls(struct worker *w)
+{
+	const struct params *p = w->params;
+	char *err = NULL;
+	int i;
+
+	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0')
+		return;
+	for (i = 0; i < LISTEN_KINDS; i++) {
+		w->tls[i] = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
+		    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, listener_names[i], &err);
+		if (w->tls[i] == NULL)
+			fatal("TLS: %s", err);
+	}
+}
+
+static struct policy *
+load_policy(const struct params *p)
+{
+	struct conf_errors errors = { 0 };
+	struct policy *policy = policy_load(p->policy_file, &errors);
+	size_t i;
+
+	for (i = 0; i < errors.n; i++)
+		log_error("%s:%u: %s", errors.v[i].file, errors.v[i].line, errors.v[i].text);
+	conf_errors_clear(&errors);
+	if (policy == NULL)
+		fatal("the policy does not load");
+	return policy;
+}
+
+static void
+take_listeners(struct worker_process *p)
+{
+	enum listener_kind kind;
+	char **names = NULL;
+	int first, n, i;
+
+	first = role_listeners(&n, &names);
+	for (i = 0; i < n; i++) {
+		kind = listener_kind(names[i]);
+		if (kind == LISTEN_KINDS)
+			fatal("a listening socket has the unknown name '%s'", names[i]);
+		if (kind == LISTEN_SUBMISSIONS && p->w.tls[kind] == NULL)
+			fatal("submissions_listen needs smtpd_tls_cert_file");
+		acceptor_add(p->acceptor, first + i, kind);
+		free(names[i]);
+	}
+	free(names);
+}
+
+/* The spool speaks to queued through the link, and to this process when storage fails. */
+static void
+on_want(uint8_t kind, void *arg)
+{
+	struct worker_process *p = arg;
+
+	qlink_want(p->w.qlink, kind);
+}
+
+static void
+on_done(uint64_t segment, uint64_t end, void *arg)
+{
+	struct worker_process *p = arg;
+
+	qlink_done(p->w.qlink, segment, end);
+}
+
+static void
+on_received(const struct record *rec, const struct wbuf *envelope, void *arg)
+{
+	struct worker_process *p = arg;
+
+	qlink_received(p->w.qlink, rec, envelope);
+}
+
+static const struct spool_ops spool_ops = { on_want, on_done, on_received, on_broken };
+
+static unsigned
+share(int64_t limit, unsigned workers)
+{
+	return (unsigned)((limit + workers - 1) / workers);
+}
+
+static void
+set_up(struct worker_process *p, const struct params *params, unsigned instance, unsigned workers)
+{
+	struct worker *w = &p->w;
+	char name[32];
+
+	snprintf(name, sizeof name, "smtpd-%u", instance);
+	TAILQ_INIT(&w->sessions);
+	w->params = params;
+	w->policy = load_policy(params);
+	load_tls(w);
+	w->has_users = params->passwd_file != NULL && *params->passwd_file != '\0';
+	w->line = xmalloc(WORKER_LINE_MAX + 1);
+	w->connection_share = share(params->smtpd_connection_limit, workers);
+	w->loop = loop_new();
+	w->events = eventlog_new(w->loop, name);
+	w->auth = auth_new(w->loop);
+	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
+	w->rates = rates_new(workers);
+	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
+	timer_init(&p->ready_timer, w->loop, set_ready, p);
+	timer_init(&p->drain_timer, w->loop, on_drain_timer, p);
+	timer_init(&p->broken_timer, w->loop, on_broken_timer, p);
+	p->acceptor = acceptor_new(w);
+	take_listeners(p);
+	w->spool = spool_new(w->loop, params->min_free_space, &spool_ops, p);
+	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
+	auth_set_partner(w->auth, ROLE_PARTNER_FD);
+	p->link = role_link_new(w->loop, on_word, on_partner, p);
+}
+
+static void
+tear_down(struct worker_process *p)
+{
+	struct worker *w = &p->w;
+	int i;
+
+	acceptor_free(&p->acceptor);
+	session_free_all(w);
+	auth_free(&w->auth);
+	spool_free(&w->spool);
+	eventlog_flush(w->events);
+	qlink_free(&w->qlink);
+	eventlog_free(&w->events);
+	clients_free(&w->clients);
+	rates_free(&w->rates);
+	timer_cancel(&w->stop_timer);
+	timer_cancel(&p->ready_timer);
+	timer_cancel(&p->drain_timer);
+	timer_cancel(&p->broken_timer);
+	role_link_free(&p->link);
+	for (i = 0; i < LISTEN_KINDS; i++)
+		SSL_CTX_free(w->tls[i]);
+	policy_free(&w->policy);
+	loop_free(&w->loop);
+	free(w->line);
+}
+
+int
+worker_main(const struct params *params, unsigned instance, unsigned workers)
+{
+	struct worker_process p = { .status = 0 };
+	const struct sandbox_path paths[] = { { params->run_directory, false } };
+
+	set_up(&p, params, instance, workers);
+	sandbox_enter(&(struct sandbox){
+		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
+		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC, .paths = paths, .n_paths = 1,
+		.max_fds = p.w.connection_share + DESCRIPTORS_BESIDE
+	});
+	loop_watchdog(p.w.loop, WATCHDOG_SECONDS);
+	timer_set(&p.ready_timer, READY_WITHIN_MS);
+	if (loop_run(p.w.loop) == -1)
+		p.status = 1;
+	tear_down(&p);
+	return p.status;
+}

@@ -1,0 +1,58 @@
+/* One smtpd worker: everything its sessions share. Passed around, never global. */
+#ifndef SMTPD_WORKER_H
+#define SMTPD_WORKER_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <bsd/sys/queue.h>
+
+#include "base/loop.h"
+#include "mail/eventlog.h"
+#include "mail/params.h"
+#include "mail/policy.h"
+
+#include "smtpd/auth.h"
+#include "smtpd/limits.h"
+#include "smtpd/qlink.h"
+#include "smtpd/spool.h"
+
+enum listener_kind { LISTEN_SMTPD, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_KINDS };
+extern const char *const listener_names[LISTEN_KINDS];
+
+/* Commands longer than any limit that can be configured do not exist; AUTH has a limit of its own (RFC 4954: 12288). */
+#define WORKER_LINE_MAX (64 << 10)
+#define AUTH_LINE_MAX 12288
+
+struct session;
+TAILQ_HEAD(session_list, session);
+
+struct worker {
+	struct loop *loop;
+	const struct params *params;
+	struct policy *policy;       /* NULL: none */
+	struct eventlog *events;
+	struct spool *spool;
+	struct qlink *qlink;         /* NULL in tests */
+	struct auth *auth;
+	struct clients *clients;
+	struct rates *rates;
+	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
+	size_t connection_share;     /* this worker's part of smtpd_connection_limit */
+	struct session_list sessions;
+	size_t n_sessions;
+	unsigned n_waiting_large;    /* sessions that wait for a large segment */
+	bool is_held;                /* queued wants no new mail now */
+	bool is_drain_due;           /* idle sessions end at the next command boundary */
+	bool is_draining;            /* no new connections; the process ends with its last session */
+	bool is_stopping;
+	struct timer stop_timer;
+	char *line;                  /* scratch: the current command (WORKER_LINE_MAX + 1) */
+	bool has_users;              /* a passwd file is configured: AUTH is offered */
+};
+
+/* The last session has ended. */
+void worker_idle(struct worker *);
+/* The worker role; the exit status. workers: how many there are of it. */
+int worker_main(const struct params *, unsigned instance, unsigned workers);
+
+#endif

@@ -1,0 +1,27 @@
+# make install puts everything where README and manuals say, an installed suite runs from there, and uninstall takes it away.
+use strict;
+use warnings;
+use Test::More;
+use File::Temp qw(tempdir);
+
+my $dest = tempdir(CLEANUP => 1);
+my $build = $ENV{BUILD} // 'build';
+my $out = `make -s install BUILD=$build DESTDIR=$dest PREFIX=/usr SYSCONFDIR=/etc/posthorn 2>&1`;
+is $?, 0, 'make install' or diag $out;
+ok -x "$dest/usr/sbin/posthorn", 'sbin/posthorn';
+ok -x "$dest/usr/libexec/posthorn/$_", "libexec/posthorn/$_" for qw(smtpd queued deliverd);
+ok -s "$dest/etc/posthorn/$_", $_ for qw(main.cf policy.lua);
+ok -s "$dest/usr/share/man/man8/$_", $_ for qw(posthorn.8 smtpd.8 queued.8 deliverd.8);
+ok scalar(glob "$dest/usr/lib/systemd/system/posthorn*.service"), 'systemd units';
+ok -s "$dest/usr/lib/sysusers.d/posthorn.conf", 'sysusers.d';
+open(my $f, '>>', "$dest/etc/posthorn/main.cf");
+print $f "# mine\n";
+close $f;
+`make -s install BUILD=$build DESTDIR=$dest PREFIX=/usr SYSCONFDIR=/etc/posthorn 2>&1`;
+like `cat $dest/etc/posthorn/main.cf`, qr/# mine/, 'a second install keeps the configuration';
+like `$dest/usr/sbin/posthorn version`, qr/\d/, 'the installed command runs';
+`make -s uninstall BUILD=$build DESTDIR=$dest PREFIX=/usr SYSCONFDIR=/etc/posthorn 2>&1`;
+is $?, 0, 'make uninstall';
+my @left = grep { !m{/etc/posthorn} } split /\n/, `find $dest -type f -o -type l`;
+is_deeply \@left, [], 'nothing but the configuration is left';
+done_testing;

@@ -1,0 +1,34 @@
+# Every role says what its sandbox achieved, runs under its own user where there are users, holds no capability, and has a filter.
+use strict;
+use warnings;
+use Test::More;
+use PosthornTest;
+
+my $p = PosthornTest->new(tls => 1, users => [['u', 'secret']], sandbox => 'required', conf => { smtpd_processes => 1 });
+$p->sink->start;
+is $p->load('-m', 20, '-c', 2, '-d', 30, '-T', '-A', 'u:secret')->{acked}, 20, 'mail is accepted with sandbox = required';
+ok $p->wait_for('delivery', sub { $p->ledger_count == 20 }, 30), 'and delivered';
+my $separate = $> == 0 && defined getpwnam 'posthorn-smtpd';
+my %user = (smtpd => 'posthorn-smtpd', queued => 'posthorn-queued', deliverd => 'posthorn-deliverd');
+for my $daemon (sort keys %user) {
+	my $confined = 0;
+	for my $pid ($p->daemon_pids($daemon)) {
+		my $s = PosthornTest::slurp("/proc/$pid/status");
+		my %f = $s =~ /^(\w+):\s*(.*)$/mg;
+		next if $f{Seccomp} == 0;    # the parent, which reads nothing from the network
+		$confined++;
+		my ($uid) = split ' ', $f{Uid};
+		is $f{NoNewPrivs}, 1, "$daemon $pid: no_new_privs";
+		is $f{CapEff}, '0' x 16, "$daemon $pid: no capability";
+		is getpwuid $uid, $user{$daemon}, "$daemon $pid: user" if $separate;
+	}
+	ok $confined >= 1, "$daemon: $confined confined role(s)";
+}
+my $log = PosthornTest::slurp($p->dir . '/posthorn.err');
+like $log, qr/sandbox.*landlock/i, 'the log says what was achieved';
+if ($separate) {
+	my ($dev, $ino, $mode) = stat $p->queue_dir;
+	is $mode & 0777, 0700, 'the spool is closed to others';
+	is getpwuid((stat _)[4]), 'posthorn-queued', 'and belongs to queued';
+}
+done_testing;
