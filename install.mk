@@ -7,6 +7,11 @@ UNITS     := $(wildcard conf/systemd/*)
 MANUALS   := $(wildcard man/*.[158])
 SUBST      = sed -e 's|@libexecdir@|$(LIBEXECDIR)|g; s|@sysconfdir@|$(SYSCONFDIR)|g; s|@sbindir@|$(PREFIX)/sbin|g'
 
+# Paths and version are compiled in: what uses them is built again when they change (make, then make install PREFIX=/usr).
+PATHS     := $(SYSCONFDIR) $(LIBEXECDIR) $(VERSION)
+$(shell mkdir -p $(BUILD) && { echo '$(PATHS)' | cmp -s - $(BUILD)/paths || echo '$(PATHS)' >$(BUILD)/paths; })
+$(call obj,$(shell grep -lE 'POSTHORN_(VERSION|SYSCONFDIR|LIBEXECDIR)' $(LIB_SRC) $(wildcard $(DAEMONS:%=%/*.c) posthorn/*.c))): $(BUILD)/paths
+
 .PHONY: install uninstall
 install: all
 	$(INSTALL) -d $(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) \

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "mail/params.h"
 
@@ -22,6 +23,8 @@ struct admin_verb {
 	const char *what; /* one line */
 };
 
+const struct admin_verb *adm_verb_find(const char *name); /* NULL */
+void adm_print_help(FILE *);
 /* One sentence on standard error, "posthorn: ..."; returns ADM_FAILED so that it can be returned in turn. */
 int adm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Prints the usage line of that verb on standard error after an optional sentence; returns ADM_USAGE. */

@@ -3,7 +3,6 @@
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,64 +10,6 @@
 #include "base/log.h"
 
 #include "admin.h"
-
-static const struct admin_verb verbs[] = {
-	{ "start", cmd_start, "", "run the suite in the foreground; prints `ready` when it serves" },
-	{ "stop", cmd_stop, "", "stop the running suite" },
-	{ "reload", cmd_reload, "", "check the configuration, then put it in force" },
-	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, deliverd/POOL" },
-	{ "status", cmd_status, "", "daemons and queue at a glance" },
-	{ "check", cmd_check, "", "check the configuration and what it refers to" },
-	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
-	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
-	    "look at queued mail and act on it" },
-	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
-	{ "passwd", cmd_passwd, "USER [--tenant T] [--domains A,B] [--rate N/h] | USER --delete | --list",
-	    "users that may submit mail" },
-	{ "sendmail", cmd_sendmail, "[sendmail(1) options] [RECIPIENT ...]", "submit a message from standard input" },
-	{ "mailq", cmd_mailq, "", "the queue as mailq(1) shows it" },
-	{ "version", cmd_version, "", "versions of the suite and of its libraries" },
-};
-#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
-
-static const struct admin_verb *
-verb_find(const char *name)
-{
-	for (size_t i = 0; i < N_VERBS; i++) {
-		if (strcmp(verbs[i].name, name) == 0)
-			return &verbs[i];
-	}
-	return NULL;
-}
-
-int
-adm_usage(const char *name, const char *fmt, ...)
-{
-	const struct admin_verb *verb = verb_find(name);
-	va_list ap;
-
-	if (fmt != NULL) {
-		fputs("posthorn: ", stderr);
-		va_start(ap, fmt);
-		vfprintf(stderr, fmt, ap);
-		va_end(ap);
-		fputc('\n', stderr);
-	}
-	if (verb != NULL)
-		fprintf(stderr, "usage: posthorn [-c DIR] [--json] %s%s%s\n", verb->name,
-		    *verb->args != '\0' ? " " : "",
-		    verb->args);
-	return ADM_USAGE;
-}
-
-static void
-print_help(FILE *f)
-{
-	fputs("usage: posthorn [-c DIR] [--json] VERB ...\n\n", f);
-	for (size_t i = 0; i < N_VERBS; i++)
-		fprintf(f, "  %-9s %s\n", verbs[i].name, verbs[i].what);
-	fputs("\nposthorn VERB --help prints the usage of a verb; posthorn(8) has the rest.\n", f);
-}
 
 /* --json and --help are taken wherever they stand, up to "--": nobody should have to remember which side of the verb.
  */
@@ -113,7 +54,7 @@ run_verb(struct admin *adm, int argc, char **argv)
 		case 'V':
 			return cmd_version(adm, 1, argv);
 		default:
-			print_help(stderr);
+			adm_print_help(stderr);
 			return ADM_USAGE;
 		}
 	}
@@ -121,12 +62,12 @@ run_verb(struct admin *adm, int argc, char **argv)
 	argv += optind;
 	optind = 0; /* verbs scan their own options from the start */
 	if (argc == 0) {
-		print_help(help ? stdout : stderr);
+		adm_print_help(help ? stdout : stderr);
 		return help ? ADM_OK : ADM_USAGE;
 	}
-	if ((verb = verb_find(argv[0])) == NULL) {
+	if ((verb = adm_verb_find(argv[0])) == NULL) {
 		adm_fail("there is no verb `%s'", argv[0]);
-		print_help(stderr);
+		adm_print_help(stderr);
 		return ADM_USAGE;
 	}
 	if (help) {

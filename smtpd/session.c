@@ -23,6 +23,7 @@
 #define AUTH_MS 30000
 #define LARGE_MS 20000
 #define FINISH_MS 5000
+#define LINGER_MS 200         /* last replies are on their way */
 
 static bool greeting_step(struct session *);
 static bool handshake_step(struct session *);
@@ -161,8 +162,14 @@ session_free(struct session *s)
 	if (s->io != NULL)
 		io_finish(&s->io, FINISH_MS);
 	free(s);
-	if (w->n_sessions == 0)
-		worker_idle(w);
+	session_check_last(w);
+}
+
+void
+session_check_last(struct worker *w)
+{
+	if (w->n_sessions == 0 && (w->is_draining || w->is_stopping))
+		timer_set(&w->stop_timer, LINGER_MS);
 }
 
 void
@@ -376,8 +383,10 @@ wake(struct session *s)
 		}
 		break;
 	case WAIT_NONE:
-		if (s->state == ST_GREETING && spool_has_segment(s->worker->spool))
+		if (s->state == ST_GREETING && spool_has_segment(s->worker->spool)) {
 			session_greet(s);
+			session_continue(s);
+		}
 		break;
 	default:
 		break;

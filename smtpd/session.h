@@ -14,6 +14,8 @@ void session_wake_all(struct worker *);
 void session_drain_idle(struct worker *);
 /* Ends all but those whose message is being made durable. */
 void session_stop_all(struct worker *);
+/* If the worker is to end with its last session, and there is none: soon. */
+void session_check_last(struct worker *);
 /* At the very end of the process. */
 void session_free_all(struct worker *);
 /* Answers a connection that is not accepted, without a session, and closes it. text: "421 4.7.0 ..." */

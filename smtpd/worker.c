@@ -21,7 +21,6 @@
 #define DRAIN_IDLE_MS 60000
 #define STOP_MS 1900
 #define DESCRIPTORS_BESIDE 512 /* segments, listeners, links, connections that linger */
-#define LINGER_MS 200         /* last replies on their way */
 
 struct worker_process {
 	struct worker w;
@@ -85,13 +84,6 @@ on_stop_timer(void *arg)
 	loop_stop(w->loop);
 }
 
-void
-worker_idle(struct worker *w)
-{
-	if (w->is_draining || w->is_stopping)
-		timer_set(&w->stop_timer, LINGER_MS);
-}
-
 static void
 stop(struct worker_process *p)
 {
@@ -103,8 +95,7 @@ stop(struct worker_process *p)
 	acceptor_free(&p->acceptor);
 	timer_set(&w->stop_timer, STOP_MS);
 	session_stop_all(w);
-	if (w->n_sessions == 0)
-		worker_idle(w);
+	session_check_last(w);
 }
 
 static void
@@ -131,8 +122,7 @@ drain(struct worker_process *p)
 	log_info("taking no more connections, %zu sessions go on", p->w.n_sessions);
 	acceptor_free(&p->acceptor);
 	timer_set(&p->drain_timer, DRAIN_IDLE_MS);
-	if (p->w.n_sessions == 0)
-		worker_idle(&p->w);
+	session_check_last(&p->w);
 }
 
 static void

@@ -50,8 +50,6 @@ struct worker {
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 
-/* The last session has ended. */
-void worker_idle(struct worker *);
 /* The worker role; the exit status. workers: how many there are of it. */
 int worker_main(const struct params *, unsigned instance, unsigned workers);
 

@@ -7,7 +7,7 @@ use PosthornTest;
 
 my $p = PosthornTest->new(tls => 1, users => [['u', 'secret']], conf => {
 	mynetworks => '127.0.0.1/32', message_size_limit => '200000', smtpd_timeout => '4s', submission_timeout => '4s',
-	smtpd_bare_newline => 'reject', smtpd_data_time_limit => '8s' });
+	smtpd_bare_newline => 'reject', smtpd_data_time_limit => '10s' });
 $p->sink('-b', $p->dir . '/bodies')->start;
 
 my @hello = ('EHLO attacker.example');

@@ -21,7 +21,7 @@ my %bodies = (
 	'08 controls'        => "a\x01\x02\x7f\tb\r\n",
 	'09 looks like SMTP' => "QUIT\r\nMAIL FROM:<x\@y>\r\nRSET\r\n",
 	'10 no final newline' => 'the end',
-	'11 1 MiB and a bit' => ("0123456789abcdef" x 4 . "\r\n") x 16200,
+	'11 1 MiB and a bit' => join('', ('0123456789abcdef' x 4 . "\r\n") x 16200),
 	'12 25 MB'           => $big,
 );
 my $headers = "From: <a\@b.example>\r\nSubject: bytes\r\n";

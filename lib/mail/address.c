@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -192,19 +193,14 @@ literal_parse(const char *domain, size_t len, char canonical[ADDRESS_MAX])
 	memcpy(text, domain + 1, len - 2);
 	text[len - 2] = '\0';
 	if (strncasecmp(text, "IPv6:", 5) == 0) {
-		if (inet_pton(AF_INET6, text + 5, &v6) != 1)
+		if (inet_pton(AF_INET6, text + 5, &v6) != 1 || inet_ntop(AF_INET6, &v6, text, sizeof(text)) == NULL)
 			return false;
-		memcpy(canonical, "[IPv6:", 6);
-		if (inet_ntop(AF_INET6, &v6, canonical + 6, INET6_ADDRSTRLEN) == NULL)
-			return false;
+		snprintf(canonical, ADDRESS_MAX, "[IPv6:%s]", text);
 	} else {
-		if (inet_pton(AF_INET, text, &v4) != 1)
+		if (inet_pton(AF_INET, text, &v4) != 1 || inet_ntop(AF_INET, &v4, text, sizeof(text)) == NULL)
 			return false;
-		canonical[0] = '[';
-		if (inet_ntop(AF_INET, &v4, canonical + 1, INET_ADDRSTRLEN) == NULL)
-			return false;
+		snprintf(canonical, ADDRESS_MAX, "[%s]", text);
 	}
-	strcat(canonical, "]");
 	return true;
 }
 

@@ -140,9 +140,9 @@ sub ledger {
 	my ($self) = @_;
 	my @l;
 	for (split /\n/, slurp("$self->{dir}/ledger")) {
-		my ($time, $client, $listener, $sender, $rcpt, $id, $size, $crc, $tls) = split / /;
-		push @l, { time => $time, client => $client, listener => $listener, sender => $sender =~ s/[<>]//gr,
-			rcpt => $rcpt =~ s/[<>]//gr, id => $id, size => $size, crc => $crc, tls => $tls };
+		my %r;
+		@r{qw(time client listener sender rcpt id size crc tls)} = /^(\S+) (\S+) (\S+) <(.*?)> <(.*)> (\S+) (\S+) (\S+) (\S+)$/ or next;
+		push @l, \%r;
 	}
 	return @l;
 }
@@ -329,7 +329,8 @@ sub events {
 	my @r;
 	for my $f (sort glob $self->log_dir . '/events/*.jsonl') {
 		for (split /\n/, slurp($f)) {
-			my $e = JSON::PP::decode_json($_);
+			# The last line may be in the making, and after a full disk one may be cut short (events(5)).
+			my $e = eval { JSON::PP::decode_json($_) } or next;
 			push @r, $e if !defined $type || $e->{type} eq $type;
 		}
 	}

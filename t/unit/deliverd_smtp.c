@@ -64,10 +64,10 @@ static const struct row rows[] = {
 	{ "large content", { { HELLO, TX1 } }, 1, { TO_LOCAL, .big_body = 3 << 20, .flags = MSG_HAS_DOTS | MSG_LARGE },
 	    { { QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, NULL } }, 1, "aa\r\n..aa", NULL },
 	{ "large content refused in the middle", { { GREETING, "S:250-peer\r\n250-PIPELINING\r\n250 SIZE 0\r\n", "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "W:50",
-	    "S:452 4.3.1 full\r\n", "W:200" } }, 1, { TO_LOCAL, .big_body = 30 << 20, .flags = MSG_LARGE },
+	    "S:452 4.3.1 full\r\n", "W:200", "X" } }, 1, { TO_LOCAL, .big_body = 30 << 20, .flags = MSG_LARGE },
 	    { { QL_FAILED, 452, "4.3.1", PHASE_DATA, 0, "full" } }, 1, NULL, NULL },
 
-	{ "MAIL parameters", { { HELLO, "C:MAIL FROM:<\xc3\xa4@s.example> SIZE=92 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\n",
+	{ "MAIL parameters", { { HELLO, "C:MAIL FROM:<\xc3\xa4@s.example> SIZE=81 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\n",
 	    "C:RCPT TO:<a@[127.0.0.1]> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+3Dy@z\r\n", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D",
 	    "S:250 ok\r\n" } }, 1, { TO_LOCAL, .sender = "\xc3\xa4@s.example", .body = "gr\xc3\xbc\r\nx\r\n", .flags = MSG_8BIT | MSG_SMTPUTF8,
 	    .ret = RET_HDRS, .envid = "a+b", .orcpt = "rfc822;x=y@z", .notify = NOTIFY_SUCCESS | NOTIFY_DELAY },

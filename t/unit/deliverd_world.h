@@ -29,45 +29,12 @@
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 
+#include "deliverd_peer.h"
+
 #define UNUSED __attribute__((unused))
 #define RESULTS_MAX 4096
 #define PEERS_MAX 8
-#define CONNS_MAX 64
 #define SEGMENT 7
-
-/* A script is a list of steps for one connection:
- *   "S:text"  send text;       "C:EHLO"  read a line, which must begin with EHLO
- *   "D"       read up to CRLF.CRLF (or .CRLF at once);  "W:50" wait so many ms
- *   "T"       server side of a TLS handshake, everything after it is under TLS
- *   "X"       close;           "R"  reset
- * A connection beyond the last script gets the last one. Scripts end with NULL; then the connection is closed once the
- * client has closed its side, unless the last step was X or R. */
-typedef const char *const script[64];
-
-struct peer {
-	int fd;
-	uint16_t port;
-	const script *scripts;
-	unsigned n_scripts;
-	SSL_CTX *tls;
-	pthread_t thread;
-	pthread_t conns[CONNS_MAX];
-	unsigned n_conns;
-	unsigned n_resumed; /* TLS sessions */
-	bool is_stopping;
-	pthread_mutex_t lock;
-	char *log; /* what clients said, line by line, content included; a line of a script that did not match is marked */
-	size_t log_len;
-};
-
-struct peer_conn {
-	struct peer *p;
-	int fd;
-	SSL *ssl;
-	const char *const *script;
-	char buf[1 << 16];
-	size_t len;
-};
 
 struct dns_row {
 	const char *name;
@@ -100,182 +67,6 @@ struct world {
 	struct timer deadline;
 };
 
-static void
-peer_note(struct peer *p, const char *s, size_t n)
-{
-	pthread_mutex_lock(&p->lock);
-	p->log = xreallocarray(p->log, p->log_len + n + 1, 1);
-	memcpy(p->log + p->log_len, s, n);
-	p->log_len += n;
-	p->log[p->log_len] = '\0';
-	pthread_mutex_unlock(&p->lock);
-}
-
-static ssize_t
-peer_read(struct peer_conn *c)
-{
-	ssize_t n;
-
-	if (c->ssl != NULL)
-		n = SSL_read(c->ssl, c->buf + c->len, (int)(sizeof(c->buf) - c->len));
-	else
-		n = read(c->fd, c->buf + c->len, sizeof(c->buf) - c->len);
-	if (n > 0)
-		c->len += (size_t)n;
-	return n;
-}
-
-static bool
-peer_write(struct peer_conn *c, const char *s, size_t n)
-{
-	ssize_t w;
-
-	while (n > 0) {
-		w = c->ssl != NULL ? SSL_write(c->ssl, s, (int)n) : send(c->fd, s, n, MSG_NOSIGNAL);
-		if (w <= 0)
-			return false;
-		s += w;
-		n -= (size_t)w;
-	}
-	return true;
-}
-
-static bool
-peer_line(struct peer_conn *c, const char *want)
-{
-	char *lf;
-	size_t n;
-
-	while ((lf = memchr(c->buf, '\n', c->len)) == NULL)
-		if (c->len == sizeof(c->buf) || peer_read(c) <= 0)
-			return false;
-	n = (size_t)(lf - c->buf) + 1;
-	if (strncmp(c->buf, want, strlen(want)) != 0)
-		peer_note(c->p, "MISMATCH ", 9);
-	peer_note(c->p, c->buf, n);
-	c->len -= n;
-	memmove(c->buf, c->buf + n, c->len);
-	return true;
-}
-
-static bool
-peer_data(struct peer_conn *c)
-{
-	size_t at, tail;
-	char *end;
-
-	for (;;) {
-		if (c->len >= 3 && memcmp(c->buf, ".\r\n", 3) == 0) {
-			at = 3;
-			break;
-		}
-		end = memmem(c->buf, c->len, "\r\n.\r\n", 5);
-		if (end != NULL) {
-			at = (size_t)(end - c->buf) + 5;
-			break;
-		}
-		if (c->len > 60000) { /* keeps what an end may begin with */
-			tail = 4;
-			peer_note(c->p, c->buf, c->len - tail);
-			memmove(c->buf, c->buf + c->len - tail, tail);
-			c->len = tail;
-		}
-		if (peer_read(c) <= 0)
-			return false;
-	}
-	peer_note(c->p, c->buf, at);
-	c->len -= at;
-	memmove(c->buf, c->buf + at, c->len);
-	return true;
-}
-
-static bool
-peer_tls(struct peer_conn *c)
-{
-	c->ssl = SSL_new(c->p->tls);
-	SSL_set_fd(c->ssl, c->fd);
-	if (SSL_accept(c->ssl) != 1)
-		return false;
-	if (SSL_session_reused(c->ssl)) {
-		pthread_mutex_lock(&c->p->lock);
-		c->p->n_resumed++;
-		pthread_mutex_unlock(&c->p->lock);
-	}
-	return true;
-}
-
-static bool
-peer_step(struct peer_conn *c, const char *step)
-{
-	static const struct linger lg = { 1, 0 };
-
-	switch (step[0]) {
-	case 'S':
-		return peer_write(c, step + 2, strlen(step + 2));
-	case 'C':
-		return peer_line(c, step + 2);
-	case 'D':
-		return peer_data(c);
-	case 'T':
-		return peer_tls(c);
-	case 'W':
-		usleep((useconds_t)atoi(step + 2) * 1000);
-		return true;
-	case 'L': /* a line of a megabyte */
-		for (unsigned i = 0; i < 1024; i++)
-			if (!peer_write(c, "220-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 64))
-				return false;
-		return true;
-	case 'R':
-		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg));
-		return false;
-	default: /* X */
-		return false;
-	}
-}
-
-static void *
-peer_conn_main(void *arg)
-{
-	struct peer_conn *c = arg;
-	bool is_open = true;
-
-	for (; is_open && *c->script != NULL; c->script++)
-		is_open = peer_step(c, *c->script);
-	while (is_open && peer_line(c, "QUIT"))
-		;
-	if (c->ssl != NULL)
-		SSL_free(c->ssl);
-	close(c->fd);
-	free(c);
-	return NULL;
-}
-
-static void *
-peer_main(void *arg)
-{
-	struct peer *p = arg;
-	struct peer_conn *c;
-	unsigned n;
-	int fd;
-
-	while ((fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC)) != -1) {
-		pthread_mutex_lock(&p->lock);
-		n = p->n_conns++;
-		pthread_mutex_unlock(&p->lock);
-		if (p->is_stopping || n >= CONNS_MAX) {
-			close(fd);
-			break;
-		}
-		c = xcalloc(1, sizeof(*c));
-		c->p = p;
-		c->fd = fd;
-		c->script = p->scripts[n < p->n_scripts ? n : p->n_scripts - 1];
-		pthread_create(&p->conns[n], NULL, peer_conn_main, c);
-	}
-	return NULL;
-}
-
 /* Listens on 127.0.0.host at the world's port (chosen by the first). */
 static struct peer *
 peer_new(struct world *w, unsigned host, const script *scripts, unsigned n_scripts)
@@ -290,6 +81,7 @@ peer_new(struct world *w, unsigned host, const script *scripts, unsigned n_scrip
 	p->scripts = scripts;
 	p->n_scripts = n_scripts;
 	p->log = xstrdup("");
+	p->log_size = 1;
 	p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	assert_int_equal(bind(p->fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -577,6 +369,16 @@ world_run(struct world *w, unsigned n)
 	timer_cancel(&w->deadline);
 	if (w->is_timeout)
 		fail_msg("waited in vain: %u results of %u", w->n_results, n);
+}
+
+/* For ms, whatever comes. */
+static void UNUSED
+world_wait(struct world *w, int64_t ms)
+{
+	w->n_want = RESULTS_MAX;
+	timer_set(&w->deadline, ms);
+	assert_int_equal(loop_run(w->loop), 0);
+	w->is_timeout = false;
 }
 
 /* main_cf and policy: additions to the first, replacement of the second; NULL: the defaults. Peers must exist already. */

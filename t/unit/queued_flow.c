@@ -344,7 +344,7 @@ test_unresolved_pool_waits(void **state)
 	struct spooler s;
 
 	(void)state;
-	rig_init(&r, "", TWO_POOLS);
+	rig_init(&r, "", TWO_POOLS "posthorn.on('get_egress_pool', function(d,t,c) if t == 'acme' then return 'p1' end end)\n");
 	rig_start(&r);
 	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
 	spool_open(&s, &prod);

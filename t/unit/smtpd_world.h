@@ -96,8 +96,6 @@ world_broken(void *arg)
 
 static const struct spool_ops world_ops = { world_want, world_done, world_received, world_broken };
 
-void worker_idle(struct worker *w);
-
 static inline void
 world_params(struct params *p)
 {
