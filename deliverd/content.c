@@ -190,10 +190,10 @@ content_more(struct content *c, struct evbuffer *out, const char **err_r)
 
 	if (c->pos < c->rec.headers_len) {
 		left = c->rec.headers_len - c->pos;
-		off = record_headers_off(&c->rec) + c->pos;
+		off = c->rec.offset + record_headers_off(&c->rec) + c->pos;
 	} else {
 		left = total - c->pos;
-		off = record_body_off(&c->rec) + (c->pos - c->rec.headers_len);
+		off = c->rec.offset + record_body_off(&c->rec) + (c->pos - c->rec.headers_len);
 	}
 	do
 		n = pread(c->fd, c->chunk, left < CHUNK ? (size_t)left : CHUNK, (off_t)off);

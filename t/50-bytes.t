@@ -109,4 +109,5 @@ for my $a (sort keys %addresses) {
 my $want = join "\n", sort values %addresses;
 $p->wait_for('addresses', sub { join("\n", sort map { $_->{rcpt} } grep { $_->{id} eq 'addr' } $p->ledger) eq $want }, 30);
 is join("\n", sort map { $_->{rcpt} } grep { $_->{id} eq 'addr' } $p->ledger), $want, 'addresses arrived in canonical form';
+system("cp -r ".$p->dir." /tmp/bytes-keep") if $ENV{KEEP};
 done_testing;

@@ -22,7 +22,7 @@
  *   "X"       close;           "R"  reset
  * A connection beyond the last script gets the last one. Scripts end with NULL; then the connection is closed once the
  * client has closed its side, unless the last step was X or R. */
-typedef const char *const script[64];
+typedef const char *const script[128];
 
 struct peer {
 	int fd;
@@ -194,7 +194,7 @@ peer_conn_main(void *arg)
 
 	for (; is_open && *c->script != NULL; c->script++)
 		is_open = peer_step(c, *c->script);
-	while (is_open && peer_line(c, "QUIT"))
+	while (is_open && peer_line(c, ""))
 		;
 	if (c->ssl != NULL)
 		SSL_free(c->ssl);

@@ -339,7 +339,7 @@ write_config(struct world *w, const char *main_cf, const char *policy)
 
 	snprintf(text, sizeof(text), "myhostname = mail.example\nrun_directory = %s\nqueue_directory = %s/q\nlog_directory = %s/l\n"
 	    "prohibited_hosts =\nsmtp_port = %u\npolicy_file = %s/policy.lua\nlog_level = error\n%s",
-	    w->dir, w->dir, w->dir, w->port, w->dir, main_cf != NULL ? main_cf : "");
+	    w->dir, w->dir, w->dir, w->port != 0 ? w->port : 2525u, w->dir, main_cf != NULL ? main_cf : "");
 	write_file(w->dir, "main.cf", text);
 	write_file(w->dir, "policy.lua", policy != NULL ? policy : DEFAULT_POLICY);
 }

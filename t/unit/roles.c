@@ -132,13 +132,14 @@ role_report_start(const struct role *r, const char *extra)
 static int
 role_main(const char *extra, const char *name, int index)
 {
-	struct role r = { .loop = loop_new(), .name = name, .index = index };
+	struct role r = { .name = name, .index = index };
 
 	log_init("role", LOG_LVL_ERROR);
 	role_report_start(&r, extra);
+	r.loop = loop_new();
 	r.link = role_link_new(r.loop, role_on_word, role_on_partner, &r);
 	if (flag("broken"))
-		return 3;
+		_exit(3);
 	if (strcmp(name, "lone") != 0)
 		role_on_partner(ROLE_PARTNER_FD, &r);
 	role_link_ready(r.link);
@@ -191,6 +192,20 @@ struct rig {
 	char notified[1024];
 	char path[64];
 };
+
+static pid_t running; /* the parent of the present test */
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	if (running != 0 && waitpid(running, NULL, WNOHANG) == 0) {
+		kill(running, SIGKILL);
+		waitpid(running, NULL, 0);
+	}
+	running = 0;
+	return 0;
+}
 
 static void
 set_flag(const char *name, bool on)
@@ -287,6 +302,7 @@ rig_start(struct rig *g, const char *mode)
 	snprintf(env_dir, sizeof(env_dir), "ROLES_TEST_DIR=%s", dir);
 	g->parent = spawn(argv, fds, 1, NULL, envs);
 	assert_true(g->parent > 0);
+	running = g->parent;
 	close(s[1]);
 	free(m);
 	WAIT(g, strcmp(g->notified, "READY=1\n") == 0);
@@ -582,16 +598,16 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(starting_and_stopping),
-		cmocka_unit_test(the_dead_are_replaced),
-		cmocka_unit_test(restarts_slow_down),
-		cmocka_unit_test(reload_replaces),
-		cmocka_unit_test(reload_drains_at_once_when_idle),
-		cmocka_unit_test(bad_reloads_change_nothing),
-		cmocka_unit_test(reload_tells),
-		cmocka_unit_test(no_role_outlives_its_parent),
-		cmocka_unit_test(the_deaf_are_killed),
-		cmocka_unit_test(spawning),
+		cmocka_unit_test_teardown(starting_and_stopping, teardown),
+		cmocka_unit_test_teardown(the_dead_are_replaced, teardown),
+		cmocka_unit_test_teardown(restarts_slow_down, teardown),
+		cmocka_unit_test_teardown(reload_replaces, teardown),
+		cmocka_unit_test_teardown(reload_drains_at_once_when_idle, teardown),
+		cmocka_unit_test_teardown(bad_reloads_change_nothing, teardown),
+		cmocka_unit_test_teardown(reload_tells, teardown),
+		cmocka_unit_test_teardown(no_role_outlives_its_parent, teardown),
+		cmocka_unit_test_teardown(the_deaf_are_killed, teardown),
+		cmocka_unit_test_teardown(spawning, teardown),
 	};
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int failed;
