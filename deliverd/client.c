@@ -1,6 +1,6 @@
-/* What a client says from the greeting to STARTTLS, and the table that gives each reply to the step that waits for it (conn.h). In the
- * net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321, RFC 3207, RFC 1870, RFC 2920,
- * RFC 3461, RFC 6152, RFC 6531. */
+/* What a client says from the greeting to STARTTLS, and the table that gives each reply to the step that waits for
+ * it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321,
+ * RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +92,8 @@ static const struct {
 	const char *word;
 	uint32_t cap;
 } keywords[] = {
-	{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 }, { "SIZE", CAP_SIZE },
+	{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 },
+	{ "SIZE", CAP_SIZE },
 	{ "DSN", CAP_DSN }, { "STARTTLS", CAP_STARTTLS }, { "ENHANCEDSTATUSCODES", CAP_ENHANCED },
 };
 

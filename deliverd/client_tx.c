@@ -1,9 +1,11 @@
-/* Transactions of the SMTP client (conn.h), in the net process: MAIL, RCPT, DATA, content, and for each recipient exactly one result. With PIPELINING
- * (RFC 2920) the commands leave in one write and the replies are counted off. Hostile: the replies.
+/* Transactions of the SMTP client (conn.h), in the net process: MAIL, RCPT, DATA, content, and for each recipient
+ * exactly one result. With PIPELINING (RFC 2920) the commands leave in one write and the replies are counted off.
+ * Hostile: the replies.
  *
- * When a connection breaks: a reused one that broke before MAIL was answered says nothing about the message (the peer had closed
- * it while it was idle), so the message goes to another connection, unharmed; anything later is a transient failure, and after
- * the final dot nobody can know whether the peer has the message: it is sent again (RFC 5321 section 4.5.4.1). */
+ * When a connection breaks: a reused one that broke before MAIL was answered says nothing about the message (the
+ * peer had closed it while it was idle), so the message goes to another connection, unharmed; anything later is a
+ * transient failure, and after the final dot nobody can know whether the peer has the message: it is sent again (RFC
+ * 5321 section 4.5.4.1). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,14 +139,17 @@ client_tx_abandon(struct conn *c)
 	return false;
 }
 
-/* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870 section 6). */
+/* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870
+ * section 6). */
 static bool
 message_fits(const struct conn *c, const struct record *rec, struct outcome *o)
 {
 	if ((rec->flags & MSG_SMTPUTF8) && !(c->caps & CAP_SMTPUTF8))
-		*o = outcome_local(PHASE_MAIL, 553, "5.6.7", "the message needs SMTPUTF8, which the server does not offer");
+		*o = outcome_local(PHASE_MAIL, 553, "5.6.7",
+		    "the message needs SMTPUTF8, which the server does not offer");
 	else if ((rec->flags & MSG_8BIT) && !(c->caps & CAP_8BITMIME))
-		*o = outcome_local(PHASE_MAIL, 554, "5.6.3", "the message has 8-bit content, which the server does not take");
+		*o = outcome_local(PHASE_MAIL, 554, "5.6.3",
+		    "the message has 8-bit content, which the server does not take");
 	else if (c->peer_size > 0 && content_size(rec) > c->peer_size)
 		*o = outcome_local(PHASE_MAIL, 552, "5.3.4", "the message is larger than the server takes");
 	else
@@ -236,7 +241,8 @@ put_notify(struct wbuf *w, uint8_t notify)
 	static const struct {
 		uint8_t bit;
 		const char *word;
-	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" }, { NOTIFY_DELAY, "DELAY" } };
+	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" },
+	    { NOTIFY_DELAY, "DELAY" } };
 	const char *before = " NOTIFY=";
 	size_t i;
 
@@ -258,7 +264,8 @@ put_rcpt(const struct conn *c, const struct item *it, struct wbuf *w)
 	put(w, ">");
 	if (c->caps & CAP_DSN) {
 		put_notify(w, it->rcpt->notify);
-		if (it->rcpt->orcpt != NULL && (semi = strchr(it->rcpt->orcpt, ';')) != NULL && is_ascii(semi, strlen(semi))) {
+		if (it->rcpt->orcpt != NULL && (semi = strchr(it->rcpt->orcpt, ';')) != NULL &&
+		    is_ascii(semi, strlen(semi))) {
 			put(w, " ORCPT=");
 			wbuf_raw(w, it->rcpt->orcpt, (size_t)(semi - it->rcpt->orcpt));
 			put_xtext(w, ";", semi + 1);
@@ -464,14 +471,16 @@ client_on_data(struct conn *c)
 	struct outcome o;
 	int r;
 
-	if (c->reply.code == 354 && job == NULL) { /* RFC 2920 section 3.1: nobody is left, an empty message is refused */
+	/* RFC 2920 section 3.1: nobody is left, and an empty message is refused */
+	if (c->reply.code == 354 && job == NULL) {
 		io_write(c->io, ".\r\n", 3);
 		conn_set_step(c, STEP_DOT);
 		return true;
 	}
 	if (c->reply.code == 354) {
 		trace_line(c, trace);
-		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, io_output(c->io), &job->is_verified, &err);
+		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, io_output(c->io), &job->is_verified,
+		    &err);
 		return content_sent(c, job, r, err);
 	}
 	o = client_reply_outcome(c, "DATA");

@@ -1,5 +1,6 @@
-/* Transport of outbound connections (conn.h), in the net process: which address is tried, TLS, deadlines, closing. What is said on
- * them is in client.c. Hostile: the peer, entirely. RFC 5321 section 5.1 (next host), RFC 3207, RFC 7435 (opportunistic TLS). */
+/* Transport of outbound connections (conn.h), in the net process: which address is tried, TLS, deadlines, closing.
+ * What is said on them is in client.c. Hostile: the peer, entirely. RFC 5321 section 5.1 (next host), RFC 3207, RFC
+ * 7435 (opportunistic TLS). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +108,8 @@ conn_exhausted(struct conn *c)
 	struct path *p = c->path;
 
 	conn_unlink(c);
-	log_info("path %s: no host takes mail: %s (%s, last %s)", p->name, c->failure.text, phase_names[c->failure.phase],
-	    c->peer_addr);
+	log_info("path %s: no host takes mail: %s (%s, last %s)", p->name, c->failure.text,
+	    phase_names[c->failure.phase], c->peer_addr);
 	path_round_failed(p, &c->failure, c);
 	conn_free(c);
 	return false;
@@ -311,7 +312,8 @@ conn_starttls(struct conn *c)
 	struct outcome why;
 
 	if (io_tls_connect(c->io, c->net->tls, sni, peer->session) == -1) {
-		why = outcome_local(PHASE_STARTTLS, 451, "4.7.0", "the server sent plaintext after its answer to STARTTLS");
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.0",
+		    "the server sent plaintext after its answer to STARTTLS");
 		return conn_next(c, &why);
 	}
 	SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, c);

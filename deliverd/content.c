@@ -1,6 +1,7 @@
-/* Content from spool to wire (content.h), in the net process. The record is smtpd's work and its bytes are a stranger's: a lone CR or LF, or an
- * unstuffed dot, would let them end the DATA phase and speak SMTP for us (RFC 5321 sections 2.3.8 and 4.5.2), so that neither is
- * taken on trust from the flags of the record; one pass over the bytes finds both. */
+/* Content from spool to wire (content.h), in the net process. The record is smtpd's work and its bytes are a
+ * stranger's: a lone CR or LF, or an unstuffed dot, would let them end the DATA phase and speak SMTP for us (RFC
+ * 5321 sections 2.3.8 and 4.5.2), so that neither is taken on trust from the flags of the record; one pass over the
+ * bytes finds both. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +42,8 @@ scan_pair(char before, char c)
 	return (lf ^ cr) | dot << 1;
 }
 
-/* Whether p[0..n), which follows the octet `last`, has a lone CR or LF, or a dot at the beginning of a line. Blocks of a constant
- * size, so that the compiler makes vector code of it. */
+/* Whether p[0..n), which follows the octet `last`, has a lone CR or LF, or a dot at the beginning of a line. Blocks
+ * of a constant size, so that the compiler makes vector code of it. */
 static unsigned
 scan(char last, const char *p, size_t n)
 {
@@ -149,8 +150,8 @@ encode_small(char *data, size_t len, const char *trace, struct evbuffer *out, co
 }
 
 int
-content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace, struct evbuffer *out, bool *is_verified,
-    const char **err_r)
+content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace, struct evbuffer *out,
+    bool *is_verified, const char **err_r)
 {
 	struct content *c;
 	size_t len;

@@ -1,5 +1,6 @@
-/* DNS wire format to records (dns_answer.h): used in the dns role only. Input is hostile: a packet that a stranger's name server
- * made, passed through libunbound. RFC 1035 sections 3.1, 4.1; RFC 2181 section 10.3 (what MX may point to). */
+/* DNS wire format to records (dns_answer.h): used in the dns role only. Input is hostile: a packet that a stranger's
+ * name server made, passed through libunbound. RFC 1035 sections 3.1, 4.1; RFC 2181 section 10.3 (what MX may point
+ * to). */
 #include <stdbool.h>
 #include <string.h>
 
@@ -30,7 +31,8 @@ get32(const uint8_t *p)
 	return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
-/* Letters, digits, hyphen and underscore; upper case is lowered. 0: not for a host name (that dot inside a label, for one). */
+/* Letters, digits, hyphen and underscore; upper case is lowered. 0: not for a host name (that dot inside a label,
+ * for one). */
 static char
 name_char(uint8_t c)
 {
@@ -63,8 +65,8 @@ name_append(struct packet *k, size_t from, size_t n, char *out, size_t *outlen, 
 	return 0;
 }
 
-/* Decodes the name at *pos and moves *pos behind it. A pointer must lead backwards, to before the piece it was found in, so that
- * the walk ends. */
+/* Decodes the name at *pos and moves *pos behind it. A pointer must lead backwards, to before the piece it was found
+ * in, so that the walk ends. */
 static int
 name_get(struct packet *k, size_t *pos, char out[DNS_NAME_MAX + 1], bool *is_clean)
 {
@@ -168,8 +170,8 @@ rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 	return 0;
 }
 
-/* One pass over the answer section. Looking for a CNAME of `name`: 1 and name replaced if there is one, else 0. Otherwise: takes
- * the records of `type` that `name` owns. -1: malformed. */
+/* One pass over the answer section. Looking for a CNAME of `name`: 1 and name replaced if there is one, else 0.
+ * Otherwise: takes the records of `type` that `name` owns. -1: malformed. */
 static int
 answers_walk(struct packet *k, size_t pos, unsigned count, char name[DNS_NAME_MAX + 1], uint16_t type, bool want_cname,
     struct dns_answer *out)

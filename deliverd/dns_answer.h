@@ -1,5 +1,5 @@
-/* Decoder of DNS answers as they come off the wire (RFC 1035 section 4, RFC 3596): the few record types that mail needs.
- * Pure and bounds-checked; every truncation is a test and it is fuzzed: no length field is believed. */
+/* Decoder of DNS answers as they come off the wire (RFC 1035 section 4, RFC 3596): the few record types that mail
+ * needs. Pure and bounds-checked; every truncation is a test and it is fuzzed: no length field is believed. */
 #ifndef DELIVERD_DNS_ANSWER_H
 #define DELIVERD_DNS_ANSWER_H
 
@@ -27,7 +27,8 @@ struct dns_answer {
 	struct dns_rr rr[DNS_RRS_MAX];
 };
 
-/* The records of `type` (A, AAAA or MX; class IN) that the question's name leads to, CNAMEs followed. 0, or -1 and *err_r. */
+/* The records of `type` (A, AAAA or MX; class IN) that the question's name leads to, CNAMEs followed. 0, or -1 and
+ * *err_r. */
 int dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
     __attribute__((warn_unused_result));
 

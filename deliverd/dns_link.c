@@ -1,4 +1,5 @@
-/* Codec of the net-dns link (dns_link.h); pure. The decoder of answers runs in the net role on what the dns role says. */
+/* Codec of the net-dns link (dns_link.h); pure. The decoder of answers runs in the net role on what the dns role
+ * says. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +53,8 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 	if (!rbuf_done(r))
 		return -1;
 	memcpy(a->name, s.base, s.len);
-	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || strlen(a->name) != s.len || !dns_name_valid(a->name))
+	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || strlen(a->name) != s.len ||
+	    !dns_name_valid(a->name))
 		return -1;
 	return 0;
 }

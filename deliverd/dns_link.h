@@ -1,6 +1,6 @@
-/* What the net role asks its dns role, and what it is told: types, one encoder and one decoder each, used by both ends. The frame's
- * request id ties an answer to its question. The net role treats answers as requests to be validated: the dns
- * role is the one that may have been broken into. */
+/* What the net role asks its dns role, and what it is told: types, one encoder and one decoder each, used by both
+ * ends. The frame's request id ties an answer to its question. The net role treats answers as requests to be
+ * validated: the dns role is the one that may have been broken into. */
 #ifndef DELIVERD_DNS_LINK_H
 #define DELIVERD_DNS_LINK_H
 

@@ -1,5 +1,6 @@
-/* The steps of a lookup (dns_lookup.h), in the dns process. Hostile input: packets, decoded by dns_answer.c; everything that an answer may
- * multiply (hosts, addresses, CNAMEs) is capped. RFC 5321 section 5.1, RFC 7505 (null MX). */
+/* The steps of a lookup (dns_lookup.h), in the dns process. Hostile input: packets, decoded by dns_answer.c;
+ * everything that an answer may multiply (hosts, addresses, CNAMEs) is capped. RFC 5321 section 5.1, RFC 7505 (null
+ * MX). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,7 @@ lookup_timeout(void *arg)
 	struct lookup *l = arg;
 	unsigned i;
 
-	/* Some addresses are better than none: a second host's dead name server does not hold up the first host's mail. */
+	/* Some addresses are better than none: one host's dead name server does not hold up the others. */
 	for (i = 0; l->mx != NULL && i < l->mx->n_hosts; i++)
 		if (l->mx->hosts[i].n_addrs > 0) {
 			lookup_answer(l, DNS_OK, NULL, TTL_TEMPORARY);
@@ -191,7 +192,8 @@ lookup_conclude(struct lookup *l)
 	if (l->was_temporary)
 		lookup_answer(l, DNS_TEMPORARY, l->problem, TTL_TEMPORARY);
 	else
-		lookup_answer(l, DNS_NO_ADDRESS, l->mx != NULL && l->mx->kind == MX_RECORDS ? "no mail exchanger has an address" :
+		lookup_answer(l, DNS_NO_ADDRESS,
+		    l->mx != NULL && l->mx->kind == MX_RECORDS ? "no mail exchanger has an address" :
 		    "neither mail exchanger nor address", TTL_NEGATIVE);
 }
 
@@ -205,7 +207,8 @@ real_rcode(int rcode, const uint8_t *packet, int len)
 }
 
 static void
-take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t *packet, int len, int sec, const char *why)
+take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t *packet, int len, int sec,
+    const char *why)
 {
 	const char *err = NULL;
 	struct dns_answer a;

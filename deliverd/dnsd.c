@@ -1,6 +1,6 @@
-/* The dns role (dnsd.h): the link to the net role and libunbound itself; what a lookup consists of is in dns_lookup.c. Runs in the
- * dns process, which may do nothing but talk DNS: the library has open advisories in this distribution, so whoever
- * breaks it gets a jail with name servers in reach, and one wrong answer. */
+/* The dns role (dnsd.h): the link to the net role and libunbound itself; what a lookup consists of is in
+ * dns_lookup.c. Runs in the dns process, which may do nothing but talk DNS: the library has open advisories in this
+ * distribution, so whoever breaks it gets a jail with name servers in reach, and one wrong answer. */
 #include <stdlib.h>
 #include <string.h>
 #include <unbound-event.h>
@@ -140,8 +140,8 @@ set_servers(struct dnsd *d, const struct params *params)
 	return 0;
 }
 
-/* Validation is for answers that we fetch ourselves. A forwarder that validates gives no bogus answer in the first place, and
- * one that strips signatures would make every answer bogus and stop all mail. */
+/* Validation is for answers that we fetch ourselves. A forwarder that validates gives no bogus answer in the first
+ * place, and one that strips signatures would make every answer bogus and stop all mail. */
 static int
 set_validation(struct dnsd *d, const struct params *params, bool is_forwarding)
 {
@@ -152,7 +152,8 @@ set_validation(struct dnsd *d, const struct params *params, bool is_forwarding)
 		r = ub_ctx_add_ta_file(d->ub, file);
 	} else {
 		r = ub_ctx_set_option(d->ub, "module-config:", "iterator");
-		log_info("DNS answers are not validated: %s", is_forwarding ? "that is left to the forwarding name servers" :
+		log_info("DNS answers are not validated: %s",
+		    is_forwarding ? "that is left to the forwarding name servers" :
 		    "there is no trust anchor");
 	}
 	if (r != 0)
@@ -169,8 +170,9 @@ on_warm(void *arg, int rcode, void *packet, int len, int sec, char *why, int was
 	*done = true;
 }
 
-/* The first question makes the library read its files and build its worker; "localhost" is answered without a packet. Names
- * that the library would answer by itself although somebody may serve them (test.) are given back to DNS. */
+/* The first question makes the library read its files and build its worker; "localhost" is answered without a
+ * packet. Names that the library would answer by itself although somebody may serve them (test.) are given back to
+ * DNS. */
 static int
 warm_up(struct dnsd *d)
 {

@@ -7,8 +7,8 @@
 
 struct dnsd;
 
-/* Makes the resolver and forces what it opens late (trust anchor, resolv.conf, random numbers), before the jail. NULL: it has
- * logged why. */
+/* Makes the resolver and forces what it opens late (trust anchor, resolv.conf, random numbers), before the jail.
+ * NULL: it has logged why. */
 struct dnsd *dnsd_new(struct loop *, const struct params *);
 void dnsd_free(struct dnsd **);
 /* The net role's end of a socketpair; replaces the last one, whose questions are forgotten. */

@@ -1,4 +1,5 @@
-/* Punycode encoder (idna.h); pure. Input: the domain of a recipient address, hostile but bounded at 255 bytes. RFC 3492 section 6.3. */
+/* Punycode encoder (idna.h); pure. Input: the domain of a recipient address, hostile but bounded at 255 bytes. RFC
+ * 3492 section 6.3. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* What deliverd was given to deliver: a job is one message for some of its recipients, an item is one of these recipients (an
- * envelope). Every item ends in exactly one item_finish() (result.h); the job goes with its last item. */
+/* What deliverd was given to deliver: a job is one message for some of its recipients, an item is one of these
+ * recipients (an envelope). Every item ends in exactly one item_finish() (result.h); the job goes with its last
+ * item. */
 #ifndef DELIVERD_JOB_H
 #define DELIVERD_JOB_H
 
@@ -32,8 +33,8 @@ struct job {
 	struct item items[];
 };
 
-/* Takes over what q owns, and a reference of seg. Recipients that are held already are left out (they have one result to come);
- * NULL, and q cleared, if that is all of them. */
+/* Takes over what q owns, and a reference of seg. Recipients that are held already are left out (they have one
+ * result to come); NULL, and q cleared, if that is all of them. */
 struct job *job_new(struct net *, struct ql_job *q, struct seg *seg);
 struct item *item_find(struct net *, const struct envid *);
 /* Out of whatever list it waits in. */

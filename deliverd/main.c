@@ -1,5 +1,5 @@
-/* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the two roles and never reads
- * a network byte, and the start of each role up to its jail. What they do: net.c, dnsd.c. */
+/* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
+ * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c, dnsd.c. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,7 +118,8 @@ net_role_main(const struct args *a)
 	char *policy_dir = dir_of(s.params->policy_file), *err = NULL;
 	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false } };
 	struct sandbox box = { .role = "net", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
-		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 2, .max_fds = NET_MAX_FDS };
+		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 2,
+		.max_fds = NET_MAX_FDS };
 	SSL_CTX *tls = tls_client_ctx(&err);
 	int status;
 
@@ -144,7 +145,8 @@ struct dns_role {
 	struct dnsd *dnsd;
 };
 
-/* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing here. */
+/* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing
+ * here. */
 static void
 on_dns_word(enum role_word word, void *arg)
 {
@@ -257,7 +259,8 @@ main(int argc, char **argv)
 	}
 	if (a.pool == NULL || optind != argc)
 		usage();
-	snprintf(ident, sizeof(ident), "deliverd/%s%s%s", a.pool, a.role != NULL ? "/" : "", a.role != NULL ? a.role : "");
+	snprintf(ident, sizeof(ident), "deliverd/%s%s%s", a.pool, a.role != NULL ? "/" : "",
+	    a.role != NULL ? a.role : "");
 	log_init(ident, LOG_LVL_INFO);
 	if (a.role == NULL)
 		return parent_main(&a);

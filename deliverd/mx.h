@@ -1,6 +1,6 @@
-/* The hosts that take a domain's mail, best first, with their addresses: the resolver's answer, shared by the domain, its site and
- * the connections that were planned from it. Counted references; the content does not change after it was sorted, but for
- * the note which address failed lately. */
+/* The hosts that take a domain's mail, best first, with their addresses: the resolver's answer, shared by the
+ * domain, its site and the connections that were planned from it. Counted references; the content does not change
+ * after it was sorted, but for the note which address failed lately. */
 #ifndef DELIVERD_MX_H
 #define DELIVERD_MX_H
 
@@ -17,7 +17,7 @@ enum mx_kind {
 	MX_RECORDS = 1, /* from MX records */
 	MX_IMPLICIT,    /* no MX: the domain's own addresses */
 	MX_LITERAL,     /* [192.0.2.1] */
-	MX_RELAY        /* relayhost of main.cf: no check for ourselves or prohibited ranges, the administrator named it */
+	MX_RELAY        /* relayhost: the administrator named it, no check for ourselves or prohibited ranges */
 };
 
 struct mx_addr {

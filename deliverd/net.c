@@ -1,5 +1,5 @@
-/* The net role's context (net.h): made from a configuration, swapped for another, wound down. The process around it is in
- * net_main.c. */
+/* The net role's context (net.h): made from a configuration, swapped for another, wound down. The process around it
+ * is in net_main.c. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -16,8 +16,8 @@
 #define STOP_TICK_MS 50
 #define FDS_RESERVED 256 /* segments, links, the log */
 
-/* A ticket or session came in; a copy is kept for the next connection of this path to this host: OpenSSL marks the original as
- * not resumable if the peer then drops the connection without close_notify, as many do. */
+/* A ticket or session came in; a copy is kept for the next connection of this path to this host: OpenSSL marks the
+ * original as not resumable if the peer then drops the connection without close_notify, as many do. */
 static int
 on_session(SSL *ssl, SSL_SESSION *session)
 {
@@ -63,7 +63,8 @@ is_handed_over(const struct net *net)
 static void
 give_up(struct net *net)
 {
-	struct outcome o = outcome_local(PHASE_DOT, 451, "4.4.2", "deliverd stopped while waiting for the reply to the end of data");
+	struct outcome o = outcome_local(PHASE_DOT, 451, "4.4.2",
+	    "deliverd stopped while waiting for the reply to the end of data");
 	struct conn *c, *next;
 
 	TAILQ_FOREACH_SAFE(c, &net->conns, all_link, next) {
@@ -177,10 +178,12 @@ tls_setup(struct net *net)
 }
 
 struct net *
-net_new(struct loop *loop, const char *config_dir, const char *pool, struct params *params, struct policy *policy, SSL_CTX *tls)
+net_new(struct loop *loop, const char *config_dir, const char *pool, struct params *params, struct policy *policy,
+    SSL_CTX *tls)
 {
 	struct net *net = xcalloc(1, sizeof(*net));
-	char *writer = xasprintf("deliverd/%s", pool), *socket_path = xasprintf("%s/%s", params->run_directory, QL_SOCKET);
+	char *writer = xasprintf("deliverd/%s", pool);
+	char *socket_path = xasprintf("%s/%s", params->run_directory, QL_SOCKET);
 
 	net->loop = loop;
 	net->config_dir = xstrdup(config_dir);

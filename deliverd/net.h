@@ -1,5 +1,5 @@
-/* The net role's one context, and its turn: what ends up in the `dirty` list of paths during a turn is pumped before the loop sleeps,
- * so that recipients of one message that came in one after the other leave in one transaction. */
+/* The net role's one context, and its turn: what ends up in the `dirty` list of paths during a turn is pumped before
+ * the loop sleeps, so that recipients of one message that came in one after the other leave in one transaction. */
 #ifndef DELIVERD_NET_H
 #define DELIVERD_NET_H
 
@@ -66,7 +66,8 @@ struct net {
 };
 
 /* Takes over params and policy; pool must be one of the policy's. Opens nothing. */
-struct net *net_new(struct loop *, const char *config_dir, const char *pool, struct params *, struct policy *, SSL_CTX *);
+struct net *net_new(struct loop *, const char *config_dir, const char *pool, struct params *, struct policy *,
+    SSL_CTX *);
 void net_free(struct net **);
 /* Takes over both and makes sources, limits and cached answers follow. */
 void net_swap(struct net *, struct params *, struct policy *);

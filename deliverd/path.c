@@ -1,5 +1,5 @@
-/* Egress paths (path.h), in the net process: what waits, how many connections it gets, and what happens when there is none to be
- * had. Nothing here is a stranger's input but its consequences. */
+/* Egress paths (path.h), in the net process: what waits, how many connections it gets, and what happens when there
+ * is none to be had. Nothing here is a stranger's input but its consequences. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,8 @@
 #include "deliverd/result.h"
 #include "deliverd/source.h"
 
-enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT, T_QUIT, T_IDLE, T_COUNT };
+enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT, T_QUIT, T_IDLE,
+    T_COUNT };
 
 struct path_limits {
 	unsigned connections, deliveries, recipients;
@@ -15,8 +16,8 @@ struct path_limits {
 	const struct cidr_list *prohibited;
 };
 
-/* What is known about TLS with a host from this source; RFC 5246/8446 sessions are resumed, a host that could not shake hands
- * is spoken to in the clear for a while (opportunistic TLS). */
+/* What is known about TLS with a host from this source; RFC 5246/8446 sessions are resumed, a host that could not
+ * shake hands is spoken to in the clear for a while (opportunistic TLS). */
 struct tls_peer {
 	char *host;
 	SSL_SESSION *session;

@@ -1,5 +1,5 @@
-/* The limits of an egress path: what the policy's get_egress_path_config says, main.cf where it says nothing. Asked once for each
- * path and configuration. In the net process; input is the administrator's. */
+/* The limits of an egress path: what the policy's get_egress_path_config says, main.cf where it says nothing. Asked
+ * once for each path and configuration. In the net process; input is the administrator's. */
 #include <stdlib.h>
 
 #include "base/xalloc.h"
@@ -50,7 +50,8 @@ path_configure(struct path *p, char **err_r)
 		return -1;
 	set_timeouts(p);
 	l->connections = at_least_one(either(p->config.connection_limit, d->smtp_connection_limit));
-	l->deliveries = at_least_one(either(p->config.max_deliveries_per_connection, d->smtp_deliveries_per_connection));
+	l->deliveries = at_least_one(either(p->config.max_deliveries_per_connection,
+	    d->smtp_deliveries_per_connection));
 	l->recipients = at_least_one(either(p->config.recipient_limit, d->smtp_recipient_limit));
 	l->tls = p->config.enable_tls >= 0 ? p->config.enable_tls : d->smtp_tls_security_level;
 	l->prohibited = p->config.has_prohibited_hosts ? &p->config.prohibited_hosts : &d->prohibited_hosts;

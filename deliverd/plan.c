@@ -1,5 +1,6 @@
-/* Which addresses to try (plan.h), in the net process. The addresses are what strangers put into DNS: ourselves, loopback and private ranges
- * are not gone to (RFC 5321 section 5.1, RFC 7505; reliability of others' networks) unless the administrator allowed it. */
+/* Which addresses to try (plan.h), in the net process. The addresses are what strangers put into DNS: ourselves,
+ * loopback and private ranges are not gone to (RFC 5321 section 5.1, RFC 7505; reliability of others' networks)
+ * unless the administrator allowed it. */
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,8 @@ addr_is_ours(const struct path *p, const struct mx_addr *a)
 				return true;
 	}
 	for (i = 0; i < p->net->params->smtpd_listen.n; i++)
-		if (sockaddr_equal_addr((struct sockaddr *)&ss, (struct sockaddr *)&p->net->params->smtpd_listen.v[i].sa))
+		if (sockaddr_equal_addr((struct sockaddr *)&ss,
+		    (struct sockaddr *)&p->net->params->smtpd_listen.v[i].sa))
 			return true;
 	return false;
 }
@@ -84,7 +86,8 @@ host_is_ours(const struct path *p, const struct mx_host *h)
 	return false;
 }
 
-/* How many of the hosts may be used: those that are better than the best one that is ourselves (RFC 5321 section 5.1). */
+/* How many of the hosts may be used: those that are better than the best one that is ourselves (RFC 5321 section
+ * 5.1). */
 static unsigned
 hosts_before_self(const struct path *p, const struct mx_list *mx)
 {
@@ -163,7 +166,8 @@ explain_empty(const struct counts *c)
 	if (c->self > 0 && c->prohibited == 0 && c->family == 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.6", "mail for this domain loops back to this host");
 	if (c->family > 0)
-		return outcome_local(PHASE_CONNECT, 451, "4.4.4", "the destination has no address of the source's family");
+		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
+		    "the destination has no address of the source's family");
 	if (c->prohibited > 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.4", "the destination's addresses are in prohibited_hosts");
 	return outcome_local(PHASE_DNS, 451, "4.4.4", "no mail exchanger has a usable address");

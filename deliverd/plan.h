@@ -1,4 +1,5 @@
-/* The addresses that a connection will try, in order: preference, shuffled inside one; those that failed lately last. */
+/* The addresses that a connection will try, in order: preference, shuffled inside one; those that failed lately
+ * last. */
 #ifndef DELIVERD_PLAN_H
 #define DELIVERD_PLAN_H
 

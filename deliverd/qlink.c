@@ -1,8 +1,9 @@
-/* The link to queued (qlink.h), in the net process. Frames are queued's, checked by base/ipc and mail/queue_link; a job for a segment
- * that was not opened, or beyond what was granted, ends the connection.
+/* The link to queued (qlink.h), in the net process. Frames are queued's, checked by base/ipc and mail/queue_link; a
+ * job for a segment that was not opened, or beyond what was granted, ends the connection.
  *
- * Results that were sent but not yet committed by queued when it died are lost on its side. Of the delivered ones the last are
- * remembered and said again after a reconnect: a message that was delivered is not delivered once more because of that. */
+ * Results that were sent but not yet committed by queued when it died are lost on its side. Of the delivered ones
+ * the last are remembered and said again after a reconnect: a message that was delivered is not delivered once more
+ * because of that. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,7 +121,8 @@ on_job(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	seg = seg_tree_ref(&q->segs, j.rec.segment);
 	if (seg == NULL || j.n_rcpts == 0 || q->net->n_items > credit_limit(q) + ENVELOPE_MAX_RCPTS) {
-		ipc_reject(ipc, seg == NULL ? "job in a segment that is not open" : "job without or with too many recipients");
+		ipc_reject(ipc, seg == NULL ? "job in a segment that is not open" :
+		    "job without or with too many recipients");
 		seg_unref(&seg);
 		ql_job_clear(&j);
 		return;

@@ -1,5 +1,5 @@
-/* The link to queued: jobs in, results out. While queued is away, jobs and results are kept; when it is back it is told what
- * is held, so that nothing is sent twice because of its restart. */
+/* The link to queued: jobs in, results out. While queued is away, jobs and results are kept; when it is back it is
+ * told what is held, so that nothing is sent twice because of its restart. */
 #ifndef DELIVERD_QLINK_H
 #define DELIVERD_QLINK_H
 

@@ -1,5 +1,5 @@
-/* From domains to sites (resolve.h), in the net process. Hostile: domain names (canonical, from envelopes) and the dns role's answers,
- * which dns_link.c validates. RFC 5321 section 5.1, RFC 7505. */
+/* From domains to sites (resolve.h), in the net process. Hostile: domain names (canonical, from envelopes) and the
+ * dns role's answers, which dns_link.c validates. RFC 5321 section 5.1, RFC 7505. */
 #include <bsd/string.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -177,7 +177,8 @@ dest_literal(struct dest *d, const char *text, size_t len)
 	mx = mx_list_new(MX_LITERAL);
 	at = mx_list_add(mx, addr, 0);
 	mx_host_add(&mx->hosts[at], ss.ss_family, ss.ss_family == AF_INET ?
-	    (const uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr : (const uint8_t *)&((struct sockaddr_in6 *)&ss)->sin6_addr);
+	    (const uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr :
+	    (const uint8_t *)&((struct sockaddr_in6 *)&ss)->sin6_addr);
 	if (d->is_relay)
 		dest_know_relay(d, mx, TTL_MAX);
 	else

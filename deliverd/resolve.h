@@ -1,5 +1,5 @@
-/* Where mail of a domain goes: a cache of answers of the dns role, each with those items that wait for it. An answer leads to a site
- * (site.h); so do address literals and relayhost, without a question where there is none to ask. */
+/* Where mail of a domain goes: a cache of answers of the dns role, each with those items that wait for it. An answer
+ * leads to a site (site.h); so do address literals and relayhost, without a question where there is none to ask. */
 #ifndef DELIVERD_RESOLVE_H
 #define DELIVERD_RESOLVE_H
 

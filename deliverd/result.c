@@ -1,4 +1,5 @@
-/* Results and Delivery events (result.h), in the net process. The text of a reply is a stranger's; reply.h has made it harmless. */
+/* Results and Delivery events (result.h), in the net process. The text of a reply is a stranger's; reply.h has made
+ * it harmless. */
 #include <string.h>
 
 #include "deliverd/conn.h"
@@ -81,7 +82,8 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 	struct event_record ev = {
 		.type = EV_DELIVERY, .id = &q->rec.id, .sender = q->sender, .recipient = it->rcpt->address,
 		.queue = q->queue, .domain = q->domain, .tenant = q->tenant, .campaign = q->campaign, .site = r->site,
-		.size = q->rec.headers_len + q->rec.body_len, .code = r->code, .enhanced = r->enhanced, .content = r->text,
+		.size = q->rec.headers_len + q->rec.body_len, .code = r->code, .enhanced = r->enhanced, .content =
+		    r->text,
 		.command = r->command, .peer_name = r->peer_name, .peer_addr = r->peer_addr, .created = q->received,
 		.num_attempts = it->rcpt->attempts, .egress_pool = net->pool_name, .egress_source = r->source,
 		.source_address = r->source_address, .meta = q->meta, .n_meta = q->n_meta, .delivery_protocol = "ESMTP",

@@ -20,7 +20,8 @@ struct outcome {
 struct outcome outcome_local(enum phase, uint16_t code, const char *status, const char *text);
 /* No attempt was made. */
 struct outcome outcome_returned(const char *text, uint32_t retry_after);
-/* Reports it and forgets the item. path and conn: where it was to go and what carried it, NULL if it did not come that far. */
+/* Reports it and forgets the item. path and conn: where it was to go and what carried it, NULL if it did not come
+ * that far. */
 void item_finish(struct net *, struct item *, const struct outcome *, const struct path *, const struct conn *);
 
 #endif

@@ -1,5 +1,6 @@
-/* Read-only descriptors of spool segments, as queued passes them. The descriptor carries a shared lock that keeps queued from
- * recycling the file, so it is closed when queued says that no job needs it and the last job here is done with it. */
+/* Read-only descriptors of spool segments, as queued passes them. The descriptor carries a shared lock that keeps
+ * queued from recycling the file, so it is closed when queued says that no job needs it and the last job here is
+ * done with it. */
 #ifndef DELIVERD_SEG_H
 #define DELIVERD_SEG_H
 

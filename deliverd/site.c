@@ -1,5 +1,5 @@
-/* Sites and their names (site.h), in the net process. Host names come from strangers' DNS through the dns role; their syntax was
- * checked at the link. */
+/* Sites and their names (site.h), in the net process. Host names come from strangers' DNS through the dns role;
+ * their syntax was checked at the link. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,8 @@ text_cmp(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The pattern of the labels at position `at` from the right: "example", "(mx1|mx2)", with '?' if some host has none there. */
+/* The pattern of the labels at position `at` from the right: "example", "(mx1|mx2)", with '?' if some host has none
+ * there. */
 static char *
 label_pattern(const struct labels *hosts, unsigned n_hosts, unsigned at)
 {
@@ -200,6 +201,7 @@ site_add(struct site *site, struct item *it)
 	if (is_out)
 		o = outcome_returned("no source of the pool has its address on this host", SOURCE_OUT_MS / 1000);
 	else
-		o = outcome_local(PHASE_CONNECT, 451, "4.4.4", "no source of the pool has an address family of the destination");
+		o = outcome_local(PHASE_CONNECT, 451, "4.4.4",
+		    "no source of the pool has an address family of the destination");
 	item_finish(site->net, it, &o, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* A site: the set of hosts that take mail of one or more domains. Domains with the same set share ready queues and connections.
- * Its name is a pattern of the host names, as in `(mx1|mx2).example.net`; the table's key is the exact set. */
+/* A site: the set of hosts that take mail of one or more domains. Domains with the same set share ready queues and
+ * connections. Its name is a pattern of the host names, as in `(mx1|mx2).example.net`; the table's key is the exact
+ * set. */
 #ifndef DELIVERD_SITE_H
 #define DELIVERD_SITE_H
 
@@ -30,12 +31,13 @@ RB_PROTOTYPE(site_tree, site, by_key, site_cmp)
 #define SITE_NAME_MAX 1024
 /* Name of a host set. */
 void site_name_make(const struct mx_list *, char *out, size_t size);
-/* The site of these hosts, made if it is new, with a reference for the caller; mx (not taken over) becomes its latest list. name: for
- * what is no host set (literals, relayhost); NULL: from the hosts. */
+/* The site of these hosts, made if it is new, with a reference for the caller; mx (not taken over) becomes its
+ * latest list. name: for what is no host set (literals, relayhost); NULL: from the hosts. */
 struct site *site_get(struct net *, struct mx_list *mx, const char *name);
 struct site *site_ref(struct site *);
 void site_unref(struct site **);
-/* Gives the item a path: chooses a source, or finishes the item if there is none to choose. domain: for the path's configuration. */
+/* Gives the item a path: chooses a source, or finishes the item if there is none to choose. domain: for the path's
+ * configuration. */
 void site_add(struct site *, struct item *);
 
 #endif

@@ -1,5 +1,5 @@
-/* Sources of the pool (source.h), in the net process. Which address mail leaves from is a promise: every road that does not end
- * in a bound socket ends in "not sent". */
+/* Sources of the pool (source.h), in the net process. Which address mail leaves from is a promise: every road that
+ * does not end in a bound socket ends in "not sent". */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +158,8 @@ source_out(struct net *net, struct source *s)
 {
 	struct path *p, *next;
 
-	log_warn("source %s: its address %s is not on this host, its mail goes to other sources or back", s->name, s->address);
+	log_warn("source %s: its address %s is not on this host, its mail goes to other sources or back", s->name,
+	    s->address);
 	s->out_until = loop_now(net->loop) + SOURCE_OUT_MS;
 	for (p = RB_MIN(path_tree, &net->paths); p != NULL; p = next) {
 		next = RB_NEXT(path_tree, &net->paths, p);

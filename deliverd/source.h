@@ -1,5 +1,5 @@
-/* The addresses that this pool sends from. A source whose address is not there is out for a while, and its mail goes to another
- * source of the pool or back to queued, never out from another address. */
+/* The addresses that this pool sends from. A source whose address is not there is out for a while, and its mail goes
+ * to another source of the pool or back to queued, never out from another address. */
 #ifndef DELIVERD_SOURCE_H
 #define DELIVERD_SOURCE_H
 
@@ -32,7 +32,8 @@ bool source_fits(const struct source *, const struct mx_list *);
 bool source_probe(const struct source *);
 /* Takes it out of use and moves its waiting mail. */
 void source_out(struct net *, struct source *);
-/* The next source for a site. NULL: none; *is_out_r tells whether one would do if it were there (else no family fits). */
+/* The next source for a site. NULL: none; *is_out_r tells whether one would do if it were there (else no family
+ * fits). */
 struct source *source_choose(struct site *, const struct msgid *, bool *is_out_r);
 
 #endif

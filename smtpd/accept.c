@@ -1,5 +1,5 @@
-/* Accepts connections (worker role). Whoever connects is a stranger. The sockets are shared with the other workers, so each takes few at a
- * time. Running out of descriptors is no error: the backlog keeps the clients for a moment. */
+/* Accepts connections (worker role). Whoever connects is a stranger. The sockets are shared with the other workers, so
+ * each takes few at a time. Running out of descriptors is no error: the backlog keeps the clients for a moment. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

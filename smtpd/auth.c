@@ -1,5 +1,6 @@
-/* Questions to the auth role (worker role). Answers come back by request id; an answer whose question was cancelled is dropped. The
- * helper is our own process but handles strangers' bytes, so it is not trusted with anything but the answer. */
+/* Questions to the auth role (worker role). Answers come back by request id; an answer whose question was cancelled is
+ * dropped. The helper is our own process but handles strangers' bytes, so it is not trusted with anything but the
+ * answer. */
 #include <stdlib.h>
 #include <string.h>
 #include <bsd/sys/tree.h>

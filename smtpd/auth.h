@@ -16,7 +16,8 @@ void auth_free(struct auth **);
 /* A (new) helper at the other end of fd, which is taken over. */
 void auth_set_partner(struct auth *, int fd);
 /* NULL: cannot ask now (no helper, or too many questions); fn is not called. It is never called before this returns. */
-struct auth_request *auth_ask(struct auth *, enum auth_kind, const char *name, const char *password, auth_fn *, void *arg);
+struct auth_request *auth_ask(struct auth *, enum auth_kind, const char *name, const char *password, auth_fn *,
+    void *arg);
 /* The asker is gone. */
 void auth_cancel(struct auth *, struct auth_request **);
 

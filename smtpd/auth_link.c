@@ -1,4 +1,5 @@
-/* Encoding of the worker-auth link. Each end treats the other as hostile: lengths and values are checked, every byte is consumed. */
+/* Encoding of the worker-auth link. Each end treats the other as hostile: lengths and values are checked, every byte
+ * is consumed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,7 +69,8 @@ auth_answer_decode(struct rbuf *r, struct auth_answer *a)
 	a->user.rate_per = rbuf_u64(r);
 	a->user.return_path = rbuf_u8(r);
 	if (rbuf_done(r) && a->status >= AUTH_OK && a->status <= AUTH_BUSY && a->user.return_path <= RETURN_PATH_YES &&
-	    a->user.rate <= 1000000000 && a->user.rate_per <= 86400000 && (a->user.rate == 0) == (a->user.rate_per == 0))
+	    a->user.rate <= 1000000000 && a->user.rate_per <= 86400000 && (a->user.rate == 0) == (a->user.rate_per ==
+	    0))
 		return 0;
 	auth_answer_clear(a);
 	return -1;

@@ -1,5 +1,5 @@
-/* What a worker and its auth role say to each other, over a socketpair: one question and one answer, matched by the frame's
- * request id. */
+/* What a worker and its auth role say to each other, over a socketpair: one question and one answer, matched by the
+ * frame's request id. */
 #ifndef SMTPD_AUTH_LINK_H
 #define SMTPD_AUTH_LINK_H
 

@@ -1,6 +1,7 @@
-/* The auth role: holds the password hashes and answers its worker's questions. It has one socket to its worker and nothing else; one
- * crypt(3) is computed per turn of the loop, so that answers from the cache overtake slow ones, and the queue is bounded: what
- * does not fit is answered "busy" (454 to the client). Names and passwords are a stranger's. */
+/* The auth role: holds the password hashes and answers its worker's questions. It has one socket to its worker and
+ * nothing else; one crypt(3) is computed per turn of the loop, so that answers from the cache overtake slow ones, and
+ * the queue is bounded: what does not fit is answered "busy" (454 to the client). Names and passwords are a
+ * stranger's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* Checks a password against the passwd file (auth role). Name and password are a stranger's. What was verified is remembered for a
- * while under a keyed hash, so that a client that reconnects for each message does not cost a yescrypt each; the key is random and
- * never leaves the process. Unknown names are checked against a hash of the default kind that nothing matches, so that time does not
- * tell which names exist. */
+/* Checks a password against the passwd file (auth role). Name and password are a stranger's. What was verified is
+ * remembered for a while under a keyed hash, so that a client that reconnects for each message does not cost a
+ * yescrypt each; the key is random and never leaves the process. Unknown names are checked against a hash of the
+ * default kind that nothing matches, so that time does not tell which names exist. */
 #include <crypt.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

@@ -1,6 +1,6 @@
-/* DATA and BDAT (RFC 5321 4.1.1.4, RFC 3030): two ways into the same content path. Octets are hostile, and so is their pace. A chunk that
- * is refused is still read to its announced end, because what follows it is commands; a chunk whose length cannot be read leaves
- * no such end, and the connection with it. */
+/* DATA and BDAT (RFC 5321 4.1.1.4, RFC 3030): two ways into the same content path. Octets are hostile, and so is their
+ * pace. A chunk that is refused is still read to its announced end, because what follows it is commands; a chunk whose
+ * length cannot be read leaves no such end, and the connection with it. */
 #include <string.h>
 #include <strings.h>
 

@@ -58,7 +58,8 @@ cmd_ehlo(struct session *s, const char *args)
 	if (!hello(s, args))
 		return;
 	s->is_esmtp = true;
-	reply_fmt(s, "250-%s\r\n250-PIPELINING\r\n250-SIZE %lld%s%s%s\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n"
+	reply_fmt(s,
+	    "250-%s\r\n250-PIPELINING\r\n250-SIZE %lld%s%s%s\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n"
 	    "250-SMTPUTF8\r\n250 CHUNKING", w->params->myhostname, (long long)w->params->message_size_limit,
 	    w->tls[s->kind] != NULL && !io_is_tls(s->io) ? "\r\n250-STARTTLS" : "",
 	    offers_auth(s) ? "\r\n250-AUTH PLAIN LOGIN" : "",

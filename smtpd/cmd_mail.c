@@ -1,5 +1,5 @@
-/* MAIL and RCPT (RFC 5321 3.3, 4.1.1.2-3): who may send what to whom. Addresses are a stranger's; they are parsed once into canonical form
- * and their local part means nothing to us. */
+/* MAIL and RCPT (RFC 5321 3.3, 4.1.1.2-3): who may send what to whom. Addresses are a stranger's; they are parsed once
+ * into canonical form and their local part means nothing to us. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,8 @@ may_begin(struct session *s)
 	if (s->tx.env != NULL) {
 		reply_reject(s, PHASE_MAIL, NULL, "503 5.5.1 Nested MAIL command");
 	} else if (session_is_submission(s) && !s->is_authenticated) {
-		reply_reject(s, PHASE_MAIL, NULL, !io_is_tls(s->io) && w->tls[s->kind] != NULL && p->smtpd_tls_auth_only ?
+		reply_reject(s, PHASE_MAIL, NULL, !io_is_tls(s->io) && w->tls[s->kind] != NULL &&
+		    p->smtpd_tls_auth_only ?
 		    "530 5.7.0 Must issue a STARTTLS command first" : "530 5.7.0 Authentication required");
 	} else if (p->smtpd_message_limit > 0 && s->messages >= (unsigned)p->smtpd_message_limit) {
 		reply_drop(s, PHASE_MAIL, "421 4.7.0 Too many messages on this connection");
@@ -132,7 +133,7 @@ may_add(struct session *s)
 	} else if (tx->is_bdat || tx->is_bdat_failed) {
 		reply_reject(s, PHASE_RCPT, NULL, "503 5.5.1 Not between chunks");
 	} else if (tx->env->n_rcpts >= (uint32_t)s->worker->params->smtpd_recipient_limit) {
-		/* The protocol's own way to ask for another transaction: not counted as an error, but not without end. */
+		/* The protocol's own way to ask for another transaction: no error, but not without end. */
 		if (tx->n_over == 0)
 			reply_reject(s, PHASE_RCPT, NULL, "452 4.5.3 Too many recipients");
 		else if (tx->n_over >= OVER_LIMIT_MAX)

@@ -1,5 +1,5 @@
-/* The verbs without consequences (RFC 5321 4.1.1.5-10): RSET, NOOP, QUIT, VRFY, EXPN, HELP. None but RSET touches a transaction. All are
- * counted, for a client may send them without end. */
+/* The verbs without consequences (RFC 5321 4.1.1.5-10): RSET, NOOP, QUIT, VRFY, EXPN, HELP. None but RSET touches a
+ * transaction. All are counted, for a client may send them without end. */
 #include "smtpd/session_private.h"
 
 void

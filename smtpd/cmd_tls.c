@@ -1,6 +1,6 @@
-/* STARTTLS (RFC 3207). Whatever was said in the clear is forgotten: the name, the transaction, the user. Plaintext behind the command is
- * an injection (CVE-2011-0411 and kin); command.c drops the connection for it before we come here, and the connection layer
- * refuses it once more. */
+/* STARTTLS (RFC 3207). Whatever was said in the clear is forgotten: the name, the transaction, the user. Plaintext
+ * behind the command is an injection (CVE-2011-0411 and kin); command.c drops the connection for it before we come
+ * here, and the connection layer refuses it once more. */
 #include "smtpd/session_private.h"
 
 void

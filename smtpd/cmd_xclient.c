@@ -1,5 +1,6 @@
-/* XCLIENT (Postfix's XCLIENT_README): a listed proxy says for whom it speaks. Only the connecting address counts for the permission, not
- * one that an earlier XCLIENT gave. Values are xtext, decoded and validated again. The session starts over afterwards. */
+/* XCLIENT (Postfix's XCLIENT_README): a listed proxy says for whom it speaks. Only the connecting address counts for
+ * the permission, not one that an earlier XCLIENT gave. Values are xtext, decoded and validated again. The session
+ * starts over afterwards. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -59,7 +60,8 @@ set_attr(struct xclient *x, const char *name, const char *v)
 		return 0;
 	}
 	if (strcasecmp(name, "PORT") == 0)
-		return is_unavailable(v) || (*v != '\0' && strlen(v) <= 5 && v[strspn(v, "0123456789")] == '\0') ? 0 : -1;
+		return is_unavailable(v) || (*v != '\0' && strlen(v) <= 5 && v[strspn(v, "0123456789")] == '\0') ? 0 :
+		    -1;
 	if (strcasecmp(name, "PROTO") == 0)
 		return strcasecmp(v, "SMTP") == 0 || strcasecmp(v, "ESMTP") == 0 ? 0 : -1;
 	/* The name is for logs of hosts that look names up; ours do not. */

@@ -1,5 +1,5 @@
-/* From a line to a verb (worker role): reads one command, checks what holds for all verbs, and calls the right one. Every byte is hostile.
- * RFC 5321 4.1 (syntax, order), RFC 2920 3.1 (which commands end a group). */
+/* From a line to a verb (worker role): reads one command, checks what holds for all verbs, and calls the right one.
+ * Every byte is hostile. RFC 5321 4.1 (syntax, order), RFC 2920 3.1 (which commands end a group). */
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -47,7 +47,8 @@ static const struct command commands[] = {
 static bool
 is_foreign(const char *line)
 {
-	static const char *const verbs[] = { "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI" };
+	static const char *const verbs[] = { "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+	    "PATCH", "PRI" };
 	size_t len = strcspn(line, " "), i;
 
 	for (i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
@@ -78,7 +79,8 @@ find(const char *line, const char **args_r)
 
 enum hold { HOLD_NO, HOLD_YES, HOLD_GIVE_UP };
 
-/* New mail waits here, with the command still in the input, instead of being refused: applications take 4xx for a failure. */
+/* New mail waits here, with the command still in the input, instead of being refused: applications take 4xx for a
+ * failure. */
 static enum hold
 hold(struct session *s, const struct command *c)
 {
@@ -143,7 +145,8 @@ run(struct session *s, size_t taken)
 	}
 	if ((c = find(line, &args)) == NULL) {
 		evbuffer_drain(in, taken);
-		reply_reject(s, PHASE_NONE, NULL, *line == '\0' ? "500 5.5.2 Empty command" : "500 5.5.2 Command not recognized");
+		reply_reject(s, PHASE_NONE, NULL, *line == '\0' ? "500 5.5.2 Empty command" :
+		    "500 5.5.2 Command not recognized");
 		return true;
 	}
 	if ((h = hold(s, c)) == HOLD_YES)
@@ -153,7 +156,8 @@ run(struct session *s, size_t taken)
 		return true;
 	if (h == HOLD_GIVE_UP) {
 		reply_reject(s, c->fn == cmd_mail ? PHASE_MAIL : PHASE_DATA, NULL, s->worker->is_held ?
-		    "451 4.3.2 The queue is busy, try again later" : "450 4.7.1 Your sending rate is exceeded, try again later");
+		    "451 4.3.2 The queue is busy, try again later" :
+		    "450 4.7.1 Your sending rate is exceeded, try again later");
 		return true;
 	}
 	c->fn(s, args);

@@ -1,11 +1,11 @@
-/* Group commit (worker role, LOOP_COMMIT): every message that was completed in this turn of the loop is written with as few system
- * calls as possible, made durable with one fdatasync per segment, and only then answered. Promise 1 (250 means durable) is kept
- * here: done(MESSAGE_DURABLE) is reached from sync_written() and from commit_large(), each right after its fdatasync, and from
- * nowhere else.
+/* Group commit (worker role, LOOP_COMMIT): every message that was completed in this turn of the loop is written with
+ * as few system calls as possible, made durable with one fdatasync per segment, and only then answered. Promise 1 (250
+ * means durable) is kept here: done(MESSAGE_DURABLE) is reached from sync_written() and from commit_large(), each
+ * right after its fdatasync, and from nowhere else.
  *
- * ENOSPC: the offset is not advanced and what was written of the records is made unreadable, so that a message that was answered 452
- * is not delivered from a later scan. Any other error: everybody gets 451, and the process ends, because after a failed
- * write-back the kernel may have dropped the pages and a later fdatasync would lie. */
+ * ENOSPC: the offset is not advanced and what was written of the records is made unreadable, so that a message that
+ * was answered 452 is not delivered from a later scan. Any other error: everybody gets 451, and the process ends,
+ * because after a failed write-back the kernel may have dropped the pages and a later fdatasync would lie. */
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>

@@ -1,14 +1,14 @@
-/* The content path of DATA and BDAT (worker role). Every byte is hostile. RFC 5321 4.5.2 (transparency), 2.3.8 and 4.1.1.4: only CRLF
- * ends a line and only CRLF.CRLF ends DATA; everything else that looks like it is SMTP smuggling (CVE-2023-51764 and kin) and is an
- * error, or is normalised without ever ending the message. RFC 3030: no dots are special in a chunk.
+/* The content path of DATA and BDAT (worker role). Every byte is hostile. RFC 5321 4.5.2 (transparency), 2.3.8 and
+ * 4.1.1.4: only CRLF ends a line and only CRLF.CRLF ends DATA; everything else that looks like it is SMTP smuggling
+ * (CVE-2023-51764 and kin) and is an error, or is normalised without ever ending the message. RFC 3030: no dots are
+ * special in a chunk.
  *
  * States are positions in a line:
  *   BOL     nothing of the line has been seen
  *   TEXT    in the line
  *   CR      the last byte was CR, not yet judged
  *   DOT     the line so far is "." (DATA only)
- *   DOT_CR  the line so far is ".CR" (DATA only)
- */
+ *   DOT_CR  the line so far is ".CR" (DATA only) */
 #include <string.h>
 
 #include "mail/address.h"
@@ -252,7 +252,8 @@ take_after_dot(struct content *c, char b, bool *end_r)
 	return 1;
 }
 
-/* When the header block ends, what was seen of 8-bit octets was the header's (and perhaps a bit more: checked exactly). */
+/* When the header block ends, what was seen of 8-bit octets was the header's (and perhaps a bit more: checked
+ * exactly). */
 static void
 note_head_8bit(struct content *c)
 {

@@ -1,6 +1,6 @@
-/* Receives the content of one message, by DATA or by BDAT, in pieces of any size: finds the end, removes dot-stuffing, judges line ends,
- * splits the header block from the body, counts and notes what the next hop must know. Pure: bytes in, buffers and a verdict out.
- * Whatever the pieces, the result is the same. */
+/* Receives the content of one message, by DATA or by BDAT, in pieces of any size: finds the end, removes dot-stuffing,
+ * judges line ends, splits the header block from the body, counts and notes what the next hop must know. Pure: bytes
+ * in, buffers and a verdict out. Whatever the pieces, the result is the same. */
 #ifndef SMTPD_CONTENT_H
 #define SMTPD_CONTENT_H
 

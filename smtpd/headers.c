@@ -1,5 +1,5 @@
-/* The header block between reception and spool (worker role). Field values are a stranger's: whatever is copied into a field of ours or
- * into the envelope has no CR, LF or control in it. RFC 5321 4.4 (trace), RFC 5322 3.6. */
+/* The header block between reception and spool (worker role). Field values are a stranger's: whatever is copied into a
+ * field of ours or into the envelope has no CR, LF or control in it. RFC 5321 4.4 (trace), RFC 5322 3.6. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -37,7 +37,8 @@ void
 headers_date(int64_t wall, char out[40])
 {
 	static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov",
+	    "Dec" };
 	time_t t = (time_t)(wall / 1000);
 	struct tm tm;
 
@@ -145,7 +146,8 @@ headers_received(const struct message_context *c, const struct msgid *id, const 
 		    c->tls_cipher != NULL ? c->tls_cipher : "unknown");
 		wbuf_raw(out, text, (size_t)n);
 	}
-	n = snprintf(text, sizeof text, "\tby %s (Posthorn) with %s\r\n\tid %s", c->params->myhostname, c->protocol, hex);
+	n = snprintf(text, sizeof text, "\tby %s (Posthorn) with %s\r\n\tid %s", c->params->myhostname, c->protocol,
+	    hex);
 	wbuf_raw(out, text, (size_t)n);
 	/* RFC 5321 7.2: with more than one recipient the clause would give away blind copies. A raw UTF-8 address may
 	 * stand here only if the whole message is SMTPUTF8 in any case. */

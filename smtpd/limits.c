@@ -1,6 +1,6 @@
-/* Counters of the worker role. Keys are client addresses and names of users who have logged in; an entry for an address lives as long
- * as it has a connection, so memory is bounded by the connection limit. The rate is a GCRA bucket as deep as one period: a user who
- * may send 2000/h may send them at once and is then slowed to that pace. */
+/* Counters of the worker role. Keys are client addresses and names of users who have logged in; an entry for an
+ * address lives as long as it has a connection, so memory is bounded by the connection limit. The rate is a GCRA
+ * bucket as deep as one period: a user who may send 2000/h may send them at once and is then slowed to that pace. */
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Who has how many connections, and which user has sent how much: what this worker counts. Each worker counts for itself, against
- * its share of the limit. */
+/* Who has how many connections, and which user has sent how much: what this worker counts. Each worker counts for
+ * itself, against its share of the limit. */
 #ifndef SMTPD_LIMITS_H
 #define SMTPD_LIMITS_H
 

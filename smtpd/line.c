@@ -1,5 +1,5 @@
-/* Finds a command line in the input buffer (worker role). Every byte is hostile. RFC 5321 2.3.8: only CRLF ends a line; accepting
- * a bare LF is how one command becomes two. */
+/* Finds a command line in the input buffer (worker role). Every byte is hostile. RFC 5321 2.3.8: only CRLF ends a
+ * line; accepting a bare LF is how one command becomes two. */
 #include <string.h>
 
 #include "smtpd/line.h"

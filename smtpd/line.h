@@ -1,5 +1,5 @@
-/* The one reader of command lines, for every state that reads lines. It looks and does not take: the caller drains when it acts, so a
- * command that has to wait stays where it is. */
+/* The one reader of command lines, for every state that reads lines. It looks and does not take: the caller drains
+ * when it acts, so a command that has to wait stays where it is. */
 #ifndef SMTPD_LINE_H
 #define SMTPD_LINE_H
 

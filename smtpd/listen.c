@@ -103,7 +103,8 @@ listeners_open(const struct params *p, struct listeners *l)
 	first = notify_listen_fds(&n, &names);
 	if (n > 0) {
 		take_passed(l, first, n, names);
-	} else if (bind_all(l, "smtpd", &p->smtpd_listen) == -1 || bind_all(l, "submission", &p->submission_listen) == -1 ||
+	} else if (bind_all(l, "smtpd", &p->smtpd_listen) == -1 || bind_all(l, "submission", &p->submission_listen) ==
+	    -1 ||
 	    bind_all(l, "submissions", &p->submissions_listen) == -1) {
 		listeners_clear(l);
 		free(names);

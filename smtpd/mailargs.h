@@ -24,6 +24,7 @@ struct rcpt_args {
 
 /* 0, or -1 and a whole reply text in *err_r (static): "501 5.5.4 ...". */
 int mail_args_parse(const char *s, struct mail_args *, const char **err_r) __attribute__((warn_unused_result));
-int rcpt_args_parse(const char *s, bool allow_utf8, struct rcpt_args *, const char **err_r) __attribute__((warn_unused_result));
+int rcpt_args_parse(const char *s, bool allow_utf8, struct rcpt_args *,
+    const char **err_r) __attribute__((warn_unused_result));
 
 #endif

@@ -1,5 +1,6 @@
-/* smtpd(8): SMTP in. This file is the parent (root, if the suite was started so): it takes or binds the listening sockets, starts workers and
- * their auth helpers, replaces them on reload, and never reads a network byte. With -r it is one of those roles instead. */
+/* smtpd(8): SMTP in. This file is the parent (root, if the suite was started so): it takes or binds the listening
+ * sockets, starts workers and their auth helpers, replaces them on reload, and never reads a network byte. With -r it
+ * is one of those roles instead. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,10 +93,12 @@ static int
 parent_main(char *dir)
 {
 	struct params *p = load(dir);
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name = "auth" } };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name =
+	    "auth" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_REPLACE,
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload =
+	    ROLES_REPLACE,
 		.check = check_reload, .arg = dir };
 	struct listeners l;
 	ssize_t n;

@@ -1,6 +1,6 @@
-/* Turns the content and the envelope of a finished transaction into a message for the spool (worker role): trace header, tenant and
- * campaign, envelope sender, flags for the next hop. Everything that comes from the header block is a stranger's and is validated
- * here, before it becomes part of an envelope that other processes read. */
+/* Turns the content and the envelope of a finished transaction into a message for the spool (worker role): trace
+ * header, tenant and campaign, envelope sender, flags for the next hop. Everything that comes from the header block is
+ * a stranger's and is validated here, before it becomes part of an envelope that other processes read. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +68,8 @@ bind_tenant(const struct message_context *c, const struct header_facts *f, struc
 	return NULL;
 }
 
-/* Some applications leave the address for bounces only in the Return-Path field. What does not parse, or is not the user's to
- * use, leaves the sender of the MAIL command in place. */
+/* Some applications leave the address for bounces only in the Return-Path field. What does not parse, or is not the
+ * user's to use, leaves the sender of the MAIL command in place. */
 static void
 take_return_path(const struct message_context *c, const struct header_facts *f, struct envelope *e)
 {
@@ -108,7 +108,8 @@ add_field(struct wbuf *head, bool has_blank, const char *text)
 
 /* RFC 6409 section 8: a submission server completes what the composer left out. */
 static void
-complete_header(const struct message_context *c, const struct msgid *id, struct header_facts *f, bool is_single, bool has_blank,
+complete_header(const struct message_context *c, const struct msgid *id, struct header_facts *f, bool is_single,
+    bool has_blank,
     struct wbuf *head)
 {
 	char text[MESSAGE_ID_MAX + 32], date[40], left[TOKEN_TEXT > MSGID_HEX ? TOKEN_TEXT : MSGID_HEX];

@@ -54,9 +54,10 @@ struct message_context {
 	int64_t now;                 /* wall ms */
 };
 
-/* Makes the message out of the content and the envelope of a transaction; takes both over (content is left empty, *env NULL).
- * NULL and a whole reply in *reply_r (static) if it must be refused; env is kept then. */
-struct message *message_new(const struct message_context *, struct content *, struct envelope **env, const char **reply_r);
+/* Makes the message out of the content and the envelope of a transaction; takes both over (content is left empty, *env
+ * NULL). NULL and a whole reply in *reply_r (static) if it must be refused; env is kept then. */
+struct message *message_new(const struct message_context *, struct content *, struct envelope **env,
+    const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */
 void message_free(struct message **);
 /* Octets on the wire. */

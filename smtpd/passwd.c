@@ -1,10 +1,9 @@
-/* Reads the passwd file (auth role, at start-up, while it may still open files). The file is ours and private to root; it is parsed
- * strictly all the same, because a line that is read otherwise than it was meant gives somebody rights.
+/* Reads the passwd file (auth role, at start-up, while it may still open files). The file is ours and private to root;
+ * it is parsed strictly all the same, because a line that is read otherwise than it was meant gives somebody rights.
  *
  *   line  = user ":" hash [ ":" attrs ]
  *   attrs = key "=" value *( SP key "=" value )
- *   keys  : tenant, domains, rate, envelope_from_return_path
- */
+ *   keys  : tenant, domains, rate, envelope_from_return_path */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,7 +172,8 @@ drop_repeated(struct passwd_file *f, const char *path)
 
 	for (i = 0; i < f->n; i++) {
 		if (kept > 0 && entry_cmp(&f->v[kept - 1], &f->v[i]) == 0) {
-			log_error("%s: user %s is listed more than once: one line is left out", path, f->v[i].user.name);
+			log_error("%s: user %s is listed more than once: one line is left out", path,
+			    f->v[i].user.name);
 			passwd_entry_clear(&f->v[i]);
 			continue;
 		}

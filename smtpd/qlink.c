@@ -1,6 +1,6 @@
-/* Link to queued (worker role). The peer is our own daemon; its frames are validated all the same. While it is away nothing is queued
- * for it here: notices of received mail may be lost (it scans the segments that we name again), and segments that end meanwhile are
- * closed, which releases the lock that tells queued so. */
+/* Link to queued (worker role). The peer is our own daemon; its frames are validated all the same. While it is away
+ * nothing is queued for it here: notices of received mail may be lost (it scans the segments that we name again), and
+ * segments that end meanwhile are closed, which releases the lock that tells queued so. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -147,7 +147,8 @@ static void
 on_up(struct ipc *ipc, void *arg)
 {
 	struct qlink *q = arg;
-	struct ql_hello hello = { .proto = QL_PROTO, .role = QL_ROLE_PRODUCER, .name = q->name, .pid = (uint32_t)getpid() };
+	struct ql_hello hello = { .proto = QL_PROTO, .role = QL_ROLE_PRODUCER, .name = q->name, .pid =
+	    (uint32_t)getpid() };
 
 	log_info("connected to queued");
 	wbuf_reset(&q->out);

@@ -1,5 +1,5 @@
-/* The worker's link to queued: a producer (mail/queue_link.h). queued may be away at any time; everything that was said is then
- * said again, or found by its scan. */
+/* The worker's link to queued: a producer (mail/queue_link.h). queued may be away at any time; everything that was
+ * said is then said again, or found by its scan. */
 #ifndef SMTPD_QLINK_H
 #define SMTPD_QLINK_H
 

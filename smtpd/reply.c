@@ -1,6 +1,6 @@
-/* What the session says, and what the event log hears of it (worker role). Texts are ours; what of the client's is in them has been
- * validated, and the logs escape on their own. Every 4xx and 5xx to MAIL, RCPT, DATA, end of data and AUTH, and every refusal of a
- * connection, is a Rejection event. */
+/* What the session says, and what the event log hears of it (worker role). Texts are ours; what of the client's is in
+ * them has been validated, and the logs escape on their own. Every 4xx and 5xx to MAIL, RCPT, DATA, end of data and
+ * AUTH, and every refusal of a connection, is a Rejection event. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,7 +153,8 @@ void
 reply_reception(struct session *s, const struct message *m, const char *reply_text)
 {
 	const struct envelope *e = m->envelope;
-	struct event_record ev = { .type = EV_RECEPTION, .id = &e->id, .phase = PHASE_DOT, .code = 250, .enhanced = { 2, 0, 0 } };
+	struct event_record ev = { .type = EV_RECEPTION, .id = &e->id, .phase = PHASE_DOT, .code = 250, .enhanced = { 2,
+	    0, 0 } };
 	const char **list = NULL;
 	char queue[512];
 	uint32_t i;

@@ -1,8 +1,10 @@
-/* The life of an SMTP session (worker role): events of the connection in, states, deadlines, its end. Everything that arrives is hostile.
+/* The life of an SMTP session (worker role): events of the connection in, states, deadlines, its end. Everything that
+ * arrives is hostile.
  *
- * There is one input buffer (the connection's), one reader of lines (line.c) and one of content (content.c), and the state alone says
- * which of them looks at the bytes. While `wait` is set nobody does: pipelined input stays where it is, and its amount is
- * bounded by the connection. A session is freed at the end of the entry point in which it died, never below it. */
+ * There is one input buffer (the connection's), one reader of lines (line.c) and one of content (content.c), and the
+ * state alone says which of them looks at the bytes. While `wait` is set nobody does: pipelined input stays where it
+ * is, and its amount is bounded by the connection. A session is freed at the end of the entry point in which it died,
+ * never below it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +80,8 @@ arm_deadline(struct session *s)
 	const struct params *p = s->worker->params;
 	int64_t ms = session_command_timeout(s);
 
+	if (s->io == NULL)
+		return; /* broken; the session is on its way out */
 	switch (s->wait) {
 	case WAIT_NONE:
 		if (s->state == ST_GREETING)
@@ -230,7 +234,8 @@ session_greet(struct session *s)
 	int waiting = 0;
 
 	if (s->kind == LISTEN_SMTPD) {
-		if (evbuffer_get_length(io_input(s->io)) > 0 || (ioctl(io_fd(s->io), FIONREAD, &waiting) == 0 && waiting > 0)) {
+		if (evbuffer_get_length(io_input(s->io)) > 0 || (ioctl(io_fd(s->io), FIONREAD, &waiting) == 0 &&
+		    waiting > 0)) {
 			reply_drop(s, PHASE_CONNECT, "554 5.5.1 Protocol error: you talked before my greeting");
 			return;
 		}
@@ -346,7 +351,8 @@ start(struct session *s)
 }
 
 void
-session_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr *sa, socklen_t len, bool is_counted)
+session_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr *sa, socklen_t len,
+    bool is_counted)
 {
 	struct session *s = xcalloc(1, sizeof *s);
 
@@ -452,7 +458,8 @@ void
 session_refuse(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr *sa, const char *text)
 {
 	char client[46];
-	struct event_record ev = { .type = EV_REJECTION, .peer_addr = client, .phase = PHASE_CONNECT, .is_local = true };
+	struct event_record ev = { .type = EV_REJECTION, .peer_addr = client, .phase = PHASE_CONNECT, .is_local =
+	    true };
 	char line[256];
 	int n;
 

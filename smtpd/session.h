@@ -6,7 +6,7 @@
 
 #include "smtpd/worker.h"
 
-/* Takes over an accepted, non-blocking socket and adds itself to the worker. is_counted: clients_remove() at its end. */
+/* Takes over an accepted, non-blocking socket; the worker owns the session. is_counted: clients_remove() at its end. */
 void session_new(struct worker *, int fd, enum listener_kind, const struct sockaddr *, socklen_t, bool is_counted);
 /* A segment came, or queued changed its mind about new mail: whoever waits for that looks again. */
 void session_wake_all(struct worker *);

@@ -1,4 +1,5 @@
-/* The session as its own files see it: session.c (life, events, dispatch), reply.c, transaction.c and the verbs in cmd_*.c. */
+/* The session as its own files see it: session.c (life, events, dispatch), reply.c, transaction.c and the verbs in
+ * cmd_*.c. */
 #ifndef SMTPD_SESSION_PRIVATE_H
 #define SMTPD_SESSION_PRIVATE_H
 
@@ -139,7 +140,8 @@ void tx_retry_large(struct session *);
 
 /* The verbs. Each is called with the text behind the verb, without leading space; s->worker->line is the whole line. */
 typedef void cmd_fn(struct session *, const char *args);
-cmd_fn cmd_helo, cmd_ehlo, cmd_mail, cmd_rcpt, cmd_data, cmd_bdat, cmd_rset, cmd_noop, cmd_quit, cmd_vrfy, cmd_expn, cmd_help,
+cmd_fn cmd_helo, cmd_ehlo, cmd_mail, cmd_rcpt, cmd_data, cmd_bdat, cmd_rset, cmd_noop, cmd_quit, cmd_vrfy, cmd_expn,
+    cmd_help,
     cmd_auth, cmd_starttls, cmd_xclient;
 
 /* Steps: false when there is nothing more to do with the input at hand. */

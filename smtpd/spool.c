@@ -1,5 +1,6 @@
-/* Segments of the spool that this worker holds: the current one, two spares, one for a large message. queued may be away for as long as
- * they last. Input is queued's, and is taken as a request of a peer: a repeated or senseless grant is given back. */
+/* Segments of the spool that this worker holds: the current one, two spares, one for a large message. queued may be
+ * away for as long as they last. Input is queued's, and is taken as a request of a peer: a repeated or senseless grant
+ * is given back. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,7 +184,8 @@ spool_grant(struct spool *s, uint64_t number, uint8_t kind, uint64_t limit, int 
 	struct segment *seg;
 
 	if ((kind != QL_SEG_NORMAL && kind != QL_SEG_LARGE) || fd == -1 || is_held(s, number)) {
-		log_warn("queued granted segment %016llx of kind %u, which makes no sense", (unsigned long long)number, kind);
+		log_warn("queued granted segment %016llx of kind %u, which makes no sense", (unsigned long long)number,
+		    kind);
 		if (fd != -1)
 			close(fd);
 		return;

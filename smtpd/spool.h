@@ -1,6 +1,7 @@
-/* The worker's side of the spool: segments that queued granted, appending, group commit. All messages submitted in one turn of the loop
- * share one fdatasync per segment (LOOP_COMMIT); `done` of each is called in that step, after the data is durable. No paths: only
- * descriptors that were passed to us. Knows nothing of sessions or of the link to queued, so it can be tested alone. */
+/* The worker's side of the spool: segments that queued granted, appending, group commit. All messages submitted in one
+ * turn of the loop share one fdatasync per segment (LOOP_COMMIT); `done` of each is called in that step, after the
+ * data is durable. No paths: only descriptors that were passed to us. Knows nothing of sessions or of the link to
+ * queued, so it can be tested alone. */
 #ifndef SMTPD_SPOOL_H
 #define SMTPD_SPOOL_H
 
@@ -40,7 +41,7 @@ void spool_submit(struct spool *, struct message *);
 /* Takes back a message that is not durable yet: its client has gone. It is freed. */
 void spool_cancel(struct spool *, struct message **);
 
-/* A body that streams. NULL: no segment at hand; `waiters` says how many are waiting for one, and more are asked for. */
+/* A body that streams. NULL: no segment at hand; `waiters` says how many are waiting for one: so many are asked for. */
 struct large *spool_large_open(struct spool *, unsigned waiters);
 /* MESSAGE_DURABLE (written, not synced), MESSAGE_NO_SPACE or MESSAGE_BROKEN. */
 enum message_result spool_large_write(struct large *, const void *, size_t);

@@ -1,5 +1,6 @@
-/* A mail transaction from MAIL to the reply to end of data (worker role). tx_reset() is called on every path out of one: nearly every
- * SMTP bug of recent years is a state that was not reset (a refused end of data, a failed BDAT, a command in between). */
+/* A mail transaction from MAIL to the reply to end of data (worker role). tx_reset() is called on every path out of
+ * one: nearly every SMTP bug of recent years is a state that was not reset (a refused end of data, a failed BDAT, a
+ * command in between). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* The user object that travels from the auth role to a session (any role of smtpd). Content comes from our own passwd file. */
+/* The user object that travels from the auth role to a session (any role of smtpd). Content comes from our own passwd
+ * file. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
-/* What a line of the passwd file says of a user beside the password hash. The auth role reads it and tells the worker after a
- * successful login; the worker never sees a hash. */
+/* What a line of the passwd file says of a user beside the password hash. The auth role reads it and tells the worker
+ * after a successful login; the worker never sees a hash. */
 #ifndef SMTPD_USER_H
 #define SMTPD_USER_H
 

@@ -1,5 +1,6 @@
-/* The worker role: start-up in the order that works (configuration, secrets and descriptors while still privileged, then the jail, then the
- * loop), and what the parent tells it: drain, stop. It reads strangers' bytes all its life and may open nothing. */
+/* The worker role: start-up in the order that works (configuration, secrets and descriptors while still privileged,
+ * then the jail, then the loop), and what the parent tells it: drain, stop. It reads strangers' bytes all its life and
+ * may open nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,7 +160,8 @@ load_tls(struct worker *w)
 	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0')
 		return;
 	for (i = 0; i < LISTEN_KINDS; i++) {
-		w->tls[i] = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
+		w->tls[i] = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL &&
+		    *p->smtpd_tls_key_file != '\0' ?
 		    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, listener_names[i], &err);
 		if (w->tls[i] == NULL)
 			fatal("TLS: %s", err);

@@ -15,7 +15,9 @@ for my $daemon (sort keys %user) {
 	for my $pid ($p->daemon_pids($daemon)) {
 		my $s = PosthornTest::slurp("/proc/$pid/status");
 		my %f = $s =~ /^(\w+):\s*(.*)$/mg;
-		next if $f{Seccomp} == 0;    # the parent, which reads nothing from the network
+		# A daemon's parent starts the roles and reads nothing from the network; it stays privileged.
+		next if $f{PPid} == $p->{main} && $daemon ne 'queued';
+		is $f{Seccomp}, 2, "$daemon $pid: has a filter";
 		$confined++;
 		my ($uid) = split ' ', $f{Uid};
 		is $f{NoNewPrivs}, 1, "$daemon $pid: no_new_privs";

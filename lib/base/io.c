@@ -1,9 +1,10 @@
-/* A connection's life and its events (base/io.h). Used by smtpd's workers and deliverd's network role for every remote connection, so
- * everything that arrives here is hostile; this layer bounds how much of it is taken at once and never looks inside.
+/* A connection's life and its events (base/io.h). Used by smtpd's workers and deliverd's network role for every remote
+ * connection, so everything that arrives here is hostile; this layer bounds how much of it is taken at once and never
+ * looks inside.
  *
- * Callbacks come from the loop's own round only, never from inside a call the owner makes, and in a fixed order: what arrived before an
- * end or an error is handed over before it. Libevent is told what to watch as late as possible: pausing a connection whose
- * peer waits for our answer anyway (SMTP's usual state) costs no system call. */
+ * Callbacks come from the loop's own round only, never from inside a call the owner makes, and in a fixed order: what
+ * arrived before an end or an error is handed over before it. Libevent is told what to watch as late as possible:
+ * pausing a connection whose peer waits for our answer anyway (SMTP's usual state) costs no system call. */
 #include <sys/queue.h>
 
 #include <errno.h>
@@ -43,8 +44,9 @@ io_destroy(struct io *io)
 	free(io);
 }
 
-/* After io_finish(). Closing while the peer still sends would make the kernel answer with a reset, which may overtake our last
- * words: so our end is announced, and what comes is thrown away until the peer's end or the deadline. May free io. */
+/* After io_finish(). Closing while the peer still sends would make the kernel answer with a reset, which may overtake
+ * our last words: so our end is announced, and what comes is thrown away until the peer's end or the deadline. May free
+ * io. */
 static void
 lingering_turn(struct io *io)
 {

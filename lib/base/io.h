@@ -1,9 +1,9 @@
-/* A TCP connection with or without TLS: bytes in, bytes out, timeouts. Protocol code sees these events and never libevent's
- * or OpenSSL's codes. One callback; output is gathered and leaves once a turn (LOOP_OUTPUT); freeing inside the
- * callback is allowed.
+/* A TCP connection with or without TLS: bytes in, bytes out, timeouts. Protocol code sees these events and never
+ * libevent's or OpenSSL's codes. One callback; output is gathered and leaves once a turn (LOOP_OUTPUT); freeing inside
+ * the callback is allowed.
  *
- * What STARTTLS needs is guaranteed here: starting TLS while unread plaintext lies in the input buffer is refused
- * (RFC 3207 section 6; CVE-2011-0411), and after a TLS connection ended nothing is ever read from it as plaintext. */
+ * What STARTTLS needs is guaranteed here: starting TLS while unread plaintext lies in the input buffer is refused (RFC
+ * 3207 section 6; CVE-2011-0411), and after a TLS connection ended nothing is ever read from it as plaintext. */
 #ifndef BASE_IO_H
 #define BASE_IO_H
 
@@ -53,19 +53,22 @@ void io_want_drained(struct io *, bool);
 void io_pause(struct io *);  /* stop reading: back-pressure reaches the peer by TCP */
 void io_resume(struct io *); /* start again; bytes already buffered cause an IO_DATA */
 void io_kick(struct io *);   /* IO_DATA again on the next turn although nothing new came (bounded work per call) */
-/* One deadline; each call replaces the last; 0: none. It is a deadline, not an idle time: re-set it where progress counts. */
+/* One deadline; each call replaces the last; 0: none. It is a deadline, not an idle time: re-set it where progress
+ * counts. */
 void io_timeout(struct io *, int64_t ms);
 /* Most bytes io_input() may hold before reading stops by itself (default 64 KiB). */
 void io_input_limit(struct io *, size_t);
 
-/* TCP_NODELAY is always set. This re-arms TCP_QUICKACK after each read: clients that write a message in two segments with
- * Nagle on wait 40 ms for our acknowledgement otherwise (measured with Symfony Mailer: 22 against 385-735 messages/s). */
+/* TCP_NODELAY is always set. This re-arms TCP_QUICKACK after each read: clients that write a message in two segments
+ * with Nagle on wait 40 ms for our acknowledgement otherwise (measured with Symfony Mailer: 22 against 385-735
+ * messages/s). */
 void io_quickack(struct io *, bool);
 
 /* -1 if plaintext is waiting in the input buffer: drop the connection then. */
 int io_tls_accept(struct io *, SSL_CTX *) __attribute__((warn_unused_result));
-/* sni may be NULL. resume may be NULL; it stays the caller's, unchanged. From the new-session callback keep an SSL_SESSION_dup():
- * OpenSSL spoils the original for good when its connection ends without close_notify, as many mail servers' do. */
+/* sni may be NULL. resume may be NULL; it stays the caller's, unchanged. From the new-session callback keep an
+ * SSL_SESSION_dup(): OpenSSL spoils the original for good when its connection ends without close_notify, as many mail
+ * servers' do. */
 int io_tls_connect(struct io *, SSL_CTX *, const char *sni, SSL_SESSION *resume) __attribute__((warn_unused_result));
 SSL *io_ssl(struct io *); /* NULL without TLS */
 bool io_is_tls(const struct io *);

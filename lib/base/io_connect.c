@@ -1,6 +1,6 @@
-/* Outgoing connections (base/io.h): deliverd's network role. The address comes from the DNS and was checked by the caller; the source
- * address from the policy. IP_BIND_ADDRESS_NO_PORT lets the kernel choose the port at connect(), so that as many connections leave
- * from one address as there are ports for each destination, not in all (ip(7)). */
+/* Outgoing connections (base/io.h): deliverd's network role. The address comes from the DNS and was checked by the
+ * caller; the source address from the policy. IP_BIND_ADDRESS_NO_PORT lets the kernel choose the port at connect(), so
+ * that as many connections leave from one address as there are ports for each destination, not in all (ip(7)). */
 #include <sys/socket.h>
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* Moving a connection's bytes between the socket and its buffers (base/io.h). What arrives is hostile only in amount: one connection
- * gets at most 64 KiB a turn, and at most its input limit altogether. Nothing here calls the owner back; what there is to say is
- * noted (io_pend) and said by io.c. */
+/* Moving a connection's bytes between the socket and its buffers (base/io.h). What arrives is hostile only in amount:
+ * one connection gets at most 64 KiB a turn, and at most its input limit altogether. Nothing here calls the owner back;
+ * what there is to say is noted (io_pend) and said by io.c. */
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -188,7 +188,8 @@ flush_tls(struct io *io)
 	while ((len = evbuffer_get_length(io->out)) > 0) {
 		if (total >= IO_WRITE_TLS_MAX)
 			return 1;
-		/* After WANT_WRITE the same bytes are offered again, as OpenSSL demands: output grows at its end only. */
+		/* After WANT_WRITE the same bytes are offered again, as OpenSSL demands: output grows at its end
+		 * only. */
 		len = len > IO_RECORD ? IO_RECORD : len;
 		if ((n = io_tls_write(io, record_next(io, len), len, &again)) > 0) {
 			evbuffer_drain(io->out, (size_t)n);

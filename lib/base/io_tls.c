@@ -1,6 +1,7 @@
-/* The only file that talks to OpenSSL about a connection (base/io.h). Hostile: every record. OpenSSL works on the socket itself, so no
- * byte of ciphertext is copied by us, and a byte that came before the handshake can only be in our own input buffer, where it is looked
- * for (RFC 3207 section 6). An end of the stream without close_notify is an error, never an end of data (RFC 8446 section 6.1). */
+/* The only file that talks to OpenSSL about a connection (base/io.h). Hostile: every record. OpenSSL works on the
+ * socket itself, so no byte of ciphertext is copied by us, and a byte that came before the handshake can only be in our
+ * own input buffer, where it is looked for (RFC 3207 section 6). An end of the stream without close_notify is an error,
+ * never an end of data (RFC 8446 section 6.1). */
 #include <openssl/err.h>
 
 #include <errno.h>

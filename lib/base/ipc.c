@@ -1,8 +1,10 @@
-/* The receiving half of a frame link, and its life and death (base/ipc.h). Used by every process towards every other one. The peer is
- * another daemon, possibly taken over by whoever sent it hostile bytes: length, type and descriptor of each frame are checked against
- * the table before anything is stored, and whoever breaks the rules loses this link, nothing else.
+/* The receiving half of a frame link, and its life and death (base/ipc.h). Used by every process towards every other
+ * one. The peer is another daemon, possibly taken over by whoever sent it hostile bytes: length, type and descriptor of
+ * each frame are checked against the table before anything is stored, and whoever breaks the rules loses this link,
+ * nothing else.
  *
- * Callbacks (messages, gone, low water) come from the loop's own round only, never from inside a call that the owner makes. */
+ * Callbacks (messages, gone, low water) come from the loop's own round only, never from inside a call that the owner
+ * makes. */
 #include <sys/socket.h>
 
 #include <endian.h>

@@ -1,8 +1,8 @@
-/* Frames over a UNIX stream socket: {u32 length of body, u16 type, u16 0, u32 request id} + body, optionally one descriptor.
- * A table says for each type how long it may be and whether it brings a descriptor; anything else ends the
+/* Frames over a UNIX stream socket: {u32 length of body, u16 type, u16 0, u32 request id} + body, optionally one
+ * descriptor. A table says for each type how long it may be and whether it brings a descriptor; anything else ends the
  * connection with a logged reason, which is the sender's loss and nobody else's. Output is gathered and leaves once a
- * turn (LOOP_IPC). Bodies are base/wire.h fields; who may send which type is checked by the owner of the link
- * (see the rule's roles). */
+ * turn (LOOP_IPC). Bodies are base/wire.h fields; who may send which type is checked by the owner of the link (see the
+ * rule's roles). */
 #ifndef BASE_IPC_H
 #define BASE_IPC_H
 
@@ -23,7 +23,8 @@ struct ipc_msg {
 };
 
 typedef void ipc_msg_fn(struct ipc *, struct ipc_msg *, void *arg);
-/* The connection is gone (why: static or short-lived sentence); the ipc is freed after this returns. Not called on ipc_close(). */
+/* The connection is gone (why: static or short-lived sentence); the ipc is freed after this returns. Not called on
+ * ipc_close(). */
 typedef void ipc_gone_fn(struct ipc *, const char *why, void *arg);
 
 struct ipc_rule {
@@ -72,8 +73,8 @@ struct ipc_server;
 struct ipc_server *ipc_server_new(struct loop *, int listen_fd, ipc_accept_fn *, void *arg);
 void ipc_server_free(struct ipc_server **);
 
-/* A client that keeps trying: connects to path (from 50 ms up to 2 s apart), calls up() with the new connection, and again after
- * every loss. `gone` of ops is called for each loss after an up(). */
+/* A client that keeps trying: connects to path (from 50 ms up to 2 s apart), calls up() with the new connection, and
+ * again after every loss. `gone` of ops is called for each loss after an up(). */
 struct ipc_client;
 typedef void ipc_up_fn(struct ipc *, void *arg);
 struct ipc_client *ipc_client_new(struct loop *, const char *path, const struct ipc_ops *, ipc_up_fn *, void *arg);

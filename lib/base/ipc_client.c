@@ -1,5 +1,6 @@
-/* A link to a daemon that may be away: keeps trying, tells the owner each time it is up (base/ipc.h). Any daemon may be restarted alone
- * at any time, so being away is normal: the first failure of a row is logged, the following ones are not. */
+/* A link to a daemon that may be away: keeps trying, tells the owner each time it is up (base/ipc.h). Any daemon may be
+ * restarted alone at any time, so being away is normal: the first failure of a row is logged, the following ones are
+ * not. */
 #include <sys/socket.h>
 #include <sys/un.h>
 

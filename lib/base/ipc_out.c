@@ -1,6 +1,7 @@
-/* The sending half of a frame link (base/ipc.h). Frames collect in one buffer and leave with one write a turn. A slow or stuck reader
- * costs memory, which the owner watches (ipc_pending), never time. A frame with a descriptor starts a write of its own, because the
- * kernel ties descriptors to the first byte of a write and the receiver hands them out in order. */
+/* The sending half of a frame link (base/ipc.h). Frames collect in one buffer and leave with one write a turn. A slow
+ * or stuck reader costs memory, which the owner watches (ipc_pending), never time. A frame with a descriptor starts a
+ * write of its own, because the kernel ties descriptors to the first byte of a write and the receiver hands them out in
+ * order. */
 #include <sys/socket.h>
 
 #include <endian.h>
@@ -64,7 +65,8 @@ ipc_out_clear(struct ipc *c)
 	memset(o, 0, sizeof(*o));
 }
 
-/* Nothing can be sent any more. The reading side is left to find the end by itself: results may still be waiting there. */
+/* Nothing can be sent any more. The reading side is left to find the end by itself: results may still be waiting
+ * there. */
 static void
 out_broken(struct ipc *c)
 {
@@ -158,7 +160,8 @@ ipc_flush(struct ipc *c)
 	}
 }
 
-/* The caller keeps its descriptor and may close it at once, so ours is a duplicate, unless the frame can leave right now. */
+/* The caller keeps its descriptor and may close it at once, so ours is a duplicate, unless the frame can leave right
+ * now. */
 static void
 send_with_fd(struct ipc *c, uint64_t at, int fd)
 {

@@ -62,7 +62,8 @@ struct ipc {
 	bool dead;
 };
 
-/* Says that something other than input awaits this link: it has its turn at the start of the next round, from the loop itself. */
+/* Says that something other than input awaits this link: it has its turn at the start of the next round, from the loop
+ * itself. */
 void ipc_due(struct ipc *);
 /* Puts it on the list of links to be written in LOOP_IPC. */
 void ipc_dirty(struct ipc *);

@@ -1,5 +1,6 @@
-/* Listening on a UNIX socket, and who is at the other end (base/ipc.h). The kernel names the peer (SO_PEERCRED, SO_PEERGROUPS); nothing
- * that the peer says about itself is needed. No look-up by name: that would need files the jail does not have. */
+/* Listening on a UNIX socket, and who is at the other end (base/ipc.h). The kernel names the peer (SO_PEERCRED,
+ * SO_PEERGROUPS); nothing that the peer says about itself is needed. No look-up by name: that would need files the jail
+ * does not have. */
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>

@@ -1,5 +1,5 @@
-/* A role's end of the control link (base/roles.h). Used by every role; the other end is our own parent, the only process we trust. The
- * end of the link is the end of the role: none outlives its parent. */
+/* A role's end of the control link (base/roles.h). Used by every role; the other end is our own parent, the only
+ * process we trust. The end of the link is the end of the role: none outlives its parent. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

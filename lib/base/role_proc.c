@@ -1,5 +1,5 @@
-/* One process of a role, as its parent sees it (base/roles.h). Runs in the parent, often as root, which is why all that a role may say to
- * it is one message without a body: a role that has been taken over gains nothing here. */
+/* One process of a role, as its parent sees it (base/roles.h). Runs in the parent, often as root, which is why all that
+ * a role may say to it is one message without a body: a role that has been taken over gains nothing here. */
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -34,7 +34,8 @@ on_ready(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	gen_on_ready(p->gen);
 }
 
-/* Usually it has ended or is about to. If it only let go of the link it can be told nothing any more, so its time is limited. */
+/* Usually it has ended or is about to. If it only let go of the link it can be told nothing any more, so its time is
+ * limited. */
 static void
 on_gone(struct ipc *ipc, const char *why, void *arg)
 {
@@ -87,7 +88,8 @@ close_fd(int *fd)
 	*fd = -1;
 }
 
-/* Our end of the link to the partner: the one it left for us, or a new one, whose other end goes to it. -1 and errno. */
+/* Our end of the link to the partner: the one it left for us, or a new one, whose other end goes to it. -1 and
+ * errno. */
 static int
 partner_link(struct role_proc *p)
 {

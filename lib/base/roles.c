@@ -1,9 +1,10 @@
-/* A daemon's parent: generations of roles, signals, reload (base/roles.h). Often root, therefore it handles no byte from the network and
- * almost none from its roles. Promise 3 is kept here: whatever dies is started again, and a reload never takes away what works
- * before its replacement has said that it is ready.
+/* A daemon's parent: generations of roles, signals, reload (base/roles.h). Often root, therefore it handles no byte
+ * from the network and almost none from its roles. Promise 3 is kept here: whatever dies is started again, and a reload
+ * never takes away what works before its replacement has said that it is ready.
  *
- * A generation is STARTING until all its roles were ready once, then CURRENT; a successor makes it DRAINING until its last role has
- * ended. A STARTING one beside a current one that loses a role is abandoned (STOPPING): the reload failed, nothing else changed. */
+ * A generation is STARTING until all its roles were ready once, then CURRENT; a successor makes it DRAINING until its
+ * last role has ended. A STARTING one beside a current one that loses a role is abandoned (STOPPING): the reload
+ * failed, nothing else changed. */
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -296,7 +297,8 @@ reload(void *arg)
 	notify_ready();
 }
 
-/* The supervisor's pipe may be our standard input, which the roles must not inherit: it moves, and the variable follows. */
+/* The supervisor's pipe may be our standard input, which the roles must not inherit: it moves, and the variable
+ * follows. */
 static void
 arrange_standard_fds(struct roles *r)
 {

@@ -1,10 +1,11 @@
-/* A daemon's parent and its roles. The parent (root, if the suite was started as root) handles no network byte: it execs its own
- * executable again once per role (`-r ROLE -n INSTANCE`), with the control link on descriptor 3 and, where two roles talk, one end of a
- * fresh socketpair on descriptor 4; so that each has its own address layout and inherits nothing else. A role that dies is
- * replaced, with back-off from 100 ms to 30 s so that a crash loop gives nobody endless tries; its partner is sent the new end.
+/* A daemon's parent and its roles. The parent (root, if the suite was started as root) handles no network byte: it
+ * execs its own executable again once per role (`-r ROLE -n INSTANCE`), with the control link on descriptor 3 and,
+ * where two roles talk, one end of a fresh socketpair on descriptor 4; so that each has its own address layout and
+ * inherits nothing else. A role that dies is replaced, with back-off from 100 ms to 30 s so that a crash loop gives
+ * nobody endless tries; its partner is sent the new end.
  *
- * Reload: ROLES_REPLACE starts a new generation beside the old and tells the old to drain once the new one is ready (smtpd: new
- * certificate, no session dropped); ROLES_TELL passes the word on (deliverd).
+ * Reload: ROLES_REPLACE starts a new generation beside the old and tells the old to drain once the new one is ready
+ * (smtpd: new certificate, no session dropped); ROLES_TELL passes the word on (deliverd).
  *
  * A role exits when descriptor 3 closes: no role outlives its parent. */
 #ifndef BASE_ROLES_H
@@ -23,8 +24,8 @@ enum roles_reload { ROLES_TELL, ROLES_REPLACE };
 struct role_spec {
 	const char *name;    /* "worker", "auth" */
 	unsigned instances;
-	/* Each instance is joined with the same instance of that role; NULL if listed by the other. The one that lists a partner leads:
-	 * when it has gone after ROLE_DRAIN, its partner is stopped. */
+	/* Each instance is joined with the same instance of that role; NULL if listed by the other. The one that lists
+	 * a partner leads: when it has gone after ROLE_DRAIN, its partner is stopped. */
 	const char *partner;
 	bool keeps_listeners;/* gets the passed listening sockets: descriptors 5... (LISTEN_FDS protocol with that base) */
 };
@@ -38,15 +39,15 @@ struct roles_config {
 	const int *listeners;       /* sockets for roles that keep them */
 	const char *const *listener_names;
 	size_t n_listeners;
-	/* Called on SIGHUP before anything is replaced or told: false refuses the reload (it has logged why). May change n instances
-	 * through the pointer. */
+	/* Called on SIGHUP before anything is replaced or told: false refuses the reload (it has logged why). May
+	 * change n instances through the pointer. */
 	bool (*check)(struct role_spec *specs, void *arg);
 	void *arg;
 };
 
-/* The parent's whole life: starts the roles, notify_ready() when all are ready, signals, reload, restart. Returns the exit status.
- * Opens the notify socket and watches the supervisor (base/parent_watch.h) by itself; standard input becomes /dev/null,
- * standard output is standard error. */
+/* The parent's whole life: starts the roles, notify_ready() when all are ready, signals, reload, restart. Returns the
+ * exit status. Opens the notify socket and watches the supervisor (base/parent_watch.h) by itself; standard input
+ * becomes /dev/null, standard output is standard error. */
 int roles_run(const struct roles_config *);
 
 /* The role's side. */
@@ -59,13 +60,13 @@ struct role_link *role_link_new(struct loop *, role_word_fn *word, role_partner_
 void role_link_ready(struct role_link *);
 void role_link_free(struct role_link **);
 
-/* The listening sockets of a role that keeps them: the first is returned (5), the count in *n_r, their names in order as
- * notify_listen_fds() gives them. Close-on-exec from then on. n = 0 if none. */
+/* The listening sockets of a role that keeps them: the first is returned (5), the count in *n_r, their names in order
+ * as notify_listen_fds() gives them. Close-on-exec from then on. n = 0 if none. */
 int role_listeners(int *n_r, char ***names_r);
 
-/* Plain fork+exec for the supervisor: closes everything but 0-2 and the n descriptors in fds, which become 3, 4, ...; in a process
- * group of its own (the terminal's Ctrl-C is for us), all signals at their defaults; sets LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID
- * if names is not NULL, and envs ("NAME=value", NULL-terminated; may be NULL). Pid or -1. */
+/* Plain fork+exec for the supervisor: closes everything but 0-2 and the n descriptors in fds, which become 3, 4, ...;
+ * in a process group of its own (the terminal's Ctrl-C is for us), all signals at their defaults; sets LISTEN_FDS,
+ * LISTEN_FDNAMES, LISTEN_PID if names is not NULL, and envs ("NAME=value", NULL-terminated; may be NULL). Pid or -1. */
 pid_t spawn(char *const argv[], const int *fds, size_t n, const char *const *names, char *const envs[]);
 
 #endif

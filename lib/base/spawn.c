@@ -1,5 +1,6 @@
-/* Starting another program with exactly the descriptors it shall have (base/roles.h). Used by the supervisor for daemons and by a
- * daemon's parent for its roles; runs before any jail. Everything else that the caller has open stays behind, whatever its flags. */
+/* Starting another program with exactly the descriptors it shall have (base/roles.h). Used by the supervisor for
+ * daemons and by a daemon's parent for its roles; runs before any jail. Everything else that the caller has open stays
+ * behind, whatever its flags. */
 #include <sys/types.h>
 
 #include <errno.h>
@@ -16,7 +17,8 @@
 
 #define FIRST_FD 3
 
-/* Moves fds to 3, 4, ... Through numbers above all of them first: a target may be another one's source. Works on a copy. */
+/* Moves fds to 3, 4, ... Through numbers above all of them first: a target may be another one's source. Works on a
+ * copy. */
 static int
 arrange_fds(const int *fds, size_t n)
 {

@@ -1,6 +1,6 @@
-/* OpenSSL contexts (base/tls.h). Server side: smtpd's workers, whose clients may be anybody; only what RFC 8996 and 9325 still allow. Client
- * side: deliverd, where encryption is opportunistic (RFC 7435): old and unverified beats none, so the bar is as low as
- * OpenSSL goes, and nothing is claimed about who is at the other end. */
+/* OpenSSL contexts (base/tls.h). Server side: smtpd's workers, whose clients may be anybody; only what RFC 8996 and
+ * 9325 still allow. Client side: deliverd, where encryption is opportunistic (RFC 7435): old and unverified beats none,
+ * so the bar is as low as OpenSSL goes, and nothing is claimed about who is at the other end. */
 #include <openssl/err.h>
 #include <openssl/x509err.h>
 
@@ -60,7 +60,8 @@ server_cert(SSL_CTX *ctx, const char *cert_file, const char *key_file, char **er
 		*err_r = tls_error("cannot use the certificate", cert_file);
 		return -1;
 	}
-	/* OpenSSL compares it with a certificate of the same kind when it is loaded, and says if there is none in the check. */
+	/* OpenSSL compares it with a certificate of the same kind when it is loaded, and says if there is none in the
+	 * check. */
 	if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 &&
 	    ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
 		*err_r = tls_error("cannot use the private key", key_file);

@@ -80,6 +80,7 @@ configure() {
 	googol.example. IN MX 10 mx2.bigmail.example.
 	freemail.example. IN MX 10 mx.freemail.example.
 	corp.example. IN MX 10 mx.corp.example.
+	shop.example. IN MX 10 mx.corp.example.
 	E
 	cat >"$run/nsd/nsd.conf" <<-E
 	server:

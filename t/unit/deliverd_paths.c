@@ -1,4 +1,5 @@
-/* Where deliverd's mail goes and from where: hosts, fallback, sources, limits, queued's and the resolver's absence, reload, stop. */
+/* Where deliverd's mail goes and from where: hosts, fallback, sources, limits, queued's and the resolver's absence,
+ * reload, stop. */
 #include "deliverd_world.h"
 
 #define HELLO "S:220 peer ESMTP\r\n", "C:EHLO", "S:250-peer\r\n250 PIPELINING\r\n"
@@ -23,19 +24,25 @@ struct row {
 
 /* 127.0.0.1 takes mail, 127.0.0.2 is busy, nobody listens at 127.0.0.9. Sources are never the peers' addresses. */
 static const struct row rows[] = {
-	{ "first host", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1;20 b.example=127.0.0.2" }, NULL,
+	{ "first host", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1;20 b.example=127.0.0.2" },
+	    NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "first host has no address", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=;20 b.example=127.0.0.1" }, NULL,
+	{ "first host has no address", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=;20 b.example=127.0.0.1" }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "first host refuses the connection", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.9;20 b.example=127.0.0.1" },
+	{ "first host refuses the connection", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.9;20 b.example=127.0.0.1" },
 	    NULL, QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "first host is busy", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.2;20 b.example=127.0.0.1" }, NULL,
+	{ "first host is busy", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.2;20 b.example=127.0.0.1" }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "second address", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.2,127.0.0.9,127.0.0.1" }, NULL,
+	{ "second address", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.2,127.0.0.9,127.0.0.1" },
+	    NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
 	{ "nobody there", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.9" }, NULL,
 	    QL_FAILED, 451, "4.4.1", PHASE_CONNECT, 1, NULL, 0 },
-	{ "what a peer said is kept", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.2;20 b.example=127.0.0.9" }, NULL,
+	{ "what a peer said is kept", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.2;20 b.example=127.0.0.9" }, NULL,
 	    QL_FAILED, 421, "4.3.2", PHASE_BANNER, 0, NULL, 0 },
 	{ "address limit", "smtp_address_limit = 1\n", NULL,
 	    { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.9;20 b.example=127.0.0.1" }, NULL,
@@ -43,25 +50,34 @@ static const struct row rows[] = {
 
 	{ "no such domain", NULL, NULL, { "dest.example", DNS_NXDOMAIN, "no such domain", NULL }, NULL,
 	    QL_FAILED, 550, "5.1.2", PHASE_DNS, 1, NULL, 0 },
-	{ "null MX", NULL, NULL, { "dest.example", DNS_NULL_MX, "null MX", NULL }, NULL, QL_FAILED, 556, "5.1.10", PHASE_DNS, 1, NULL, 0 },
-	{ "no address", NULL, NULL, { "dest.example", DNS_NO_ADDRESS, "none", NULL }, NULL, QL_FAILED, 550, "5.4.4", PHASE_DNS, 1, NULL, 0 },
+	{ "null MX", NULL, NULL, { "dest.example", DNS_NULL_MX, "null MX", NULL }, NULL, QL_FAILED, 556, "5.1.10",
+	    PHASE_DNS, 1, NULL, 0 },
+	{ "no address", NULL, NULL, { "dest.example", DNS_NO_ADDRESS, "none", NULL }, NULL, QL_FAILED, 550, "5.4.4",
+	    PHASE_DNS, 1, NULL, 0 },
 	{ "server failure", NULL, NULL, { "dest.example", DNS_TEMPORARY, "SERVFAIL", NULL }, NULL,
 	    QL_FAILED, 451, "4.4.3", PHASE_DNS, 1, NULL, 0 },
-	{ "no answer", "dns_timeout = 1s\n", NULL, { "dest.example", 0, NULL, NULL }, NULL, QL_FAILED, 451, "4.4.3", PHASE_DNS, 1, NULL, 0 },
-	{ "internationalised", NULL, NULL, { "xn--bcher-kva.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, "b\xc3\xbc" "cher.example",
+	{ "no answer", "dns_timeout = 1s\n", NULL, { "dest.example", 0, NULL, NULL }, NULL, QL_FAILED, 451, "4.4.3",
+	    PHASE_DNS, 1, NULL, 0 },
+	{ "internationalised", NULL, NULL, { "xn--bcher-kva.example", DNS_OK, NULL, "10 a.example=127.0.0.1" },
+	    "b\xc3\xbc" "cher.example",
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
 	{ "not a domain", NULL, NULL, { NULL, 0, NULL, NULL }, "a..b", QL_FAILED, 550, "5.1.2", PHASE_DNS, 1, NULL, 0 },
-	{ "not a literal", NULL, NULL, { NULL, 0, NULL, NULL }, "[tag:x]", QL_FAILED, 550, "5.1.2", PHASE_DNS, 1, NULL, 0 },
+	{ "not a literal", NULL, NULL, { NULL, 0, NULL, NULL }, "[tag:x]", QL_FAILED, 550, "5.1.2", PHASE_DNS, 1, NULL,
+	    0 },
 
 	{ "ourselves by name", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 MAIL.example=127.0.0.1" }, NULL,
 	    QL_FAILED, 550, "5.4.6", PHASE_DNS, 1, NULL, 0 },
-	{ "ourselves and worse ones", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 mail.example=127.0.0.1;10 c.example=127.0.0.1;"
+	{ "ourselves and worse ones", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 mail.example=127.0.0.1;10 c.example=127.0.0.1;"
 	    "20 b.example=127.0.0.1" }, NULL, QL_FAILED, 550, "5.4.6", PHASE_DNS, 1, NULL, 0 },
-	{ "better than ourselves", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 b.example=127.0.0.1;20 mail.example=127.0.0.2" }, NULL,
+	{ "better than ourselves", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 b.example=127.0.0.1;20 mail.example=127.0.0.2" }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "ourselves by address", NULL, "kumo.on('get_egress_path_config', function() return { smtp_port = 25 } end)\n", { "dest.example", DNS_OK, NULL, "10 b.example=127.0.0.33" }, NULL,
+	{ "ourselves by address", NULL, "kumo.on('get_egress_path_config', function() return { smtp_port = 25 } end)\n",
+	    { "dest.example", DNS_OK, NULL, "10 b.example=127.0.0.33" }, NULL,
 	    QL_FAILED, 550, "5.4.6", PHASE_DNS, 1, NULL, 0 },
-	{ "prohibited", "prohibited_hosts = 127.0.0.0/8\n", NULL, { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, NULL,
+	{ "prohibited", "prohibited_hosts = 127.0.0.0/8\n", NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.1" }, NULL,
 	    QL_FAILED, 550, "5.4.4", PHASE_DNS, 1, NULL, 0 },
 	{ "prohibited is skipped", "prohibited_hosts = 127.0.0.9/32\n", NULL,
 	    { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.9;20 b.example=127.0.0.1" }, NULL,
@@ -70,20 +86,26 @@ static const struct row rows[] = {
 	    QL_FAILED, 550, "5.4.4", PHASE_DNS, 1, NULL, 0 },
 	{ "no family in common", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=2001:db8::1" }, NULL,
 	    QL_FAILED, 451, "4.4.4", PHASE_CONNECT, 1, NULL, 0 },
-	{ "the family of the source", NULL, NULL, { "dest.example", DNS_OK, NULL, "10 a.example=2001:db8::1;20 b.example=127.0.0.1" }, NULL,
+	{ "the family of the source", NULL, NULL, { "dest.example", DNS_OK, NULL,
+	    "10 a.example=2001:db8::1;20 b.example=127.0.0.1" }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
 
-	{ "relayhost literal", "relayhost = [127.0.0.1]\nprohibited_hosts = 127.0.0.0/8\n", NULL, { NULL, 0, NULL, NULL }, NULL,
+	{ "relayhost literal", "relayhost = [127.0.0.1]\nprohibited_hosts = 127.0.0.0/8\n", NULL, { NULL, 0, NULL,
+	    NULL }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "relayhost by MX", "relayhost = relay.example\n", NULL, { "relay.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, NULL,
+	{ "relayhost by MX", "relayhost = relay.example\n", NULL, { "relay.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.1" }, NULL,
 	    QL_DELIVERED, 250, "2.0.0", PHASE_DOT, 0, "127.0.0.1", 0 },
-	{ "relayhost gone", "relayhost = relay.example\n", NULL, { "relay.example", DNS_NXDOMAIN, "no such domain", NULL }, NULL,
+	{ "relayhost gone", "relayhost = relay.example\n", NULL, { "relay.example", DNS_NXDOMAIN, "no such domain",
+	    NULL }, NULL,
 	    QL_FAILED, 451, "4.4.4", PHASE_DNS, 1, NULL, 0 },
 	{ "policy fails", NULL, "kumo.on('get_egress_path_config', function() error('oops') end)\n",
-	    { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, NULL, QL_FAILED, 451, "4.3.5", PHASE_NONE, 1, NULL, 0 },
+	    { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, NULL, QL_FAILED, 451, "4.3.5", PHASE_NONE, 1,
+	    NULL, 0 },
 	{ "policy prohibits", NULL, "kumo.on('get_egress_path_config', function(domain, source, site)\n"
 	    "  assert(domain == 'dest.example' and source == 'ip-1' and site == 'a.example')\n"
-	    "  return { prohibited_hosts = { '127.0.0.1' } } end)\n", { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, NULL,
+	    "  return { prohibited_hosts = { '127.0.0.1' } } end)\n", { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.1" }, NULL,
 	    QL_FAILED, 550, "5.4.4", PHASE_DNS, 1, NULL, 0 },
 };
 
@@ -108,9 +130,11 @@ run_row(const struct row *row)
 	world_run(w, 1);
 	r = world_result(w, &id, 0);
 	enhanced_format(&r->enhanced, status);
-	if (r->outcome != row->outcome || r->code != row->code || strcmp(status, row->status) != 0 || r->phase != row->phase ||
+	if (r->outcome != row->outcome || r->code != row->code || strcmp(status, row->status) != 0 ||
+	    r->phase != row->phase ||
 	    r->is_local != row->is_local || r->retry_after != row->retry_after)
-		fail_msg("%s: outcome %d code %d status %s phase %s local %d text '%s'", row->name, r->outcome, r->code, status,
+		fail_msg("%s: outcome %d code %d status %s phase %s local %d text '%s'", row->name, r->outcome, r->code,
+		    status,
 		    phase_names[r->phase], r->is_local, r->text);
 	if (row->peer != NULL) {
 		assert_string_equal(r->peer_addr, row->peer);
@@ -130,14 +154,16 @@ test_rows(void **state UNUSED)
 	}
 }
 
-static const struct dns_row dest_1[] = { { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, { NULL, 0, NULL, NULL } };
+static const struct dns_row dest_1[] = { { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.1" }, { NULL, 0, NULL,
+    NULL } };
 
 /* Preference is kept, hosts of one preference come in any order, what failed lately comes last. */
 static void
 test_plan(void **state UNUSED)
 {
 	struct world *w = world_new();
-	struct mx_list *mx = make_hosts(MX_RECORDS, "10 a.example=127.0.0.1;10 b.example=127.0.0.2;20 c.example=127.0.0.3");
+	struct mx_list *mx = make_hosts(MX_RECORDS,
+	    "10 a.example=127.0.0.1;10 b.example=127.0.0.2;20 c.example=127.0.0.3");
 	unsigned i, a_first = 0;
 	struct site *site;
 	struct path *p;
@@ -185,7 +211,8 @@ test_weights(void **state UNUSED)
 	unsigned i;
 
 	peer_new(w, 1, good, 1);
-	world_start(w, "smtp_deliveries_per_connection = 5\n", "posthorn.source { name='x', source_address='127.0.0.41' }\n"
+	world_start(w, "smtp_deliveries_per_connection = 5\n",
+	    "posthorn.source { name='x', source_address='127.0.0.41' }\n"
 	    "posthorn.source { name='y', source_address='127.0.0.42' }\n"
 	    "posthorn.pool { name='pool-a', entries={ {name='x', weight=3}, {name='y'} } }\n", dest_1);
 	for (i = 0; i < 40; i++)
@@ -255,7 +282,8 @@ test_source_lost(void **state UNUSED)
 static void
 test_healthy_path(void **state UNUSED)
 {
-	static const script scripts[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:600", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D",
+	static const script scripts[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:600",
+	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "D",
 	    "S:250 2.0.0 slow\r\n", TX5, TX5 }, { "S:421 too many connections\r\n", "X" } };
 	struct world *w = world_new();
 	struct mail m = to_example;
@@ -278,7 +306,8 @@ test_healthy_path(void **state UNUSED)
 static void
 test_dead_path(void **state UNUSED)
 {
-	static const struct dns_row dns[] = { { "dest.example", DNS_OK, NULL, "10 a.example=127.0.0.9;20 b.example=127.0.0.2" },
+	static const struct dns_row dns[] = { { "dest.example", DNS_OK, NULL,
+	    "10 a.example=127.0.0.9;20 b.example=127.0.0.2" },
 	    { NULL, 0, NULL, NULL } };
 	struct world *w = world_new();
 	unsigned i;
@@ -305,7 +334,8 @@ test_limits(void **state UNUSED)
 	unsigned i;
 
 	peer_new(w, 1, one, 1);
-	world_start(w, "smtp_connection_limit = 1\nsmtp_deliveries_per_connection = 1\ndeliverd_credit = 64\n", SOURCE_33, dest_1);
+	world_start(w, "smtp_connection_limit = 1\nsmtp_deliveries_per_connection = 1\ndeliverd_credit = 64\n",
+	    SOURCE_33, dest_1);
 	for (i = 0; i < 5; i++)
 		world_mail(w, &to_example);
 	world_run(w, 5);
@@ -337,7 +367,8 @@ static void
 test_cancel(void **state UNUSED)
 {
 	static const struct dns_row dns[] = { { "dest.example", 0, NULL, NULL }, { NULL, 0, NULL, NULL } };
-	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n" } };
+	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300",
+	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n" } };
 	struct mail m = { .domain = "[127.0.0.1]", .rcpts = { "a@[127.0.0.1]" } };
 	struct world *w = world_new();
 	struct msgid id;
@@ -360,7 +391,8 @@ test_cancel(void **state UNUSED)
 static void
 test_queued_restart(void **state UNUSED)
 {
-	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n",
+	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300",
+	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n",
 	    "C:MAIL", "C:RCPT", "C:DATA", "W:600", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n", "W:50" } };
 	struct world *w = world_new();
 	struct msgid id[2];
@@ -435,7 +467,8 @@ test_dns_death(void **state UNUSED)
 static void
 test_reload(void **state UNUSED)
 {
-	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n",
+	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "W:300",
+	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 ok\r\n",
 	    "C:QUIT" }, { HELLO, TX5 } };
 	struct world *w = world_new();
 	struct msgid id[3];
@@ -480,7 +513,8 @@ on_stopped(struct net *net UNUSED, void *arg)
 static void
 test_stop(void **state UNUSED)
 {
-	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "W:400", "S:250 ok\r\n" } };
+	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D",
+	    "W:400", "S:250 ok\r\n" } };
 	struct world *w = world_new();
 	struct msgid id[2];
 

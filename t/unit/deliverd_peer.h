@@ -36,7 +36,8 @@ struct peer {
 	unsigned n_resumed; /* TLS sessions */
 	bool is_stopping;
 	pthread_mutex_t lock;
-	char *log; /* what clients said, line by line, content included; a line of a script that did not match is marked */
+	char *log; /* what clients said, line by line,
+	    content included; a line of a script that did not match is marked */
 	size_t log_len, log_size;
 };
 

@@ -1,5 +1,5 @@
-/* A world for deliverd's net role: a stand-in for queued on a socket of its own and one for the dns role, both in the loop
- * of the code under test, and scripted SMTP peers in threads. Included by the tests that need it. */
+/* A world for deliverd's net role: a stand-in for queued on a socket of its own and one for the dns role, both in
+ * the loop of the code under test, and scripted SMTP peers in threads. Included by the tests that need it. */
 #ifndef T_DELIVERD_WORLD_H
 #define T_DELIVERD_WORLD_H
 
@@ -208,7 +208,8 @@ static void
 q_accept(struct loop *loop, int fd, void *arg)
 {
 	struct world *w = arg;
-	struct ql_welcome hello = { .proto = QL_PROTO, .nodeid = "00000000-0000-4000-8000-000000000000", .token = { 1, "key" } };
+	struct ql_welcome hello = { .proto = QL_PROTO, .nodeid = "00000000-0000-4000-8000-000000000000", .token = { 1,
+	    "key" } };
 	struct wbuf b;
 	char path[128];
 	int log;
@@ -246,7 +247,8 @@ add_host(struct mx_list *mx, char *text)
 	for (a = strtok_r(addrs, ",", &save); a != NULL; a = strtok_r(NULL, ",", &save)) {
 		assert_int_equal(sockaddr_parse(a, 0, &ss, &len), 0);
 		mx_host_add(&mx->hosts[at], ss.ss_family, ss.ss_family == AF_INET ?
-		    (uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr : (uint8_t *)&((struct sockaddr_in6 *)&ss)->sin6_addr);
+		    (uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr :
+		    (uint8_t *)&((struct sockaddr_in6 *)&ss)->sin6_addr);
 	}
 }
 
@@ -337,9 +339,12 @@ write_config(struct world *w, const char *main_cf, const char *policy)
 {
 	char text[4096];
 
-	snprintf(text, sizeof(text), "myhostname = mail.example\nrun_directory = %s\nqueue_directory = %s/q\nlog_directory = %s/l\n"
-	    "prohibited_hosts =\nsmtp_port = %u\npolicy_file = %s/policy.lua\nlog_level = error\n%s",
-	    w->dir, w->dir, w->dir, w->port != 0 ? w->port : 2525u, w->dir, main_cf != NULL ? main_cf : "");
+	snprintf(text, sizeof(text),
+	    "myhostname = mail.example\nrun_directory = %s\nqueue_directory = %s/q\nlog_directory = %s/l\n"
+	    "smtp_port = %u\npolicy_file = %s/policy.lua\nlog_level = error\n%s%s",
+	    w->dir, w->dir, w->dir, w->port != 0 ? w->port : 2525u, w->dir,
+	    main_cf == NULL || strstr(main_cf, "prohibited_hosts") == NULL ? "prohibited_hosts =\n" : "",
+	    main_cf != NULL ? main_cf : "");
 	write_file(w->dir, "main.cf", text);
 	write_file(w->dir, "policy.lua", policy != NULL ? policy : DEFAULT_POLICY);
 }
@@ -381,7 +386,8 @@ world_wait(struct world *w, int64_t ms)
 	w->is_timeout = false;
 }
 
-/* main_cf and policy: additions to the first, replacement of the second; NULL: the defaults. Peers must exist already. */
+/* main_cf and policy: additions to the first, replacement of the second; NULL: the defaults. Peers must exist
+ * already. */
 static void
 world_start(struct world *w, const char *main_cf, const char *policy, const struct dns_row *rows)
 {
@@ -459,7 +465,8 @@ struct mail {
 static struct record
 write_record(struct world *w, const struct mail *m, unsigned n_rcpts)
 {
-	const char *headers = m->headers != NULL ? m->headers : "Subject: x\r\n\r\n", *body = m->body != NULL ? m->body : "hello\r\n";
+	const char *headers = m->headers != NULL ? m->headers : "Subject: x\r\n\r\n", *body =
+	    m->body != NULL ? m->body : "hello\r\n";
 	struct envelope *e = envelope_new();
 	struct record r = { .segment = SEGMENT, .offset = w->seg_end, .flags = m->flags, .n_rcpts = n_rcpts };
 	uint8_t hdr[RECORD_HDR];
@@ -489,7 +496,8 @@ write_record(struct world *w, const struct mail *m, unsigned n_rcpts)
 	record_encode(&r, hdr);
 	assert_int_equal(pwrite(w->seg_fd, hdr, RECORD_HDR, (off_t)r.offset), RECORD_HDR);
 	assert_int_equal(pwrite(w->seg_fd, body, r.body_len, (off_t)(r.offset + record_body_off(&r))), r.body_len);
-	assert_int_equal(pwrite(w->seg_fd, headers, r.headers_len, (off_t)(r.offset + record_headers_off(&r))), r.headers_len);
+	assert_int_equal(pwrite(w->seg_fd, headers, r.headers_len, (off_t)(r.offset + record_headers_off(&r))),
+	    r.headers_len);
 	assert_int_equal(pwrite(w->seg_fd, env.p, env.len, (off_t)(r.offset + record_envelope_off(&r))), env.len);
 	w->seg_end += record_len(&r);
 	wbuf_clear(&env);

@@ -1,4 +1,5 @@
-/* Connections: order of events, limits, pausing, freeing at every moment, TLS from the first byte to a truncated end. */
+/* Connections: order of events, limits, pausing, freeing at every moment, TLS from the first byte to a truncated
+ * end. */
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -804,7 +805,8 @@ sessions_are_resumed(void **state)
 	SSL_CTX_sess_set_new_cb(client_ctx, NULL);
 }
 
-/* A client that sends its first command with its last handshake message: those bytes are inside OpenSSL when we are ready. */
+/* A client that sends its first command with its last handshake message: those bytes are inside OpenSSL when we are
+ * ready. */
 static void
 data_with_the_handshake(void **state)
 {

@@ -1,4 +1,5 @@
-/* Frame links: many frames, large frames, descriptors, rule breakers, slow readers, reconnecting, and freeing at every moment. */
+/* Frame links: many frames, large frames, descriptors, rule breakers, slow readers, reconnecting, and freeing at every
+ * moment. */
 #include <sys/socket.h>
 #include <sys/stat.h>
 

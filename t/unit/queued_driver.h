@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -76,8 +77,8 @@ rig_write_config(struct rig *r)
 	char path[128], text[8192];
 
 	(void)snprintf(text, sizeof(text), "myhostname = mx.test.example\nqueue_directory = %s/spool\nlog_directory = %s/log\n"
-	    "run_directory = %s/run\npolicy_file = %s/policy.lua\nindex_commit_interval = 50ms\nindex_size_limit = 256M\n%s\n",
-	    r->dir, r->dir, r->dir, r->dir, r->extra);
+	    "run_directory = %s/run\npolicy_file = %s/policy.lua\nindex_size_limit = 256M\n%s%s\n", r->dir, r->dir, r->dir, r->dir,
+	    strstr(r->extra, "index_commit_interval") == NULL ? "index_commit_interval = 50ms\n" : "", r->extra);
 	(void)snprintf(path, sizeof(path), "%s/main.cf", r->dir);
 	write_file(path, text);
 	(void)snprintf(path, sizeof(path), "%s/policy.lua", r->dir);
@@ -177,6 +178,7 @@ rig_start(struct rig *r)
 	r->pid = fork();
 	assert_int_not_equal(r->pid, -1);
 	if (r->pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		child_main(r);
 		exit(0);
 	}

@@ -73,6 +73,7 @@ test_producer_survives_queued(void **state)
 	start_all(&r, &prod, &s, "");
 	add_many(&s, 10, "d.example");
 	assert_true(status_becomes(&r, "messages", 10));
+	usleep(200000); /* committed */
 	rig_kill(&r);
 	add_many(&s, 10, "e.example");
 	rig_start(&r);

@@ -1,5 +1,5 @@
-/* A parent and its roles, for real: this program executes itself as parent and as roles. Each role reports what happens to it by a datagram
- * on a "listening socket" (descriptor 5); the parent's readiness is read from a notify socket. */
+/* A parent and its roles, for real: this program executes itself as parent and as roles. Each role reports what happens
+ * to it by a datagram on a "listening socket" (descriptor 5); the parent's readiness is read from a notify socket. */
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -193,20 +193,6 @@ struct rig {
 	char path[64];
 };
 
-static pid_t running; /* the parent of the present test */
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	if (running != 0 && waitpid(running, NULL, WNOHANG) == 0) {
-		kill(running, SIGKILL);
-		waitpid(running, NULL, 0);
-	}
-	running = 0;
-	return 0;
-}
-
 static void
 set_flag(const char *name, bool on)
 {
@@ -217,6 +203,24 @@ set_flag(const char *name, bool on)
 		close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	else
 		unlink(path);
+}
+
+static pid_t running; /* the parent of the present test */
+
+static int
+teardown(void **state)
+{
+	static const char *const flags[] = { "refuse", "grow", "broken", "busy", "deaf" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		set_flag(flags[i], false);
+	if (running != 0 && waitpid(running, NULL, WNOHANG) == 0) {
+		kill(running, SIGKILL);
+		waitpid(running, NULL, 0);
+	}
+	running = 0;
+	return 0;
 }
 
 static void
@@ -469,6 +473,7 @@ bad_reloads_change_nothing(void **state)
 	(void)state;
 	rig_start(&g, "replace");
 	wait_joined(&g, 0);
+	wait_joined(&g, 1);
 	worker = pid_of(&g, "worker", 0);
 	set_flag("refuse", true);
 	rig_forget(&g);
@@ -489,7 +494,7 @@ bad_reloads_change_nothing(void **state)
 	rig_forget(&g);
 	kill(g.parent, SIGHUP);
 	WAIT(&g, strcmp(g.notified, "RELOADING=1\nREADY=1\n") == 0);
-	WAIT(&g, count(g.last, " end\n") == 4);
+	WAIT(&g, count(g.last, " drain\n") == 4);
 	rig_stop(&g);
 }
 

@@ -1,4 +1,4 @@
-/* smtpd's small parsers and counters: lines, base64, parameters of MAIL and RCPT, passwd lines, sender rights, rates. */
+/* smtpd's small parsers and counters: lines, base64, parameters of MAIL and RCPT, passwd lines, sender rights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,7 +77,8 @@ static const struct {
 } codes[] = {
 	{ "", 0, "" }, { "YQ==", 1, "a" }, { "YWI=", 2, "ab" }, { "YWJj", 3, "abc" }, { "YWJjZA==", 4, "abcd" },
 	{ "AGEAYg==", 4, "\0a\0b" }, { "/+8=", 2, "\xff\xef" },
-	{ "YQ=", -1, NULL }, { "YQ", -1, NULL }, { "Y", -1, NULL }, { "YQ==YQ==", -1, NULL }, { "=", -1, NULL }, { "====", -1, NULL },
+	{ "YQ=", -1, NULL }, { "YQ", -1, NULL }, { "Y", -1, NULL }, { "YQ==YQ==", -1, NULL }, { "=", -1, NULL },
+	    { "====", -1, NULL },
 	{ "YW I=", -1, NULL }, { "YR==", -1, NULL }, { "YWJ=", -1, NULL }, { "YWJjZGVmZ2hp", -1, NULL }
 };
 
@@ -202,7 +203,8 @@ static const struct {
 	{ "  # comment", 0, NULL, NULL, NULL, 0, 0, 0 },
 	{ "app:$6$x$y", 1, "app", NULL, NULL, 0, 0, 0 },
 	{ "app@x.example:$y$j9T$x$y:", 1, "app@x.example", NULL, NULL, 0, 0, 0 },
-	{ "app:$6$x$y:tenant=acme domains=a.example,.b.example rate=2000/h envelope_from_return_path=yes", 1, "app", "acme",
+	{ "app:$6$x$y:tenant=acme domains=a.example,.b.example rate=2000/h envelope_from_return_path=yes", 1, "app",
+	    "acme",
 	    "a.example,.b.example", 2000, 3600000, RETURN_PATH_YES },
 	{ "app:$6$x$y:envelope_from_return_path=no", 1, "app", NULL, NULL, 0, 0, RETURN_PATH_NO },
 	{ "app", -1, NULL, NULL, NULL, 0, 0, 0 },

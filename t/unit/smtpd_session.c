@@ -1,5 +1,6 @@
-/* SMTP sessions of smtpd over a socket pair: what is answered to what, and what reaches the spool. Most cases are the attacks of which
- * published bugs are made: state that was not reset, plaintext behind STARTTLS, chunks after a failure, smuggled ends of data. */
+/* SMTP sessions of smtpd over a socket pair: what is answered to what, and what reaches the spool. Most cases are the
+ * attacks of which published bugs are made: state that was not reset, plaintext behind STARTTLS, chunks after a
+ * failure, smuggled ends of data. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,13 +12,14 @@
 
 #include "base/log.h"
 
-#include "t/unit/selfcert.h"
 #include "t/unit/smtpd_world.h"
 #include "t/unit/until.h"
 
 #define S(s) s, sizeof(s) - 1
 #define N(a) (sizeof(a) / sizeof((a)[0]))
-#define MAIL "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+#define TX "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+#define TX_DSN \
+	"MAIL FROM:<a@b.example> ENVID=q RET=HDRS\r\nRCPT TO:<c@d.example> NOTIFY=NEVER\r\nRCPT TO:<c@d.example>\r\n"
 #define INSIDE "127.0.0.1"
 #define OUTSIDE "192.0.2.1"
 
@@ -136,7 +138,7 @@ static const struct talk_case talks[] = {
 
 /* The same after "EHLO x" was answered. */
 static const struct talk_case mails[] = {
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"), "250 250 354", 0 },
+	{ IN, S(TX "DATA\r\n"), "250 250 354", 0 },
 	{ IN, S("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"), "250 250 354", 0 },
 	{ IN, S("MAIL FROM:<a@b.example>\r\nDATA\r\n"), "250 503", 0 },
 	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<>\r\nDATA\r\n"), "250 501 554", 0 },
@@ -151,41 +153,50 @@ static const struct talk_case mails[] = {
 	{ IN, S("MAIL FROM:<\xc3@b.example> SMTPUTF8\r\n"), "501", 0 },
 	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<\xc3\xa4@d.example>\r\n"), "250 553", 0 },
 	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example> ORCPT=rfc822;c+0D+0Ax@d\r\n"), "250 501", 0 },
-	{ OUT, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<c@ours.example>\r\nRCPT TO:<c@OURS.example>\r\n"),
+	{ OUT,
+	    S(TX "RCPT TO:<c@ours.example>\r\nRCPT TO:<c@OURS.example>\r\n"),
 	    "250 550 250 250", 0 },
-	{ OUT, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<a%d.example@ours.example>\r\nRCPT TO:<@ours.example:a@d.example>\r\n"
+	{ OUT,
+	    S("MAIL FROM:<a@b.example>\r\nRCPT TO:<a%d.example@ours.example>\r\nRCPT TO:<@ours.example:a@d.example>\r\n"
 	    "RCPT TO:<\"a@d.example\"@ours.example>\r\nRCPT TO:<a@d.example@ours.example>\r\nRCPT TO:<postmaster>\r\n"),
 	    "250 250 550 250 501 250", 0 },
 	{ IN, S("DATA\r\n"), "503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nx"), "250 250 554|", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA x\r\n"), "250 250 501", 0 },
+	{ IN, S(TX "DATA\r\nx"), "250 250 554|", 0 },
+	{ IN, S(TX "DATA x\r\n"), "250 250 501", 0 },
 	/* Nothing but RSET, HELO and EHLO touch a transaction. */
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nVRFY \xc3\r\n"), "250 250 252", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRSET\r\nDATA\r\n"), "250 250 250 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nAUTH PLAIN\r\n"), "250 250 503", 0 },
+	{ IN, S(TX "VRFY \xc3\r\n"), "250 250 252", 0 },
+	{ IN, S(TX "RSET\r\nDATA\r\n"), "250 250 250 503", 0 },
+	{ IN, S(TX "AUTH PLAIN\r\n"), "250 250 503", 0 },
 	/* BDAT */
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 8\r\nA: b\r\n\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n"),
+	{ IN,
+	    S(TX "BDAT 8\r\nA: b\r\n\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n"),
 	    "250 250 250 250 221|", 1 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 0 LAST\r\n"), "250 250 250", 1 },
+	{ IN, S(TX "BDAT 0 LAST\r\n"), "250 250 250", 1 },
 	{ IN, S("MAIL FROM:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n"), "250 503 250", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 1\r\nxDATA\r\n"), "250 250 250 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 1\r\nxRCPT TO:<e@d.example>\r\n"), "250 250 250 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 1\r\nxMAIL FROM:<e@d.example>\r\n"), "250 250 250 503", 0 },
+	{ IN, S(TX "BDAT 1\r\nxDATA\r\n"), "250 250 250 503", 0 },
+	{ IN, S(TX "BDAT 1\r\nxRCPT TO:<e@d.example>\r\n"),
+	    "250 250 250 503", 0 },
+	{ IN, S(TX "BDAT 1\r\nxMAIL FROM:<e@d.example>\r\n"),
+	    "250 250 250 503", 0 },
 	/* A refused chunk: its octets are read, and all is refused until RSET or LAST. */
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 2\r\n\0xBDAT 2\r\nabRCPT TO:<e@d.example>\r\nDATA\r\n"),
+	{ IN,
+	    S(TX "BDAT 2\r\n\0xBDAT 2\r\nabRCPT TO:<e@d.example>\r\nDATA\r\n"),
 	    "250 250 550 503 503 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 2\r\n\0xBDAT 2 LAST\r\nabDATA\r\n"), "250 250 550 503 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 2\r\n\0xRSET\r\nBDAT 2 LAST\r\nabNOOP\r\n"),
+	{ IN, S(TX "BDAT 2\r\n\0xBDAT 2 LAST\r\nabDATA\r\n"),
+	    "250 250 550 503 503", 0 },
+	{ IN, S(TX "BDAT 2\r\n\0xRSET\r\nBDAT 2 LAST\r\nabNOOP\r\n"),
 	    "250 250 550 250 503 250", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 2 LAST\r\n\0xDATA\r\n"), "250 250 550 503", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 5000000 LAST\r\nx"), "250 250", 0 },
-	{ IN, S("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 50000000 LAST\r\nx"), "250 250 552|", 0 }
+	{ IN, S(TX "BDAT 2 LAST\r\n\0xDATA\r\n"), "250 250 550 503",
+	    0 },
+	{ IN, S(TX "BDAT 5000000 LAST\r\nx"), "250 250", 0 },
+	{ IN, S(TX "BDAT 50000000 LAST\r\nx"), "250 250 552|", 0 }
 };
 
 /* After "354". */
 static const struct talk_case bodies[] = {
 	{ IN, S("A: b\r\n\r\nx\r\n.\r\n"), "250", 1 },
-	{ IN, S("A: b\r\n\r\nx\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nQUIT\r\n"), "250 250 250 221|", 1 },
+	{ IN, S("A: b\r\n\r\nx\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nQUIT\r\n"),
+	    "250 250 250 221|", 1 },
 	{ IN, S("A: b\r\n\r\nx\n.\nMAIL FROM:<e@f.example>\r\n.\r\n"), "550", 0 },
 	{ IN, S("A: b\r\n\r\nx\n.\r\nMAIL FROM:<e@f.example>\r\n.\r\nMAIL FROM:<e@f.example>\r\n"), "550 421|", 0 },
 	{ IN, S("A: b\r\n\r\nx\r\n.\rMAIL FROM:<e@f.example>\r\n.\r\n"), "550", 0 },
@@ -278,7 +289,7 @@ static void
 test_contents(void **state)
 {
 	(void)state;
-	run_cases(bodies, N(bodies), "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	run_cases(bodies, N(bodies), TX "DATA\r\n", "250 250 354");
 }
 
 /* The record in the segment, verified, as it goes on the wire. */
@@ -309,12 +320,16 @@ test_headers(void **state)
 	world_connect_from(&x, LISTEN_SMTPD, INSIDE);
 	expect_codes(&x, "banner", "220");
 	talk(&x, "EHLO x\r\n", "250");
-	talk(&x, "MAIL FROM:<a@b.example> ENVID=q RET=HDRS\r\nRCPT TO:<c@d.example> NOTIFY=NEVER\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
+	talk(&x,
+	    TX_DSN "DATA\r\n",
 	    "250 250 250 354");
 	talk(&x, "Return-Path: <x@y.example>\r\nSubject: s\r\nX-Tenant: acme\r\n folded\r\n\r\nx\r\n.\r\n", "550");
-	talk(&x, "MAIL FROM:<a@b.example> ENVID=q RET=HDRS\r\nRCPT TO:<c@d.example> NOTIFY=NEVER\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
+	talk(&x,
+	    TX_DSN "DATA\r\n",
 	    "250 250 250 354");
-	talk(&x, "Return-Path: <x@y.example>\r\nSubject: s\r\nX-Tenant: acme\r\nx-campaign: my list\r\n\r\n..x\r\n.\r\n", "250");
+	talk(&x,
+	    "Return-Path: <x@y.example>\r\nSubject: s\r\nX-Tenant: acme\r\nx-campaign: my list\r\n\r\n..x\r\n.\r\n",
+	    "250");
 	assert_int_equal(x.env->n_rcpts, 1);
 	assert_int_equal(x.env->rcpts[0].notify, NOTIFY_NEVER);
 	assert_string_equal(x.env->sender, "a@b.example");
@@ -325,7 +340,8 @@ test_headers(void **state)
 	assert_int_equal(x.env->flags, MSG_HAS_DOTS);
 	assert_non_null(x.env->message_id);
 	text = content_of(&x, &len);
-	assert_ptr_equal(strstr(text, "Received: from x ([127.0.0.1])\r\n\tby mx.test.example (Posthorn) with ESMTP\r\n\tid "),
+	assert_ptr_equal(strstr(text,
+	    "Received: from x ([127.0.0.1])\r\n\tby mx.test.example (Posthorn) with ESMTP\r\n\tid "),
 	    text);
 	assert_non_null(strstr(text, "\r\n\tfor <c@d.example>;\r\n\t"));
 	assert_non_null(strstr(text, "+0000\r\nSubject: s\r\nDate: "));
@@ -372,8 +388,9 @@ test_loop(void **state)
 	expect_codes(&x, "banner", "220");
 	talk(&x, "EHLO x\r\n", "250");
 	for (i = 2; i <= 3; i++) {
-		talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
-		snprintf(text, sizeof text, "Received: a\r\nReceived: b\r\n%s\r\n.\r\n", i == 3 ? "Received: c\r\n" : "");
+		talk(&x, TX "DATA\r\n", "250 250 354");
+		snprintf(text, sizeof text, "Received: a\r\nReceived: b\r\n%s\r\n.\r\n", i == 3 ? "Received: c\r\n" :
+		    "");
 		talk(&x, text, i == 3 ? "554" : "250");
 	}
 	world_clear(&x);
@@ -396,7 +413,7 @@ test_large(void **state)
 	world_connect_from(&x, LISTEN_SMTPD, INSIDE);
 	expect_codes(&x, "banner", "220");
 	talk(&x, "EHLO x\r\n", "250");
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	client_send(&x, "A: b\r\n\r\n", 8);
 	x.grants = false;
 	x.out_len = 0;
@@ -410,7 +427,7 @@ test_large(void **state)
 	assert_memory_equal(text + len - size, body, size);
 	free(text);
 	/* No segment at hand: reading stops, and goes on when one comes. */
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	client_send(&x, body, (1 << 20) + 100000);
 	run_ms(x.loop, 20);
 	assert_int_equal(x.w.n_waiting_large, 1);
@@ -422,7 +439,7 @@ test_large(void **state)
 	assert_int_equal(x.w.n_waiting_large, 0);
 	/* Too big. */
 	world_grant(&x, QL_SEG_LARGE);
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	client_send(&x, body, size);
 	x.out_len = 0;
 	client_send(&x, body, size + 3);
@@ -452,14 +469,14 @@ test_no_segment(void **state)
 	session_wake_all(&x.w);
 	expect_codes(&x, "banner", "220");
 	talk(&x, "EHLO x\r\n", "250");
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	spool_stop(x.w.spool, 5);
 	talk(&x, "A: b\r\n\r\n.\r\n", "");
 	world_grant(&x, QL_SEG_NORMAL);
 	session_wake_all(&x.w);
 	expect_codes(&x, "held end of data", "250");
 	/* A client that leaves while it waits takes its message with it. */
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	spool_stop(x.w.spool, 6);
 	talk(&x, "A: b\r\n\r\n.\r\n", "");
 	session_free_all(&x.w);
@@ -616,7 +633,7 @@ test_auth(void **state)
 	talk(&x, "*\r\n", "501");
 	talk(&x, "AUTH PLAIN " APP_SESAME "\r\n", "235");
 	talk(&x, "AUTH PLAIN " APP_SESAME "\r\n", "503");
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "250 250 354");
+	talk(&x, TX "DATA\r\n", "250 250 354");
 	talk(&x, "A: b\r\n\r\nx\n.\r\n.\r\n", "250");
 	assert_string_equal(x.env->auth_user, "app");
 	auth_connect(&x);
@@ -702,7 +719,7 @@ test_xclient(void **state)
 	talk(&x, "XCLIENT ADDR=127.0.0.1 HELO=a+0Ab\r\n", "501");
 	talk(&x, "XCLIENT ADDR=127.0.0.1 PORT=1 PROTO=ESMTP NAME=[UNAVAILABLE]\r\n", "220");
 	talk(&x, "EHLO x\r\n", "250");
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n", "250 250");
+	talk(&x, TX, "250 250");
 	talk(&x, "XCLIENT ADDR=192.0.2.9\r\n", "503");
 	talk(&x, "RSET\r\n", "250");
 	talk(&x, "XCLIENT ADDR=192.0.2.9 LOGIN=acme\r\n", "220");
@@ -712,6 +729,56 @@ test_xclient(void **state)
 	talk(&x, "A: b\r\n\r\n.\r\n", "250");
 	assert_string_equal(x.env->client, "192.0.2.9");
 	assert_string_equal(x.env->tenant, "acme");
+	world_clear(&x);
+}
+
+/* The client vanishes with our banner unread: a reset, in each state. */
+static void
+test_reset(void **state)
+{
+	static const char *const before[] = { "", "EHLO x\r\n",
+	    "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 9\r\nx" };
+	struct world x;
+	size_t i;
+
+	(void)state;
+	world_init(&x, NULL);
+	trust(&x);
+	for (i = 0; i < N(before); i++) {
+		world_connect_from(&x, LISTEN_SUBMISSION, INSIDE);
+		client_send(&x, before[i], strlen(before[i]));
+		run_ms(x.loop, 2);
+		close(x.fd);
+		x.fd = -1;
+		UNTIL(x.loop, x.w.n_sessions == 0);
+	}
+	world_clear(&x);
+}
+
+static void
+test_timeouts(void **state)
+{
+	struct world x;
+
+	(void)state;
+	world_init(&x, NULL);
+	trust(&x);
+	x.params.smtpd_timeout = 60;
+	world_connect_from(&x, LISTEN_SMTPD, INSIDE);
+	expect_codes(&x, "banner", "220");
+	/* A piece of a command does not win time. */
+	client_send(&x, S("NO"));
+	expect_codes(&x, "idle", "220 421|");
+	x.params.smtpd_timeout = 300000;
+	x.params.smtpd_data_time_limit = 60;
+	world_connect_from(&x, LISTEN_SMTPD, INSIDE);
+	expect_codes(&x, "banner", "220");
+	talk(&x, "EHLO x\r\n", "250");
+	talk(&x, TX "DATA\r\n", "250 250 354");
+	x.out_len = 0;
+	client_send(&x, S("A: b\r\n"));
+	expect_codes(&x, "slow data", "421|");
+	assert_int_equal(x.n_received, 0);
 	world_clear(&x);
 }
 
@@ -727,7 +794,7 @@ test_rejection_events(void **state)
 	world_connect_from(&x, LISTEN_SMTPD, OUTSIDE);
 	expect_codes(&x, "banner", "220");
 	talk(&x, "EHLO x\r\n", "250");
-	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n", "250 550");
+	talk(&x, TX, "250 550");
 	run_ms(x.loop, 5);
 	n = pread(x.event_fd, text, sizeof text - 1, 0);
 	assert_true(n > 0);
@@ -760,6 +827,8 @@ main(void)
 		cmocka_unit_test(test_auth_failures),
 		cmocka_unit_test(test_auth_needs_tls),
 		cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_rejection_events)
 	};
 

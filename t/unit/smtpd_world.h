@@ -1,5 +1,5 @@
-/* For tests of smtpd's sessions: a worker without its process. Spool segments are temporary files, the client is the other end of a socket
- * pair, the auth helper runs in the same loop. */
+/* For tests of smtpd's sessions: a worker without its process. Spool segments are temporary files, the client is the
+ * other end of a socket pair, the auth helper runs in the same loop. */
 #ifndef UNIT_SMTPD_WORLD_H
 #define UNIT_SMTPD_WORLD_H
 
@@ -216,7 +216,8 @@ world_read(struct world *x)
 {
 	ssize_t n;
 
-	while (x->out_len < sizeof x->out - 1 && (n = read(x->fd, x->out + x->out_len, sizeof x->out - 1 - x->out_len)) >= 0) {
+	while (x->out_len < sizeof x->out - 1 && (n = read(x->fd, x->out + x->out_len,
+	    sizeof x->out - 1 - x->out_len)) >= 0) {
 		if (n == 0) {
 			x->is_closed = true;
 			break;

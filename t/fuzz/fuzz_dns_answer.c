@@ -1,0 +1,57 @@
+/* DNS answers, and what the dns role says to the net role: the first byte chooses the record type, or the link.
+ * Names that come out are bounded and terminated, and what the link lets pass are host names and nothing else. */
+#include <string.h>
+
+#include "deliverd/dns_answer.h"
+#include "deliverd/dns_link.h"
+#include "t/fuzz/fuzz.h"
+
+static void
+answer(uint16_t type, const uint8_t *data, size_t size)
+{
+	struct dns_answer a;
+	const char *err, *c;
+	unsigned i;
+
+	if (dns_answer_parse(data, size, type, &a, &err) == -1)
+		return;
+	FUZZ_ASSERT(a.n <= DNS_RRS_MAX);
+	for (i = 0; i < a.n; i++)
+		for (c = a.rr[i].name; *c != '\0'; c++)
+			FUZZ_ASSERT(strchr("abcdefghijklmnopqrstuvwxyz0123456789-_.", *c) != NULL &&
+			    c - a.rr[i].name < DNS_NAME_MAX);
+}
+
+static void
+link_frame(const uint8_t *data, size_t size)
+{
+	struct dns_reply reply;
+	struct dns_ask ask;
+	struct rbuf r;
+	unsigned i;
+
+	rbuf_init(&r, data, size);
+	if (dns_ask_decode(&r, &ask) == 0)
+		FUZZ_ASSERT(dns_name_valid(ask.name));
+	rbuf_init(&r, data, size);
+	if (dns_reply_decode(&r, &reply) == -1)
+		return;
+	FUZZ_ASSERT((reply.mx != NULL) == (reply.status == DNS_OK));
+	for (i = 0; reply.mx != NULL && i < reply.mx->n_hosts; i++)
+		FUZZ_ASSERT(dns_name_valid(reply.mx->hosts[i].name) && reply.mx->hosts[i].n_addrs <= MX_ADDRS_MAX);
+	dns_reply_clear(&reply);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const uint16_t types[] = { DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX };
+
+	if (size == 0)
+		return 0;
+	if (data[0] % 4 == 3)
+		link_frame(data + 1, size - 1);
+	else
+		answer(types[data[0] % 4], data + 1, size - 1);
+	return 0;
+}
