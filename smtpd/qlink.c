@@ -12,7 +12,6 @@
 #include "smtpd/qlink.h"
 
 struct qlink {
-	struct loop *loop;
 	struct ipc_client *client;
 	struct eventlog *events;
 	struct spool *spool;
@@ -164,7 +163,6 @@ qlink_new(struct loop *loop, const char *run_directory, const char *name, struct
 	struct qlink *q = xcalloc(1, sizeof *q);
 	char *path = xasprintf("%s/%s", run_directory, QL_SOCKET);
 
-	q->loop = loop;
 	q->events = events;
 	q->spool = spool;
 	q->ops = ops;

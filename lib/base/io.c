@@ -476,51 +476,6 @@ io_input(struct io *io)
 	return io->in;
 }
 
-struct evbuffer *
-io_output(struct io *io)
-{
-	return io->out;
-}
-
-void
-io_dirty(struct io *io)
-{
-	if (io->is_dirty || io->dead)
-		return;
-	io->is_dirty = true;
-	TAILQ_INSERT_TAIL(&io->hub->dirty, io, dirty_link);
-}
-
-void
-io_write(struct io *io, const void *p, size_t len)
-{
-	if (io->state == IO_ST_BROKEN || io->dead)
-		return;
-	if (evbuffer_add(io->out, p, len) == -1)
-		fatal("out of memory");
-	io_dirty(io);
-}
-
-void
-io_printf(struct io *io, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (io->state == IO_ST_BROKEN || io->dead)
-		return;
-	va_start(ap, fmt);
-	if (evbuffer_add_vprintf(io->out, fmt, ap) == -1)
-		fatal("out of memory");
-	va_end(ap);
-	io_dirty(io);
-}
-
-size_t
-io_pending(const struct io *io)
-{
-	return evbuffer_get_length(io->out) + (io->plain_out == NULL ? 0 : evbuffer_get_length(io->plain_out));
-}
-
 void
 io_want_drained(struct io *io, bool on)
 {

@@ -31,11 +31,11 @@ extern const char *const io_event_names[];
 typedef void io_fn(struct io *, enum io_event, void *arg);
 
 /* Takes over a connected, non-blocking socket. Reading starts at once. */
-struct io *io_new(struct loop *, int fd, io_fn *, void *arg);
+struct io *io_new(struct loop *l, int fd, io_fn *fn, void *arg);
 /* Starts a non-blocking connect from `source` (NULL: any; port 0, IP_BIND_ADDRESS_NO_PORT). IO_CONNECTED or IO_ERROR
  * follows, never before this returns. NULL and *err_r if it failed at once (static string; errno set). */
-struct io *io_connect(struct loop *, const struct sockaddr *dst, socklen_t dstlen, const struct sockaddr *source,
-    socklen_t sourcelen, io_fn *, void *arg, const char **err_r);
+struct io *io_connect(struct loop *l, const struct sockaddr *dst, socklen_t dstlen, const struct sockaddr *source,
+    socklen_t sourcelen, io_fn *fn, void *arg, const char **err_r);
 /* Closes at once (under TLS after an attempt at close_notify; unsent output is dropped) and nulls the pointer. */
 void io_free(struct io **);
 /* Sends what is pending, then frees, on its own, within `ms`; no callback comes any more. */

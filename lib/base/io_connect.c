@@ -25,8 +25,8 @@ connect_start(int fd, const struct sockaddr *dst, socklen_t dstlen, const struct
 }
 
 struct io *
-io_connect(struct loop *l, const struct sockaddr *dst, socklen_t dstlen, const struct sockaddr *source, socklen_t sourcelen, io_fn *fn,
-    void *arg, const char **err_r)
+io_connect(struct loop *l, const struct sockaddr *dst, socklen_t dstlen, const struct sockaddr *source,
+    socklen_t sourcelen, io_fn *fn, void *arg, const char **err_r)
 {
 	int saved, fd = socket(dst->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 

@@ -38,8 +38,8 @@ TAILQ_HEAD(io_list, io);
 struct io_hub {
 	struct loop *loop;
 	struct io_list dirty, due;
-	TAILQ_HEAD(, io) lingering; /* io_finish(): ours from then on */
-	SLIST_HEAD(, io) reap;
+	struct io_list lingering; /* io_finish(): ours from then on */
+	SLIST_HEAD(io_reap, io) reap;
 	struct timer kick;
 	uint8_t record[IO_RECORD];  /* gathers small pieces into one TLS record; receives what is thrown away */
 };
@@ -79,7 +79,7 @@ struct io {
 
 /* io.c */
 struct io_hub *io_hub(struct loop *);
-struct io *io_alloc(struct loop *, int fd, io_fn *, void *arg, enum io_state);
+struct io *io_alloc(struct loop *l, int fd, io_fn *fn, void *arg, enum io_state state);
 /* Notes what to call back; it happens in the loop's next round. */
 void io_pend(struct io *, unsigned what);
 /* Tells libevent what to watch. */

@@ -28,7 +28,8 @@ tls_fail(struct io *io, int ssl_error, int saved_errno)
 	}
 	if (ssl_error == SSL_ERROR_SYSCALL || ssl_error == SSL_ERROR_ZERO_RETURN ||
 	    ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-		io_fail(io, in_handshake ? "connection closed during the TLS handshake" : "TLS connection truncated", 0);
+		io_fail(io, in_handshake ? "connection closed during the TLS handshake" : "TLS connection truncated",
+		    0);
 		return;
 	}
 	reason = ERR_reason_error_string(e);
@@ -115,7 +116,8 @@ tls_start(struct io *io, SSL_CTX *ctx)
 		io->ssl = NULL;
 		return -1;
 	}
-	SSL_set_mode(io->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_set_mode(io->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	    SSL_MODE_RELEASE_BUFFERS);
 	SSL_set_read_ahead(io->ssl, 1); /* one read(2) a record instead of two */
 	io->pend &= ~(unsigned)IO_PEND_DATA;
 	io->state = IO_ST_TLS_FLUSH;

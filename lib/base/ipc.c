@@ -24,7 +24,7 @@ TAILQ_HEAD(ipc_list, ipc);
 struct ipc_hub {
 	struct loop *loop;
 	struct ipc_list dirty, due;
-	SLIST_HEAD(, ipc) reap;
+	SLIST_HEAD(ipc_reap, ipc) reap;
 	struct timer kick;
 };
 

@@ -70,14 +70,15 @@ bool ipc_peer_in_group(const struct ipc *, gid_t);
 int ipc_listen(const char *path, mode_t mode);
 typedef void ipc_accept_fn(struct loop *, int fd, void *arg);
 struct ipc_server;
-struct ipc_server *ipc_server_new(struct loop *, int listen_fd, ipc_accept_fn *, void *arg);
+struct ipc_server *ipc_server_new(struct loop *l, int listen_fd, ipc_accept_fn *fn, void *arg);
 void ipc_server_free(struct ipc_server **);
 
 /* A client that keeps trying: connects to path (from 50 ms up to 2 s apart), calls up() with the new connection, and
  * again after every loss. `gone` of ops is called for each loss after an up(). */
 struct ipc_client;
 typedef void ipc_up_fn(struct ipc *, void *arg);
-struct ipc_client *ipc_client_new(struct loop *, const char *path, const struct ipc_ops *, ipc_up_fn *, void *arg);
+struct ipc_client *ipc_client_new(struct loop *l, const char *path, const struct ipc_ops *ops, ipc_up_fn *up,
+    void *arg);
 void ipc_client_free(struct ipc_client **);
 struct ipc *ipc_client_conn(struct ipc_client *); /* NULL while away */
 

@@ -217,7 +217,8 @@ log_end(const struct role_proc *p, int status)
 	if (WIFSIGNALED(status)) {
 		sig = WTERMSIG(status);
 		snprintf(how, sizeof(how), "killed by SIG%s%s%s", sigabbrev_np(sig) == NULL ? "?" : sigabbrev_np(sig),
-		    sig == SIGALRM ? " (its watchdog: it was stuck)" : sig == SIGSYS ? " (a forbidden system call)" : "",
+		    sig == SIGALRM ? " (its watchdog: it was stuck)" :
+		    sig == SIGSYS ? " (a forbidden system call)" : "",
 		    WCOREDUMP(status) ? ", core dumped" : "");
 	} else
 		snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(status));

@@ -232,10 +232,11 @@ on_child(void *arg)
 	struct generation *g;
 	int status;
 
-	TAILQ_FOREACH(g, &r->gens, link)
+	TAILQ_FOREACH(g, &r->gens, link) {
 		for (size_t i = 0; i < g->n_procs; i++)
 			if (role_proc_reap(&g->procs[i], &status))
 				gen_on_end(g, &g->procs[i], status);
+	}
 	sweep(r);
 }
 
@@ -321,7 +322,7 @@ roles_run(const struct roles_config *cfg)
 {
 	struct roles r = { .cfg = cfg, .specs = specs_copy(cfg->specs, cfg->n_specs) };
 	struct parent_watch *watch;
-	struct generation *g;
+	struct generation *g, *next;
 	int rc;
 
 	TAILQ_INIT(&r.gens);
@@ -340,8 +341,10 @@ roles_run(const struct roles_config *cfg)
 	unsetenv("WATCHDOG_PID");
 	gen_new(&r);
 	rc = loop_run(r.loop);
-	while ((g = TAILQ_FIRST(&r.gens)) != NULL)
+	for (g = TAILQ_FIRST(&r.gens); g != NULL; g = next) {
+		next = TAILQ_NEXT(g, link);
 		gen_free(g);
+	}
 	parent_watch_free(&watch);
 	loop_free(&r.loop);
 	close(r.null_fd);

@@ -27,7 +27,7 @@ struct role_spec {
 	/* Each instance is joined with the same instance of that role; NULL if listed by the other. The one that lists
 	 * a partner leads: when it has gone after ROLE_DRAIN, its partner is stopped. */
 	const char *partner;
-	bool keeps_listeners;/* gets the passed listening sockets: descriptors 5... (LISTEN_FDS protocol with that base) */
+	bool keeps_listeners; /* gets the passed listening sockets: descriptors 5... (role_listeners()) */
 };
 
 struct roles_config {

@@ -52,7 +52,7 @@ struct generation {
 struct roles {
 	const struct roles_config *cfg;
 	struct loop *loop;
-	TAILQ_HEAD(, generation) gens; /* oldest first */
+	TAILQ_HEAD(generations, generation) gens; /* oldest first */
 	struct generation *current;    /* NULL until the first one was ready */
 	struct role_spec *specs;       /* as the last successful check() left them */
 	unsigned n_gens;               /* numbers given so far */

@@ -39,7 +39,8 @@ no_passphrase(char *buf, int size, int rwflag, void *arg)
 
 /* Who offers protocols and not ours talks to the wrong server (ALPACA); who offers none is a mail client like most. */
 static int
-alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
+alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen,
+    void *arg)
 {
 	(void)ssl;
 	(void)arg;

@@ -467,7 +467,8 @@ connecting(void **state)
 	assert_int_equal(listen(s, 1), 0);
 	assert_int_equal(getsockname(s, (struct sockaddr *)&sin, &len), 0);
 	src.sin_addr.s_addr = htonl(0x7f000002);
-	a.io = io_connect(l, (struct sockaddr *)&sin, sizeof(sin), (struct sockaddr *)&src, sizeof(src), on_event, &a, &err);
+	a.io = io_connect(l, (struct sockaddr *)&sin, sizeof(sin), (struct sockaddr *)&src, sizeof(src), on_event, &a,
+	    &err);
 	assert_non_null(a.io);
 	io_write(a.io, "early", 5); /* leaves once connected */
 	assert_string_equal(a.events, "");
@@ -498,8 +499,8 @@ connecting(void **state)
 	}
 
 	src.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1 is not ours */
-	assert_null(io_connect(l, (struct sockaddr *)&sin, sizeof(sin), (struct sockaddr *)&src, sizeof(src), on_event, &a,
-	    &err));
+	assert_null(io_connect(l, (struct sockaddr *)&sin, sizeof(sin), (struct sockaddr *)&src, sizeof(src), on_event,
+	    &a, &err));
 	assert_int_equal(errno, EADDRNOTAVAIL);
 	assert_string_equal(err, "cannot use the source address");
 }

@@ -179,6 +179,7 @@ rig_start(struct rig *r)
 	assert_int_not_equal(r->pid, -1);
 	if (r->pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		closefrom(3); /* the locks of our segments must not live on in it */
 		child_main(r);
 		exit(0);
 	}

@@ -346,7 +346,8 @@ wait_joined(struct rig *g, int index)
 	snprintf(w, sizeof(w), "worker %d ", index);
 	snprintf(a, sizeof(a), "auth %d ", index);
 	WAIT(g, strstr(g->last, w) != NULL && strstr(g->last, a) != NULL);
-	WAIT(g, pinged(g, "worker", index, pid_of(g, "auth", index)) && pinged(g, "auth", index, pid_of(g, "worker", index)));
+	WAIT(g, pinged(g, "worker", index, pid_of(g, "auth", index)) &&
+	    pinged(g, "auth", index, pid_of(g, "worker", index)));
 }
 
 static void
@@ -559,8 +560,8 @@ static void
 spawning(void **state)
 {
 	char sh[] = "/bin/sh", opt_c[] = "-c", env[] = "COLOUR=blue";
-	char script[] = "test $LISTEN_PID = $$ && echo $LISTEN_FDS $LISTEN_FDNAMES $COLOUR $(cat <&3) $(cat <&4) $(ls /proc/self/fd | "
-	    "wc -l) >&5";
+	char script[] = "test $LISTEN_PID = $$ && echo $LISTEN_FDS $LISTEN_FDNAMES $COLOUR $(cat <&3) $(cat <&4) "
+	    "$(ls /proc/self/fd | wc -l) >&5";
 	char *argv[] = { sh, opt_c, script, NULL }, *envs[] = { env, NULL };
 	const char *names[] = { "a", "b", "c" };
 	int p[3][2], fds[3], status;

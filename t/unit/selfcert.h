@@ -41,7 +41,8 @@ selfcert_make(struct selfcert *c, bool rsa, const char *passphrase)
 	X509_gmtime_adj(X509_getm_notBefore(x), -3600);
 	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
 	X509_set_pubkey(x, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"mx.example", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+	    (const unsigned char *)"mx.example", -1, -1, 0);
 	X509_set_issuer_name(x, X509_get_subject_name(x));
 	if (X509_sign(x, key, EVP_sha256()) == 0)
 		abort();

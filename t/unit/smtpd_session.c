@@ -732,6 +732,40 @@ test_xclient(void **state)
 	world_clear(&x);
 }
 
+/* A client that does not read its replies is not read either, and goes on where it was when it reads again. */
+static void
+test_slow_reader(void **state)
+{
+	unsigned n_sent = 0, n_got = 0;
+	struct world x;
+	ssize_t n;
+	int i;
+
+	(void)state;
+	world_init(&x, NULL);
+	x.params.smtpd_junk_command_limit = 1000000;
+	world_connect_from(&x, LISTEN_SUBMISSION, INSIDE);
+	expect_codes(&x, "banner", "220");
+	for (i = 0; i < 300; i++) {
+		while ((n = write(x.fd, S("NOOP\r\n"))) == 6)
+			n_sent++;
+		assert_int_equal(n, -1);
+		run_ms(x.loop, 0);
+	}
+	/* What is on its way is bounded: two socket buffers, our input and our output. */
+	assert_true(n_sent > 1000 && n_sent < 300000);
+	for (i = 0; i < 100000 && n_got < n_sent; i++) {
+		x.out_len = 0;
+		world_read(&x);
+		for (n = 0; n < (ssize_t)x.out_len; n++)
+			n_got += x.out[n] == '\n';
+		run_ms(x.loop, 0);
+	}
+	assert_int_equal(n_got, n_sent);
+	assert_false(x.is_closed);
+	world_clear(&x);
+}
+
 /* The client vanishes with our banner unread: a reset, in each state. */
 static void
 test_reset(void **state)
@@ -827,6 +861,7 @@ main(void)
 		cmocka_unit_test(test_auth_failures),
 		cmocka_unit_test(test_auth_needs_tls),
 		cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_rejection_events)

@@ -161,7 +161,9 @@ protocol_versions(void **state)
 	static const struct {
 		int version;
 		bool ok;
-	} cases[] = { { TLS1_VERSION, false }, { TLS1_1_VERSION, false }, { TLS1_2_VERSION, true }, { TLS1_3_VERSION, true } };
+	} cases[] = {
+		{ TLS1_VERSION, false }, { TLS1_1_VERSION, false }, { TLS1_2_VERSION, true }, { TLS1_3_VERSION, true }
+	};
 	SSL_CTX *s = server("smtpd");
 
 	(void)state;
@@ -208,8 +210,9 @@ alpn(void **state)
 		unsigned len;
 		bool ok;
 	} cases[] = {
-		{ "", 0, true }, { "\x04smtp", 5, true }, { "\x02h2\x04smtp", 8, true }, { "\x04smtp\x08http/1.1", 14, true },
-		{ "\x02h2", 3, false }, { "\x02h2\x08http/1.1", 12, false }, { "\x05smtps", 6, false }, { "\x03smt", 4, false },
+		{ "", 0, true }, { "\x04smtp", 5, true }, { "\x02h2\x04smtp", 8, true },
+		{ "\x04smtp\x08http/1.1", 14, true }, { "\x02h2", 3, false }, { "\x02h2\x08http/1.1", 12, false },
+		{ "\x05smtps", 6, false }, { "\x03smt", 4, false },
 		{ "\x04imap", 5, false }
 	};
 	SSL_CTX *s = server("smtpd"), *c = client();

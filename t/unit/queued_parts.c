@@ -1,0 +1,262 @@
+/* Parts of queued that need no daemon: the wake heap, names of queues, the verdict, rows and keys of the index. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/xalloc.h"
+#include "queued/squeue.h"
+#include "queued/store.h"
+#include "queued/verdict.h"
+#include "queued/wake.h"
+
+#define N 5000u
+
+/* Against a plain array. */
+static void
+test_wake(void **state)
+{
+	static int64_t model[N + 1];
+	struct wake *w = wake_new();
+	uint32_t i, id;
+	int64_t due, last = INT64_MIN, min;
+	size_t n = 0;
+	unsigned step;
+
+	(void)state;
+	srandom(7);
+	for (i = 0; i <= N; i++)
+		model[i] = INT64_MAX;
+	for (step = 0; step < 60000; step++) {
+		id = 1 + (uint32_t)random() % N;
+		due = random() % 1000000;
+		switch (random() % 4) {
+		case 0:
+			wake_remove(w, id);
+			model[id] = INT64_MAX;
+			break;
+		case 1:
+			wake_sooner(w, id, due);
+			if (due < model[id])
+				model[id] = due;
+			break;
+		default:
+			wake_set(w, id, due, 0);
+			model[id] = due;
+		}
+		assert_int_equal(wake_get(w, id), model[id]);
+	}
+	for (i = 1, min = INT64_MAX; i <= N; i++) {
+		n += model[i] != INT64_MAX;
+		if (model[i] < min)
+			min = model[i];
+		assert_int_equal(wake_get(w, i), model[i]);
+	}
+	assert_int_equal(wake_count(w), n);
+	while (wake_first(w, &id, &due)) {
+		assert_true(due >= last);
+		assert_int_equal(due, model[id]);
+		if (last == INT64_MIN)
+			assert_int_equal(due, min);
+		last = due;
+		wake_remove(w, id);
+	}
+	wake_free(&w);
+	assert_null(w);
+}
+
+static void
+test_wake_notes(void **state)
+{
+	struct wake *w = wake_new();
+	uint32_t id;
+	int64_t due;
+
+	(void)state;
+	wake_set(w, 1, 500, 0);
+	wake_set(w, 2, 900, WAKE_UNROUTED);
+	wake_set(w, 3, INT64_MAX, WAKE_PARKED);
+	wake_sooner(w, 3, 10); /* parked ones wait for no time */
+	assert_true(wake_first(w, &id, &due));
+	assert_int_equal(id, 1);
+	wake_noted(w, WAKE_UNROUTED, 100);
+	assert_true(wake_first(w, &id, &due));
+	assert_int_equal(id, 2);
+	assert_int_equal(wake_count_noted(w, WAKE_UNROUTED), 1);
+	assert_int_equal(wake_note(w, 3), WAKE_PARKED);
+	wake_free(&w);
+}
+
+static void
+test_queue_names(void **state)
+{
+	static const struct {
+		const char *campaign, *tenant, *domain, *name;
+	} v[] = {
+		{ NULL, NULL, "d.example", "d.example" },
+		{ NULL, "acme", "d.example", "acme@d.example" },
+		{ "spring", NULL, "d.example", "spring:@d.example" },
+		{ "spring", "acme", "d.example", "spring:acme@d.example" },
+		{ "spring", "acme", "[127.0.0.1]", "spring:acme@[127.0.0.1]" },
+		{ NULL, NULL, "[IPv6:::1]", "[IPv6:::1]" },
+	};
+	char name[QUEUE_NAME_MAX], *c, *t, *d;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		squeue_name(name, sizeof(name), v[i].campaign, v[i].tenant, v[i].domain);
+		assert_string_equal(name, v[i].name);
+		squeue_name_split(name, &c, &t, &d);
+		assert_string_equal(d, v[i].domain);
+		assert_true((c == NULL) == (v[i].campaign == NULL) && (c == NULL || strcmp(c, v[i].campaign) == 0));
+		assert_true((t == NULL) == (v[i].tenant == NULL) && (t == NULL || strcmp(t, v[i].tenant) == 0));
+		free(c);
+		free(t);
+		free(d);
+	}
+	squeue_name_split("acme@d.example!relay.example", &c, &t, &d);
+	assert_string_equal(d, "relay.example");
+	free(c);
+	free(t);
+	free(d);
+}
+
+static void
+test_verdict(void **state)
+{
+	static const struct {
+		uint16_t code;
+		enum phase phase;
+		bool is_local;
+		enum verdict_action action;
+	} v[] = {
+		{ 450, PHASE_RCPT, false, VERDICT_RETRY },
+		{ 421, PHASE_DOT, false, VERDICT_RETRY },
+		{ 550, PHASE_RCPT, false, VERDICT_BOUNCE },
+		{ 552, PHASE_DOT, false, VERDICT_BOUNCE },
+		{ 554, PHASE_MAIL, false, VERDICT_BOUNCE },
+		{ 554, PHASE_BANNER, false, VERDICT_RETRY },
+		{ 550, PHASE_EHLO, false, VERDICT_RETRY },
+		{ 556, PHASE_DNS, true, VERDICT_BOUNCE },
+		{ 550, PHASE_EHLO, true, VERDICT_BOUNCE },
+		{ 0, PHASE_CONNECT, true, VERDICT_RETRY },
+		{ 451, PHASE_CONNECT, true, VERDICT_RETRY },
+	};
+	struct verdict_input in;
+	struct verdict out;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		memset(&in, 0, sizeof(in));
+		in.code = v[i].code;
+		in.phase = v[i].phase;
+		in.is_local = v[i].is_local;
+		verdict_decide(&in, &out);
+		assert_int_equal(out.action, v[i].action);
+		assert_non_null(out.class);
+	}
+}
+
+static void
+test_backoff(void **state)
+{
+	struct squeue sq = { .retry_interval = 60000, .max_retry_interval = 600000 };
+	static const int64_t want[] = { 60000, 120000, 240000, 480000, 600000, 600000 };
+	int64_t delay, low = INT64_MAX, high = 0;
+	unsigned i, k;
+
+	(void)state;
+	for (i = 0; i < 6; i++) {
+		for (k = 0; k < 200; k++) {
+			delay = squeue_backoff(&sq, i + 1);
+			assert_in_range(delay, want[i] * 9 / 10, want[i] * 11 / 10);
+			if (i == 0 && delay < low)
+				low = delay;
+			if (i == 0 && delay > high)
+				high = delay;
+		}
+	}
+	assert_true(high - low > 6000); /* it does jitter */
+	assert_in_range(squeue_backoff(&sq, 65535), 540000, 660000);
+}
+
+static void
+test_store_rows(void **state)
+{
+	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
+	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED, 1234567, 7654321, 451, { 4, 7, 1 }, { "greylisted", 10 } }, got;
+	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
+	uint8_t key[ENV_KEY_LEN];
+	enum store_opened what;
+	struct store *st;
+	char *err = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/index", dir);
+	st = store_open(path, 64 << 20, &what, &err);
+	assert_non_null(st);
+	env_key_pack(&id, key);
+	env_key_unpack(key, &back);
+	assert_int_equal(envid_cmp(&id, &back), 0);
+	memset(long_name, 'q', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = '\0';
+	qrow.name.len = sizeof(long_name) - 1;
+	assert_int_equal(store_begin(st), 0);
+	assert_int_equal(store_put_env(st, key, &row), 0);
+	assert_int_equal(store_put_queue(st, &qrow), 0);
+	assert_int_equal(store_commit(st), 0);
+	store_read_begin(st);
+	assert_true(store_get_env(st, key, &got));
+	assert_int_equal(got.offset, 4096);
+	assert_int_equal(got.due, 1234567);
+	assert_int_equal(got.enhanced.detail, 1);
+	assert_memory_equal(got.text.base, "greylisted", 10);
+	assert_true(store_has_message(st, &id.msg));
+	assert_int_equal(store_find_queue(st, long_name), 9);
+	long_name[sizeof(long_name) - 2] = 'r';
+	assert_int_equal(store_find_queue(st, long_name), 0);
+	store_read_end(st);
+	store_close(&st);
+	/* An index of another schema is refused, not touched. */
+	st = store_open(path, 64 << 20, &what, &err);
+	assert_non_null(st);
+	assert_int_equal(store_begin(st), 0);
+	assert_int_equal(store_put(st, DB_META, "schema", 6, "\0\0\0\x63", 4), 0);
+	assert_int_equal(store_commit(st), 0);
+	store_close(&st);
+	assert_null(store_open(path, 64 << 20, &what, &err));
+	assert_int_equal(what, STORE_UNKNOWN_VERSION);
+	assert_non_null(strstr(err, "schema"));
+	free(err);
+	(void)snprintf(path, sizeof(path), "rm -r %s", dir);
+	assert_int_equal(system(path), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wake),
+		cmocka_unit_test(test_wake_notes),
+		cmocka_unit_test(test_queue_names),
+		cmocka_unit_test(test_verdict),
+		cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_store_rows),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
