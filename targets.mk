@@ -1,4 +1,5 @@
-# What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk.
+# What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk,
+# linting in t/lint/lint.mk.
 DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4-dev libunbound-dev libseccomp-dev \
 	libbsd-dev libjansson-dev libcrypt-dev uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
@@ -7,17 +8,21 @@ DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp py
 	mandoc strace
 DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
-# Installs what is missing, as root; as an ordinary user says what is missing.
+# Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
+APT_OPTIONS := -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
 define need
 	@missing=; for p in $(1); do dpkg -s $$p 2>/dev/null | grep -q '^Status: install ok' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" -ne 0 ]; then echo "missing packages; as root: apt-get install$$missing" >&2; exit 1; fi; \
 		echo "installing:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		apt-get $(APT_OPTIONS) update -qq && \
+		apt-get $(APT_OPTIONS) install -y -qq --no-install-recommends $$missing >/dev/null || { \
+			echo "these packages could not be installed (is there a network?); install them, and run make again:" >&2; \
+			echo "   $$missing" >&2; exit 1; }; \
 	fi
 endef
 
-.PHONY: help deps deps-run deps-test deps-lint tools run test test-all lint asan check
+.PHONY: help deps deps-run deps-test deps-lint tools run test asan
 help:
 	@echo 'make              build into $(BUILD)/'
 	@echo 'make run          install what is missing, build, run a demonstration below ./run/ (Ctrl-C ends it)'
@@ -45,17 +50,22 @@ $(BUILD)/tools/%: $(BUILD)/obj/t/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-tools: $(TOOLS)
+# Preloaded into daemons by tests; never with sanitizers, which want to be loaded first.
+$(BUILD)/tools/inject.so: t/lib/inject.c build-flags.mk
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 $(WARN) -fPIC -shared -o $@ $<
+tools: $(TOOLS) $(BUILD)/tools/inject.so
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run
-	@$(MAKE) --no-print-directory all tools
+	@$(MAKE) -s --no-print-directory all tools
 	@BUILD=$(BUILD) sh t/demo/demo.sh
 
 # smtp-source and smtp-sink come from Debian's postfix package, unpacked rather than installed: no second MTA is set up.
 POSTFIX := build/postfix/usr/sbin/smtp-source
 $(POSTFIX):
-	@mkdir -p build/postfix && cd build/postfix && apt-get download -qq postfix >/dev/null 2>&1 && \
+	@mkdir -p build/postfix && cd build/postfix && apt-get $(APT_OPTIONS) download -qq postfix >/dev/null 2>&1 && \
 		dpkg-deb -x postfix_*.deb . || echo 'postfix could not be fetched: the tests with its peers will be skipped' >&2
 
 # Under the sanitizers there is no system-call filter, so what tests the sandbox runs without them too.
@@ -63,23 +73,18 @@ UNIT_PLAIN := $(BUILD)/t/unit/sandbox $(BUILD)/t/unit/sandbox_libs
 UNIT_ALL   := $(UNIT_SRC:t/unit/%.c=$(BUILD)/asan/t/unit/%) $(UNIT_PLAIN)
 
 T ?= t/*.t
+# Only unit tests run under the sanitizers, and those take long to build.
+TEST_ASAN = $(filter t/*.t $(BUILD)/asan/%,$(T))
 JOBS ?= 4
 test: deps-test $(POSTFIX)
-	@$(MAKE) --no-print-directory -j$$(nproc) all tools $(UNIT_PLAIN)
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/asan SAN=1 all tools unit
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all tools $(UNIT_PLAIN)
+	$(if $(TEST_ASAN),@$(MAKE) -s --no-print-directory -j$$(nproc) BUILD=$(BUILD)/asan SAN=1 all tools unit)
 	@if [ "$$(id -u)" -eq 0 ]; then sh conf/users.sh; fi
 	BUILD=$(BUILD) prove -j$(JOBS) -It/lib $(if $(filter t/*.t,$(T)),$(UNIT_ALL) t/*.t,$(T))
 
 asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 all tools unit
 
-LINT_SRC := $(wildcard lib/*/*.c smtpd/*.c queued/*.c deliverd/*.c posthorn/*.c t/bench/*.c)
-lint: deps-lint
-	mandoc -T lint -W warning man/*
-	shellcheck conf/users.sh t/demo/*.sh .ci/run
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -Ilib -I. \
-		--suppress=missingIncludeSystem -D__x86_64__ -j$$(nproc) $(LINT_SRC)
-	printf '%s\n' $(LINT_SRC) | xargs -P$$(nproc) -n8 sh -c 'clang-tidy-14 --quiet "$$@" -- $(CPPFLAGS) -std=gnu11 2>/dev/null' tidy
-
 -include install.mk
 -include t/fuzz/fuzz.mk
+-include t/lint/lint.mk

@@ -18,6 +18,7 @@ static bool on_ehlo(struct conn *);
 static bool on_helo(struct conn *);
 static bool on_starttls(struct conn *);
 static bool on_unasked(struct conn *);
+static bool on_quit(struct conn *);
 
 const struct step_def client_steps[STEPS] = {
 	[STEP_CONNECT] = { PHASE_CONNECT, T_CONNECT, "the connection", on_unasked },
@@ -26,6 +27,7 @@ const struct step_def client_steps[STEPS] = {
 	[STEP_HELO] = { PHASE_EHLO, T_EHLO, "the reply to HELO", on_helo },
 	[STEP_STARTTLS] = { PHASE_STARTTLS, T_STARTTLS, "the reply to STARTTLS", on_starttls },
 	[STEP_TLS] = { PHASE_STARTTLS, T_STARTTLS, "the TLS handshake", on_unasked },
+	[STEP_QUIT] = { PHASE_NONE, T_QUIT, "the reply to QUIT", on_quit },
 	[STEP_IDLE] = { PHASE_NONE, T_IDLE, "nothing", on_unasked },
 	[STEP_RSET] = { PHASE_MAIL, T_MAIL, "the reply to RSET", client_on_rset },
 	[STEP_MAIL] = { PHASE_MAIL, T_MAIL, "the reply to MAIL", client_on_mail },
@@ -184,14 +186,16 @@ client_tls_ready(struct conn *c)
 	return send_ehlo(c);
 }
 
-/* A reply that answers nothing: a farewell ("421 timeout") most likely. */
+static bool
+on_quit(struct conn *c)
+{
+	conn_close(&c, false);
+	return false;
+}
+
 static bool
 on_unasked(struct conn *c)
 {
-	if (c->step == STEP_IDLE) {
-		conn_close(&c, false);
-		return false;
-	}
 	return client_lost(c, "the server spoke out of turn", false);
 }
 
@@ -203,8 +207,8 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 
 	if (c->step >= STEP_RSET)
 		return client_tx_lost(c, why, is_timeout);
-	if (c->step == STEP_IDLE) {
-		conn_close(&c, is_timeout);
+	if (c->step == STEP_IDLE || c->step == STEP_QUIT) {
+		conn_close(&c, c->step == STEP_IDLE && is_timeout);
 		return false;
 	}
 	if (c->step == STEP_TLS)
@@ -212,6 +216,23 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : "4.4.2", text);
 	return conn_next(c, &o);
+}
+
+/* Whether the command that waits for a reply is still here. Then the reply is one too many, and from here on each would
+ * be taken for the answer to the next command: an envelope would be credited with what was said about another. A
+ * farewell (421) may come at any time. During content and after it client_tx.c looks itself. */
+static bool
+is_one_too_many(const struct conn *c)
+{
+	size_t pending = io_pending(c->io);
+
+	if (pending == 0 || c->reply.code == 421)
+		return false;
+	if (c->step == STEP_EHLO || c->step == STEP_HELO || c->step == STEP_STARTTLS)
+		return true;
+	if (c->step < STEP_RSET || c->step > STEP_DATA)
+		return false;
+	return !c->tx.is_pipelined || pending >= c->tx.group_len;
 }
 
 /* One line of n octets, its LF included, at p. */
@@ -230,6 +251,8 @@ take_line(struct conn *c, const char *p, size_t n)
 		return true;
 	if (r == -1)
 		return client_lost(c, err, false);
+	if (is_one_too_many(c))
+		return client_lost(c, "the server gave a reply too many", false);
 	if (!client_steps[c->step].on_reply(c))
 		return false;
 	reply_reset(&c->reply);
@@ -244,6 +267,12 @@ client_input(struct conn *c)
 	size_t len;
 
 	while ((len = evbuffer_get_length(in)) > 0) {
+		/* A farewell ("421 timeout") most likely, or a part of one: nothing was asked, and what follows would
+		 * be taken for the answer to the next MAIL. */
+		if (c->step == STEP_IDLE) {
+			conn_close(&c, false);
+			return false;
+		}
 		if (len > LINE_MAX_LEN)
 			len = LINE_MAX_LEN;
 		p = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);

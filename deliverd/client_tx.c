@@ -24,7 +24,7 @@ void
 client_tx_clear(struct conn *c)
 {
 	content_free(&c->tx.content);
-	c->tx.n = c->tx.n_left = c->tx.next_rcpt = 0;
+	c->tx.n = c->tx.n_left = c->tx.next_rcpt = c->tx.n_taken = 0;
 }
 
 static bool
@@ -50,10 +50,14 @@ finish_at(struct conn *c, unsigned i, const struct outcome *o)
 void
 client_tx_settle(struct conn *c, const struct outcome *o)
 {
+	struct outcome each = *o;
 	unsigned i;
 
-	for (i = 0; i < c->tx.n; i++)
-		finish_at(c, i, o);
+	for (i = 0; i < c->tx.n; i++) {
+		/* The command named one of them. */
+		each.command = o->phase == PHASE_RCPT && i != c->tx.next_rcpt ? NULL : o->command;
+		finish_at(c, i, &each);
+	}
 }
 
 static bool
@@ -132,7 +136,7 @@ client_tx_abandon(struct conn *c)
 {
 	struct outcome o = outcome_returned("deliverd is stopping", 0);
 
-	if (c->step == STEP_BODY || c->step == STEP_DOT)
+	if (c->step == STEP_BODY || c->step == STEP_DOT || c->step == STEP_QUIT)
 		return true;
 	client_tx_settle(c, &o);
 	conn_close(&c, c->step == STEP_IDLE);
@@ -312,6 +316,7 @@ send_group(struct conn *c)
 	for (i = 0; i < c->tx.n; i++)
 		put_rcpt(c, c->tx.items[i], w);
 	put(w, "DATA\r\n");
+	c->tx.group_len = w->len;
 	send_scratch(c);
 	conn_set_step(c, c->needs_rset ? STEP_RSET : STEP_MAIL);
 }
@@ -323,7 +328,7 @@ client_tx_begin(struct conn *c)
 		return false;
 	conn_leave_idle(c);
 	c->tx.started = loop_now(c->net->loop);
-	c->tx.next_rcpt = 0;
+	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0;
 	if (c->tx.is_pipelined) {
 		send_group(c);
@@ -378,17 +383,33 @@ client_on_mail(struct conn *c)
 	return true;
 }
 
+/* RFC 5321 section 4.5.3.1.10: 552 was the code of too many recipients once, which says nothing about the
+ * recipient. */
+static void
+one_too_many(struct outcome *o)
+{
+	if (o->code != 552 || (o->enhanced.class != 0 && (o->enhanced.subject != 5 || o->enhanced.detail != 3)))
+		return;
+	o->code = 452;
+	if (o->enhanced.class != 0)
+		o->enhanced.class = 4;
+}
+
 bool
 client_on_rcpt(struct conn *c)
 {
 	char command[COMMAND_MAX];
 	struct outcome o;
 
-	if (c->reply.code / 100 != 2) {
+	if (c->reply.code / 100 == 2) {
+		c->tx.n_taken++;
+	} else {
 		command_text(c, command);
 		o = client_reply_outcome(c, command);
-		if (c->reply.code == 421)
+		if (c->reply.code == 421 || c->reply.code < 400) /* 354: one reply was left out, who knows which */
 			return fail_and_close(c, &o);
+		if (c->tx.n_taken > 0)
+			one_too_many(&o);
 		finish_at(c, c->tx.next_rcpt, &o);
 		c->needs_rset = true;
 	}
@@ -525,6 +546,11 @@ client_on_dot(struct conn *c)
 {
 	struct outcome o;
 
+	/* Whatever this answers, it is not the end of the content; and that one's answer is still to come. */
+	if (io_pending(c->io) > 0) {
+		o = client_reply_outcome(c, ".");
+		return fail_and_close(c, &o);
+	}
 	if (c->tx.n_left == 0) { /* the lone dot */
 		c->needs_rset = true;
 		return tx_end(c);

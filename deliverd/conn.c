@@ -14,6 +14,7 @@
 #define BAD_ADDRESS_MS 60000
 #define BROKEN_TLS_MS 600000
 #define INPUT_MAX (16u << 10)
+#define QUIT_MAX_MS 2000
 
 static bool conn_try(struct conn *);
 
@@ -45,6 +46,8 @@ conn_unlink(struct conn *c)
 	p->n_conns--;
 	if (!c->is_open)
 		p->n_connecting--;
+	if (c->step == STEP_QUIT)
+		p->n_quitting--;
 	c->net->n_conns--;
 	path_dirty(p);
 }
@@ -70,19 +73,32 @@ conn_free(struct conn *c)
 	free(c);
 }
 
+/* To the server this is a connection still: if another one were opened at once, it would count one too many. */
+static void
+conn_quit(struct conn *c)
+{
+	int64_t wait = c->path->limits.timeouts[T_QUIT];
+
+	if (c->step == STEP_IDLE)
+		conn_leave_idle(c);
+	client_tx_clear(c);
+	c->path->n_quitting++;
+	io_write(c->io, "QUIT\r\n", 6);
+	conn_set_step(c, STEP_QUIT);
+	io_timeout(c->io, wait < QUIT_MAX_MS ? wait : QUIT_MAX_MS);
+}
+
 void
 conn_close(struct conn **cp, bool is_polite)
 {
 	struct conn *c = *cp;
 
 	*cp = NULL;
-	conn_unlink(c);
-	if (is_polite && c->is_open) {
-		if (io_ssl(c->io) != NULL)
-			SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, NULL);
-		io_write(c->io, "QUIT\r\n", 6);
-		io_finish(&c->io, c->path->limits.timeouts[T_QUIT] < 2000 ? c->path->limits.timeouts[T_QUIT] : 2000);
+	if (is_polite && c->is_open && c->step != STEP_QUIT) {
+		conn_quit(c);
+		return;
 	}
+	conn_unlink(c);
 	conn_free(c);
 }
 
@@ -100,6 +116,9 @@ note_failure(struct conn *c, const struct outcome *why)
 	c->failure = *why;
 	c->failure.text = c->failure_text = text;
 	c->failure.command = NULL;
+	c->failure_at = c->at;
+	memcpy(c->failure_addr, c->peer_addr, sizeof(c->failure_addr));
+	memcpy(c->failure_source, c->source_text, sizeof(c->failure_source));
 }
 
 static bool
@@ -108,7 +127,10 @@ conn_exhausted(struct conn *c)
 	struct path *p = c->path;
 
 	conn_unlink(c);
-	log_info("path %s: no host takes mail: %s (%s, last %s)", p->name, c->failure.text,
+	c->at = c->failure_at;
+	memcpy(c->peer_addr, c->failure_addr, sizeof(c->peer_addr));
+	memcpy(c->source_text, c->failure_source, sizeof(c->source_text));
+	log_info("path %s: no host takes mail: %s (%s, %s)", p->name, c->failure.text,
 	    phase_names[c->failure.phase], c->peer_addr);
 	path_round_failed(p, &c->failure, c);
 	conn_free(c);
@@ -141,6 +163,13 @@ conn_source_out(struct conn *c)
 }
 
 static bool
+conn_drop(struct conn *c)
+{
+	conn_close(&c, false);
+	return false;
+}
+
+static bool
 is_resource_error(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
@@ -158,8 +187,8 @@ conn_next(struct conn *c, const struct outcome *why)
 	drop_io(c);
 	c->at++;
 	c->is_in_clear = false;
-	if (c->is_closing || c->net->is_stopping)
-		c->at = c->plan->n;
+	if (c->is_closing || c->net->is_stopping) /* nobody waits for this one any more: no word about the host */
+		return conn_drop(c);
 	return conn_try(c);
 }
 
@@ -178,11 +207,20 @@ conn_retry_in_clear(struct conn *c, const char *why)
 static void
 on_connected(struct conn *c)
 {
+	const struct source *s = c->path->source;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 
-	if (getsockname(io_fd(c->io), (struct sockaddr *)&ss, &len) == 0)
+	if (getsockname(io_fd(c->io), (struct sockaddr *)&ss, &len) == 0) {
 		sockaddr_port_text((struct sockaddr *)&ss, c->source_text);
+		/* It was bound, so this cannot be; but it is the one thing that must never be. */
+		if (s->salen > 0 && !sockaddr_equal_addr((struct sockaddr *)&ss, (const struct sockaddr *)&s->sa)) {
+			log_error("path %s: connected from %s instead of %s", c->path->name, c->source_text,
+			    s->address);
+			(void)client_lost(c, "the connection has another source address", false);
+			return;
+		}
+	}
 	(void)client_start(c);
 }
 
@@ -229,6 +267,7 @@ conn_try(struct conn *c)
 	c->caps = 0;
 	c->peer_size = 0;
 	c->tls_version = c->tls_cipher = NULL;
+	c->source_text[0] = '\0';
 	reply_reset(&c->reply);
 	for (; c->at < c->plan->n; c->at++) {
 		mx_addr_sockaddr(c->plan->v[c->at].addr, c->plan->port, &dst, &len);
@@ -287,6 +326,8 @@ conn_idle(struct conn *c)
 	struct path *p = c->path;
 
 	conn_set_step(c, STEP_IDLE);
+	if (p->limits.timeouts[T_IDLE] == 0) /* not kept: what is ready at the end of this turn may have it */
+		io_timeout(c->io, 1);
 	TAILQ_INSERT_TAIL(&p->idle, c, path_idle_link);
 	TAILQ_INSERT_TAIL(&c->net->idle_conns, c, idle_link);
 	if (c->is_closing || c->net->is_stopping || p->source->is_gone || c->n_tx >= p->limits.deliveries) {
@@ -304,10 +345,21 @@ conn_leave_idle(struct conn *c)
 	TAILQ_REMOVE(&c->net->idle_conns, c, idle_link);
 }
 
+/* RFC 6066 section 3: addresses are no server names. */
+static const char *
+server_name(const struct conn *c)
+{
+	const char *name = conn_host(c)->name;
+	struct sockaddr_storage ss;
+	socklen_t len;
+
+	return sockaddr_parse(name, 0, &ss, &len) == 0 ? NULL : name;
+}
+
 bool
 conn_starttls(struct conn *c)
 {
-	const char *sni = c->plan->mx->kind == MX_LITERAL ? NULL : conn_host(c)->name;
+	const char *sni = server_name(c);
 	struct tls_peer *peer = path_tls_peer(c->path, conn_host(c)->name);
 	struct outcome why;
 

@@ -9,7 +9,7 @@
 #include "deliverd/content.h"
 #include "deliverd/plan.h"
 
-enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_IDLE, STEP_RSET, STEP_MAIL,
+enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_QUIT, STEP_IDLE, STEP_RSET, STEP_MAIL,
 	STEP_RCPT, STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
 
 enum { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_SIZE = 8, CAP_DSN = 16, CAP_STARTTLS = 32,
@@ -22,6 +22,8 @@ struct tx {
 	unsigned n, size;
 	unsigned next_rcpt; /* whose reply is due */
 	unsigned n_left;    /* items without a result */
+	unsigned n_taken;   /* recipients that the server took */
+	size_t group_len;   /* of a pipelined group of commands */
 	bool is_pipelined;
 	struct content *content; /* while it is being sent */
 	int64_t started;         /* loop_now() */
@@ -50,14 +52,17 @@ struct conn {
 	const char *tls_version, *tls_cipher;
 	int64_t step_started;
 	uint32_t connect_ms, tls_ms; /* of this connection; reported with its first transaction */
-	/* the last failure to get an open connection, copied */
+	/* the failure to get an open connection that is reported, copied, and where it happened */
 	struct outcome failure;
 	char *failure_text;
+	unsigned failure_at;
+	char failure_source[56], failure_addr[46];
 };
 
 /* Starts connecting; takes over the plan. May fail at once, through path_round_failed() or source_out(). */
 void conn_open(struct path *, struct plan *);
-/* Politely (QUIT, without waiting for its answer) or at once. Its items must have been dealt with. */
+/* Politely (QUIT; it is gone when that is answered, and counts against the limits until then) or at once. Its items
+ * must have been dealt with. */
 void conn_close(struct conn **, bool is_polite);
 void conn_set_step(struct conn *, enum step);
 /* This address is no use: the next one. */

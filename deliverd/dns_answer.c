@@ -136,18 +136,30 @@ rdata_name(struct packet *k, const struct rr_view *rr, size_t skip, char out[DNS
 	return 0;
 }
 
+/* Where the next record goes: behind the others; when there are too many, in the place of a worse mail exchanger, or
+ * nowhere (NULL). */
+static struct dns_rr *
+rr_place(struct dns_answer *out, uint16_t type, uint16_t pref)
+{
+	struct dns_rr *worst = &out->rr[0];
+	unsigned i;
+
+	if (out->n < DNS_RRS_MAX)
+		return &out->rr[out->n++];
+	out->n_skipped++;
+	for (i = 1; i < out->n; i++)
+		if (out->rr[i].pref > worst->pref)
+			worst = &out->rr[i];
+	return type == DNS_TYPE_MX && pref < worst->pref ? worst : NULL;
+}
+
 static int
 rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 {
 	size_t iplen = rr->type == DNS_TYPE_A ? 4 : 16;
-	struct dns_rr *d;
+	struct dns_rr found, *d = &found, *place;
 	bool is_clean = true;
 
-	if (out->n >= DNS_RRS_MAX) {
-		out->n_skipped++;
-		return 0;
-	}
-	d = &out->rr[out->n];
 	memset(d, 0, sizeof(*d));
 	if (rr->type == DNS_TYPE_MX) {
 		if (rr->rdlen < 3)
@@ -166,7 +178,8 @@ rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 	}
 	if (rr->ttl < out->ttl)
 		out->ttl = rr->ttl;
-	out->n++;
+	if ((place = rr_place(out, rr->type, d->pref)) != NULL)
+		*place = found;
 	return 0;
 }
 

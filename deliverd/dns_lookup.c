@@ -101,7 +101,7 @@ lookup_query(struct lookup *l, const char *name, uint16_t type, int host)
 	snprintf(l->problem, sizeof(l->problem), "%s", ub_strerror(r));
 	l->was_temporary = true;
 	free(q);
-	lookup_release(l);
+	l->n_open--; /* never the last: whoever asks holds one */
 }
 
 /* Asks for the addresses of every host. */

@@ -16,6 +16,7 @@
 
 /* Questions at a time; the net role asks one for each domain it holds mail for. */
 #define LOOKUPS_MAX 8192
+#define LONELY_MS 5000
 
 struct dnsd {
 	struct loop *loop;
@@ -23,6 +24,7 @@ struct dnsd {
 	struct ipc *peer;
 	unsigned peer_generation; /* an answer for a former peer is dropped */
 	unsigned n_lookups;
+	struct timer lonely;
 };
 
 struct pending {
@@ -79,6 +81,18 @@ on_peer_gone(struct ipc *ipc, const char *why, void *arg)
 	log_info("net role is gone: %s", why);
 	d->peer = NULL;
 	d->peer_generation++;
+	timer_set(&d->lonely, LONELY_MS);
+}
+
+/* A net role that died has a successor by now, who brings a new link. If the link alone broke, there is nobody to
+ * bring one: only our own successor can. */
+static void
+on_lonely(void *arg)
+{
+	struct dnsd *d = arg;
+
+	log_warn("no net role asks any more, ending for a successor");
+	loop_stop(d->loop);
 }
 
 static const struct ipc_rule rules[] = {
@@ -90,6 +104,7 @@ void
 dnsd_set_peer(struct dnsd *d, int fd)
 {
 	ipc_close(&d->peer);
+	timer_cancel(&d->lonely);
 	d->peer_generation++;
 	d->peer = ipc_new(d->loop, fd, &ops, d);
 }
@@ -201,6 +216,7 @@ dnsd_new(struct loop *loop, const struct params *params)
 	int forwarding;
 
 	d->loop = loop;
+	timer_init(&d->lonely, loop, on_lonely, d);
 	d->ub = ub_ctx_create_event(loop_base(loop));
 	if (d->ub == NULL || set_options(d) == -1 || (forwarding = set_servers(d, params)) == -1 ||
 	    set_validation(d, params, forwarding == 1) == -1 || warm_up(d) == -1) {
@@ -219,6 +235,7 @@ dnsd_free(struct dnsd **dp)
 	if (d == NULL)
 		return;
 	ipc_close(&d->peer);
+	timer_cancel(&d->lonely);
 	if (d->ub != NULL)
 		ub_ctx_delete(d->ub);
 	free(d);

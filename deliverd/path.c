@@ -128,12 +128,11 @@ path_fail_ready(struct path *p, const struct outcome *o, const struct conn *c)
 		item_finish(p->net, it, o, p, c);
 }
 
-void
-path_reassign(struct path *p)
+/* At once, or after what they are doing. */
+static void
+close_conns(struct path *p)
 {
-	unsigned n = p->n_ready;
 	struct conn *c, *next;
-	struct item *it;
 
 	TAILQ_FOREACH_SAFE(c, &p->conns, path_link, next) {
 		if (c->step == STEP_IDLE)
@@ -141,6 +140,15 @@ path_reassign(struct path *p)
 		else
 			c->is_closing = true;
 	}
+}
+
+void
+path_reassign(struct path *p)
+{
+	unsigned n = p->n_ready;
+	struct item *it;
+
+	close_conns(p);
 	for (; n > 0 && (it = TAILQ_FIRST(&p->ready)) != NULL; n--) {
 		item_unlink(it);
 		site_add(p->site, it);
@@ -152,7 +160,7 @@ path_round_failed(struct path *p, const struct outcome *o, const struct conn *c)
 {
 	p->open_after = loop_now(p->net->loop) + BACKOFF_MS;
 	path_dirty(p);
-	if (p->n_conns > 0) /* healthy ones take it, ones still trying will decide */
+	if (p->n_conns > p->n_quitting) /* healthy ones take it, ones still trying will decide */
 		return;
 	p->open_after = 0;
 	path_fail_ready(p, o, c);
@@ -170,7 +178,7 @@ room_for_conn(struct net *net)
 	if (c == NULL)
 		return false;
 	conn_close(&c, true);
-	return true;
+	return net->n_conns < net->max_conns; /* else when its QUIT is answered */
 }
 
 static unsigned
@@ -178,11 +186,12 @@ conns_wanted(const struct path *p)
 {
 	const struct item *first = TAILQ_FIRST(&p->ready);
 	unsigned by_count = (p->n_ready + READY_PER_CONN - 1) / READY_PER_CONN, want = by_count;
+	unsigned n_open = p->n_conns - p->n_quitting - p->n_connecting;
 
 	if (first == NULL)
 		return 0;
 	/* Those that are busy will take some of it in a moment. */
-	if (p->n_conns - p->n_connecting >= by_count &&
+	if (n_open >= by_count &&
 	    loop_now(p->net->loop) - first->job->arrived < PATIENCE_MS)
 		want = 0;
 	if (p->n_connecting >= want)
@@ -241,7 +250,11 @@ path_ready_to_send(struct path *p)
 		path_reassign(p);
 		return false;
 	}
-	if (p->generation == p->net->generation || path_configure(p, &err) == 0)
+	if (p->generation == p->net->generation)
+		return true;
+	/* Port, TLS, hosts and our own name may be others now. */
+	close_conns(p);
+	if (path_configure(p, &err) == 0)
 		return true;
 	log_error("path %s: %s", p->name, err);
 	free(err);
@@ -256,6 +269,8 @@ path_pump(struct path *p)
 	struct conn *c;
 	int64_t wait;
 
+	if (p->n_ready == 0 && p->generation != p->net->generation)
+		close_conns(p);
 	if (p->n_ready == 0 && !p->source->is_gone)
 		return;
 	if (!path_ready_to_send(p))
@@ -267,7 +282,9 @@ path_pump(struct path *p)
 	if (p->n_ready == 0)
 		return;
 	wait = p->open_after - loop_now(p->net->loop);
-	timer_set(&p->timer, wait > PATIENCE_MS ? wait : PATIENCE_MS);
+	/* If all that there is are attempts to connect, their outcome is what happens next. */
+	if (wait > 0 || p->n_connecting == 0 || p->n_connecting < p->n_conns - p->n_quitting)
+		timer_set(&p->timer, wait > PATIENCE_MS ? wait : PATIENCE_MS);
 }
 
 void

@@ -9,7 +9,7 @@ enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_MAIL, T_RCPT, T_D
     T_COUNT };
 
 struct path_limits {
-	unsigned connections, deliveries, recipients;
+	unsigned connections, deliveries, recipients; /* deliveries: UINT_MAX without limit */
 	int64_t timeouts[T_COUNT]; /* ms */
 	uint16_t port;
 	int tls;                   /* TLS_LEVEL_* */
@@ -39,7 +39,7 @@ struct path {
 	struct item_list ready;
 	unsigned n_ready;
 	struct conn_list conns, idle;
-	unsigned n_conns, n_connecting;
+	unsigned n_conns, n_connecting, n_quitting;
 	bool is_dirty;
 	int64_t open_after; /* loop_now(): no new connection before */
 	int64_t idle_since;

@@ -1,5 +1,6 @@
 /* The limits of an egress path: what the policy's get_egress_path_config says, main.cf where it says nothing. Asked
  * once for each path and configuration. In the net process; input is the administrator's. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/xalloc.h"
@@ -15,6 +16,12 @@ static unsigned
 at_least_one(int64_t n)
 {
 	return n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (unsigned)n;
+}
+
+static unsigned
+zero_is_no_limit(int64_t n)
+{
+	return n == 0 ? UINT_MAX : at_least_one(n);
 }
 
 static void
@@ -50,7 +57,7 @@ path_configure(struct path *p, char **err_r)
 		return -1;
 	set_timeouts(p);
 	l->connections = at_least_one(either(p->config.connection_limit, d->smtp_connection_limit));
-	l->deliveries = at_least_one(either(p->config.max_deliveries_per_connection,
+	l->deliveries = zero_is_no_limit(either(p->config.max_deliveries_per_connection,
 	    d->smtp_deliveries_per_connection));
 	l->recipients = at_least_one(either(p->config.recipient_limit, d->smtp_recipient_limit));
 	l->tls = p->config.enable_tls >= 0 ? p->config.enable_tls : d->smtp_tls_security_level;

@@ -93,7 +93,7 @@ hosts_before_self(const struct path *p, const struct mx_list *mx)
 {
 	unsigned i;
 
-	if (mx->kind != MX_RECORDS && mx->kind != MX_IMPLICIT)
+	if (mx->kind == MX_RELAY)
 		return mx->n_hosts;
 	for (i = 0; i < mx->n_hosts; i++)
 		if (host_is_ours(p, &mx->hosts[i]))

@@ -2,20 +2,21 @@
  * job for a segment that was not opened, or beyond what was granted, ends the connection.
  *
  * Results that were sent but not yet committed by queued when it died are lost on its side. Of the delivered ones
- * the last are remembered and said again after a reconnect: a message that was delivered is not delivered once more
- * because of that. */
+ * the last are remembered and said again after a reconnect, however long that takes: a message that was delivered is
+ * not delivered once more because of that. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/queue_client.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
 
 #define RECENT_MAX 16384 /* power of two */
-#define RECENT_MS 2000   /* ten commits of queued's index */
+#define RECENT_MS 5000   /* before the link was last seen to flow: queued's commits, and what the socket holds */
 
 struct recent {
 	struct envid env;
@@ -25,6 +26,7 @@ struct recent {
 struct kept {
 	TAILQ_ENTRY(kept) link;
 	struct envid env;
+	bool is_delivered;
 	struct wbuf frame;
 };
 TAILQ_HEAD(kept_list, kept);
@@ -38,6 +40,7 @@ struct qlink {
 	struct kept_list kept; /* results while queued is away */
 	struct recent *recent; /* ring */
 	uint32_t n_recent;     /* written so far */
+	int64_t flowed;        /* loop_now() when nothing was waiting to be sent */
 	struct wbuf w;
 };
 
@@ -53,29 +56,16 @@ static void
 on_welcome(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
-	struct ql_welcome w;
 
-	if (ql_welcome_decode(&m->body, &w) == -1 || w.proto != QL_PROTO) {
-		ipc_reject(ipc, "malformed or unknown WELCOME");
-		return;
-	}
-	q->net->token = w.token;
-	eventlog_set_node(q->net->events, w.nodeid);
+	(void)queue_client_welcome(ipc, m, q->net->events, &q->net->token);
 }
 
 static void
 on_logfd(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
-	char *hour;
 
-	if (ql_str_decode(&m->body, 64, &hour) == -1) {
-		ipc_reject(ipc, "malformed LOGFD");
-		return;
-	}
-	free(hour);
-	eventlog_set_fd(q->net->events, m->fd);
-	m->fd = -1;
+	queue_client_logfd(ipc, m, q->net->events);
 }
 
 static void
@@ -194,7 +184,7 @@ send_delivered_again(struct qlink *q, struct ipc *ipc, const struct envid *env)
 static uint32_t
 recent_first(const struct qlink *q)
 {
-	int64_t since = loop_now(q->net->loop) - RECENT_MS;
+	int64_t since = q->flowed - RECENT_MS;
 	uint32_t i = q->n_recent > RECENT_MAX ? q->n_recent - RECENT_MAX : 0;
 
 	while (i < q->n_recent && q->recent[i % RECENT_MAX].when < since)
@@ -218,6 +208,18 @@ send_held(struct qlink *q, struct ipc *ipc)
 }
 
 static void
+remember(struct qlink *q, const struct envid *env)
+{
+	struct recent *r = &q->recent[q->n_recent % RECENT_MAX];
+
+	if (q->n_recent == UINT32_MAX) /* start over, keeping the ring's phase */
+		q->n_recent = RECENT_MAX + q->n_recent % RECENT_MAX;
+	r->env = *env;
+	r->when = loop_now(q->net->loop);
+	q->n_recent++;
+}
+
+static void
 send_kept(struct qlink *q, struct ipc *ipc)
 {
 	struct kept *k;
@@ -228,6 +230,8 @@ send_kept(struct qlink *q, struct ipc *ipc)
 	while ((k = TAILQ_FIRST(&q->kept)) != NULL) {
 		TAILQ_REMOVE(&q->kept, k, link);
 		ipc_send(ipc, QL_RESULT, 0, &k->frame, -1);
+		if (k->is_delivered)
+			remember(q, &k->env);
 		wbuf_clear(&k->frame);
 		free(k);
 	}
@@ -255,6 +259,8 @@ qlink_step(struct qlink *q)
 	struct ipc *ipc = ipc_client_conn(q->client);
 	uint64_t limit = credit_limit(q), used = q->net->n_items + q->granted;
 
+	if (ipc != NULL && ipc_pending(ipc) == 0)
+		q->flowed = loop_now(q->net->loop);
 	if (ipc == NULL || q->is_stopped || used >= limit || eventlog_stuck(q->net->events))
 		return;
 	/* In portions worth a frame, unless little is left to do. */
@@ -270,18 +276,6 @@ void
 qlink_stop(struct qlink *q)
 {
 	q->is_stopped = true;
-}
-
-static void
-remember(struct qlink *q, const struct envid *env)
-{
-	struct recent *r = &q->recent[q->n_recent % RECENT_MAX];
-
-	if (q->n_recent == UINT32_MAX) /* start over, keeping the ring's phase */
-		q->n_recent = RECENT_MAX + q->n_recent % RECENT_MAX;
-	r->env = *env;
-	r->when = loop_now(q->net->loop);
-	q->n_recent++;
 }
 
 void
@@ -300,6 +294,7 @@ qlink_result(struct qlink *q, const struct ql_result *r)
 	}
 	k = xcalloc(1, sizeof(*k));
 	k->env = r->env;
+	k->is_delivered = r->outcome == QL_DELIVERED;
 	wbuf_init(&k->frame);
 	ql_result_encode(r, &k->frame);
 	TAILQ_INSERT_TAIL(&q->kept, k, link);

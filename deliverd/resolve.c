@@ -15,24 +15,29 @@
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
 #include "deliverd/site.h"
+#include "deliverd/source.h"
 
 #define TTL_MIN 5
 #define TTL_MAX 3600
 #define DESTS_MAX 20000
+#define SLOT_BITS 10
+#define OPEN_MAX (1u << SLOT_BITS) /* questions with the dns role; others wait for their turn */
 #define GRACE_MS 2000 /* over dns_timeout, for the dns role to say itself that it ran out */
 
-enum dest_state { DEST_ASKING, DEST_KNOWN, DEST_FAILED };
+enum dest_state { DEST_ASKING, DEST_KNOWN, DEST_FAILED, DEST_NO_SOURCE };
 
 struct dest {
 	RB_ENTRY(dest) by_name;
 	TAILQ_ENTRY(dest) link; /* oldest question first */
+	TAILQ_ENTRY(dest) turn_link;
 	struct resolver *r;
 	char *name;   /* domain, or the relayhost's text after '>' */
 	enum dest_state state;
 	bool is_stale;/* reload: to be asked anew */
-	bool is_asked;/* the question is with the dns role */
+	bool is_asked;/* the question is with the dns role: in a slot */
+	bool is_in_turn;
 	unsigned n_deaths; /* of the dns role over it */
-	uint32_t id;  /* of the question */
+	uint32_t id;  /* of the question: a number, and its slot */
 	int64_t asked;
 	int64_t expires;
 	uint16_t relay_port;
@@ -53,6 +58,10 @@ struct resolver {
 	struct dest_tree dests;
 	struct dest_list order;
 	unsigned n_dests;
+	struct dest_list turn; /* wait for a slot */
+	struct dest *slots[OPEN_MAX];
+	uint16_t free_slots[OPEN_MAX];
+	unsigned n_free;
 	uint32_t last_id;
 };
 
@@ -66,8 +75,43 @@ RB_PROTOTYPE(dest_tree, dest, by_name, dest_cmp)
 RB_GENERATE(dest_tree, dest, by_name, dest_cmp)
 
 static void
+slot_take(struct dest *d)
+{
+	struct resolver *r = d->r;
+	uint16_t slot = r->free_slots[--r->n_free];
+
+	d->id = ++r->last_id << SLOT_BITS | slot;
+	d->is_asked = true;
+	r->slots[slot] = d;
+}
+
+static void
+slot_leave(struct dest *d)
+{
+	struct resolver *r = d->r;
+	uint16_t slot = d->id & (OPEN_MAX - 1);
+
+	if (!d->is_asked)
+		return;
+	d->is_asked = false;
+	r->slots[slot] = NULL;
+	r->free_slots[r->n_free++] = slot;
+}
+
+static void
+turn_leave(struct dest *d)
+{
+	if (!d->is_in_turn)
+		return;
+	TAILQ_REMOVE(&d->r->turn, d, turn_link);
+	d->is_in_turn = false;
+}
+
+static void
 dest_free(struct dest *d)
 {
+	slot_leave(d);
+	turn_leave(d);
 	RB_REMOVE(dest_tree, &d->r->dests, d);
 	TAILQ_REMOVE(&d->r->order, d, link);
 	d->r->n_dests--;
@@ -91,10 +135,11 @@ dest_settle(struct dest *d)
 	struct net *net = d->r->net;
 	uint32_t waited = (uint32_t)(loop_now(net->loop) - d->asked);
 	struct outcome stopping = outcome_returned("deliverd is stopping", 0);
+	struct outcome no_source = outcome_returned("the pool has no source", SOURCE_OUT_MS / 1000);
 	struct item *it;
 
 	timer_cancel(&d->timer);
-	d->is_asked = false;
+	slot_leave(d);
 	d->n_deaths = 0;
 	while ((it = TAILQ_FIRST(&d->waiting)) != NULL) {
 		item_unlink(it);
@@ -103,6 +148,8 @@ dest_settle(struct dest *d)
 			item_finish(net, it, &stopping, NULL, NULL);
 		else if (d->state == DEST_KNOWN)
 			site_add(d->site, it);
+		else if (d->state == DEST_NO_SOURCE)
+			item_finish(net, it, &no_source, NULL, NULL);
 		else
 			item_finish(net, it, &d->failure, NULL, NULL);
 	}
@@ -186,10 +233,15 @@ dest_literal(struct dest *d, const char *text, size_t len)
 	mx_list_unref(&mx);
 }
 
+static void ask_waiting(struct resolver *);
+
 static void
 on_timeout(void *arg)
 {
-	dest_fail(arg, 451, "4.4.3", "the name service does not answer", TTL_MIN);
+	struct dest *d = arg;
+
+	dest_fail(d, 451, "4.4.3", "the name service does not answer", TTL_MIN);
+	ask_waiting(d->r);
 }
 
 static void
@@ -205,10 +257,23 @@ dest_send(struct dest *d, enum dns_want want, const char *name)
 		dest_fail(d, 550, "5.1.2", "not a domain name", TTL_MAX);
 		return;
 	}
+	if (ask.families == 0) {
+		/* The pool is gone from the policy: without a family to ask for, no domain would have an address,
+		 * and all this mail would bounce. */
+		d->state = DEST_NO_SOURCE;
+		d->is_stale = true;
+		dest_settle(d);
+		return;
+	}
+	if (d->r->n_free == 0) {
+		d->is_in_turn = true;
+		TAILQ_INSERT_TAIL(&d->r->turn, d, turn_link);
+		return;
+	}
 	timer_set(&d->timer, p->dns_timeout + GRACE_MS);
 	if (d->r->peer == NULL) /* between two dns roles: asked when the next one is there */
 		return;
-	d->is_asked = true;
+	slot_take(d);
 	wbuf_init(&w);
 	dns_ask_encode(&ask, &w);
 	ipc_send(d->r->peer, DNS_ASK, d->id, &w, -1);
@@ -226,9 +291,7 @@ ask_relay(struct dest *d)
 		return;
 	}
 	d->is_relay = true;
-	if (!use_mx && !dns_name_valid(host))
-		dest_literal(d, host, strlen(host));
-	else if (!use_mx && strspn(host, "0123456789.") == strlen(host))
+	if (!use_mx && (!dns_name_valid(host) || strspn(host, "0123456789.") == strlen(host)))
 		dest_literal(d, host, strlen(host));
 	else
 		dest_send(d, use_mx ? DNS_WANT_MX : DNS_WANT_HOST, host);
@@ -241,9 +304,10 @@ dest_ask(struct dest *d)
 	char ascii[MX_NAME_MAX + 1];
 	size_t len = strlen(d->name);
 
+	slot_leave(d);
+	turn_leave(d);
 	d->state = DEST_ASKING;
-	d->id = ++d->r->last_id;
-	d->asked = loop_now(d->r->net->loop);
+	d->is_stale = false;
 	TAILQ_REMOVE(&d->r->order, d, link);
 	TAILQ_INSERT_TAIL(&d->r->order, d, link);
 	if (d->name[0] == '>')
@@ -254,6 +318,16 @@ dest_ask(struct dest *d)
 		dest_fail(d, 550, "5.1.2", "not a domain name", TTL_MAX);
 	else
 		dest_send(d, DNS_WANT_MX, ascii);
+}
+
+/* Slots have become free. */
+static void
+ask_waiting(struct resolver *r)
+{
+	struct dest *d;
+
+	while (r->n_free > 0 && (d = TAILQ_FIRST(&r->turn)) != NULL)
+		dest_ask(d);
 }
 
 /* Makes room by dropping the one whose answer is oldest, if nobody waits for it. */
@@ -274,9 +348,8 @@ keep_bounded(struct resolver *r)
 static struct dest *
 dest_get(struct resolver *r, const char *name)
 {
-	struct dest find, *d;
+	struct dest find = { .name = (char *)(uintptr_t)name }, *d;
 
-	find.name = (char *)(uintptr_t)name;
 	d = RB_FIND(dest_tree, &r->dests, &find);
 	if (d != NULL)
 		return d;
@@ -297,12 +370,18 @@ dest_get(struct resolver *r, const char *name)
 void
 resolver_route(struct resolver *r, struct job *job)
 {
+	struct outcome stopping = outcome_returned("deliverd is stopping", 0);
 	const char *relay = r->net->params->relayhost;
 	char name[MX_NAME_MAX + 64];
 	unsigned n = job->n_open, i;
 	struct dest *d;
 	bool is_known;
 
+	if (r->net->is_stopping) {
+		for (i = 0; i < n; i++)
+			item_finish(r->net, &job->items[i], &stopping, NULL, NULL);
+		return;
+	}
 	if (relay[0] != '\0')
 		snprintf(name, sizeof(name), ">%s", relay);
 	else
@@ -314,27 +393,20 @@ resolver_route(struct resolver *r, struct job *job)
 		job->items[i].dest = d;
 		TAILQ_INSERT_TAIL(&d->waiting, &job->items[i], link);
 	}
-	if (is_known) {
-		d->asked = loop_now(r->net->loop); /* nobody waited */
-		dest_settle(d);
-	} else if (d->state != DEST_ASKING) {
+	if (d->state != DEST_ASKING)
+		d->asked = loop_now(r->net->loop);
+	if (is_known)
+		dest_settle(d); /* nobody waited */
+	else if (d->state != DEST_ASKING)
 		dest_ask(d);
-	}
 }
 
 static struct dest *
 dest_by_id(struct resolver *r, uint32_t id)
 {
-	struct dest *d;
+	struct dest *d = r->slots[id & (OPEN_MAX - 1)];
 
-	/* Newest questions are at the end, and few are open at a time. */
-	TAILQ_FOREACH_REVERSE(d, &r->order, dest_list, link) {
-		if (d->id == id)
-			return d->state == DEST_ASKING ? d : NULL;
-		if (d->id < id)
-			break;
-	}
-	return NULL;
+	return d != NULL && d->id == id ? d : NULL;
 }
 
 static void
@@ -374,9 +446,12 @@ on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		return;
 	}
 	d = dest_by_id(r, m->id);
-	if (d != NULL)
+	if (d != NULL && d->is_stale) /* reloaded since: other families or limits were asked for */
+		dest_ask(d);
+	else if (d != NULL)
 		take_reply(d, &a);
 	dns_reply_clear(&a);
+	ask_waiting(r);
 }
 
 /* One of the open questions may have killed it: each is asked once more, and fails if that ends in the same way. */
@@ -392,7 +467,7 @@ on_peer_gone(struct ipc *ipc, const char *why, void *arg)
 	TAILQ_FOREACH_SAFE(d, &r->order, link, next) {
 		if (d->state != DEST_ASKING || !d->is_asked)
 			continue;
-		d->is_asked = false;
+		slot_leave(d);
 		if (++d->n_deaths > 1)
 			dest_fail(d, 451, "4.4.3", "the resolver failed", TTL_MIN);
 	}
@@ -418,9 +493,10 @@ resolver_set_peer(struct resolver *r, int fd)
 	n = r->n_dests;
 	for (d = TAILQ_FIRST(&r->order); n-- > 0; d = next) {
 		next = TAILQ_NEXT(d, link);
-		if (d->state == DEST_ASKING && !d->is_asked)
+		if (d->state == DEST_ASKING && !d->is_asked && !d->is_in_turn)
 			dest_ask(d);
 	}
+	ask_waiting(r);
 }
 
 void
@@ -451,6 +527,9 @@ resolver_new(struct net *net)
 	r->net = net;
 	RB_INIT(&r->dests);
 	TAILQ_INIT(&r->order);
+	TAILQ_INIT(&r->turn);
+	for (r->n_free = 0; r->n_free < OPEN_MAX; r->n_free++)
+		r->free_slots[r->n_free] = (uint16_t)r->n_free;
 	return r;
 }
 
@@ -458,12 +537,12 @@ void
 resolver_free(struct resolver **rp)
 {
 	struct resolver *r = *rp;
-	struct dest *d;
+	struct dest *d, *next;
 
 	*rp = NULL;
 	if (r == NULL)
 		return;
-	while ((d = TAILQ_FIRST(&r->order)) != NULL)
+	TAILQ_FOREACH_SAFE(d, &r->order, link, next)
 		dest_free(d);
 	ipc_close(&r->peer);
 	free(r);

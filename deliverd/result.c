@@ -88,7 +88,7 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 		.num_attempts = it->rcpt->attempts, .egress_pool = net->pool_name, .egress_source = r->source,
 		.source_address = r->source_address, .meta = q->meta, .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
 		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .session = r->session,
-		.message_id = q->message_id, .phase = r->phase, .timing = &r->timing,
+		.message_id = q->message_id, .auth_user = q->auth_user, .phase = r->phase, .timing = &r->timing,
 	};
 
 	eventlog_write(net->events, &ev);
@@ -110,8 +110,11 @@ item_finish(struct net *net, struct item *it, const struct outcome *o, const str
 	if (c != NULL)
 		fill_conn(&r, c);
 	fill_timing(net, it, c, &r.timing);
-	if (o->kind == QL_DELIVERED)
+	if (o->kind == QL_DELIVERED) {
+		/* RFC 3461 section 5.2.2: the peer was given NOTIFY, and the duty with it. */
+		r.dsn_passed = c != NULL && (c->caps & CAP_DSN) && it->rcpt->notify != NOTIFY_DEFAULT;
 		write_delivery(net, it, &r);
+	}
 	qlink_result(net->queue, &r);
 	item_release(net, it);
 }

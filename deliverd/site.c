@@ -54,7 +54,7 @@ text_cmp(const void *a, const void *b)
 static char *
 label_pattern(const struct labels *hosts, unsigned n_hosts, unsigned at)
 {
-	char *texts[MX_HOSTS_MAX], out[SITE_NAME_MAX * 2] = "";
+	char *texts[MX_HOSTS_MAX] = { NULL }, out[SITE_NAME_MAX * 2] = "";
 	bool is_optional = false;
 	unsigned n = 0, i, kept = 0;
 
@@ -109,7 +109,7 @@ site_name_make(const struct mx_list *mx, char *out, size_t size)
 static char *
 site_key(const struct mx_list *mx)
 {
-	const char *names[MX_HOSTS_MAX];
+	const char *names[MX_HOSTS_MAX] = { NULL };
 	char *key, *p;
 	size_t len = 1;
 	unsigned i;

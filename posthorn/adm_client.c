@@ -202,7 +202,10 @@ adm_connect(const char *run_directory, enum adm_peer peer, bool *is_absent_r, ch
 	c->fd = fd;
 	c->peer = peer;
 	if (peer == ADM_QUEUED && adm_hello(c) == -1) {
-		*err_r = xasprintf("%s: %s", path, strerror(errno));
+		/* A peer that refuses us has closed already. */
+		*err_r = errno == EPIPE || errno == ECONNRESET ?
+		    xasprintf("%s: permission denied; be root or in the admin group", path) :
+		    xasprintf("%s: %s", path, strerror(errno));
 		adm_disconnect(&c);
 	}
 	free(path);

@@ -24,11 +24,13 @@ struct admin_verb {
 };
 
 const struct admin_verb *adm_verb_find(const char *name); /* NULL */
+/* Says so, with the nearest that there is; returns ADM_USAGE. */
+int adm_verb_unknown(const char *name);
 void adm_print_help(FILE *);
 /* One sentence on standard error, "posthorn: ..."; returns ADM_FAILED so that it can be returned in turn. */
 int adm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Prints the usage line of that verb on standard error after an optional sentence; returns ADM_USAGE. */
-int adm_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int adm_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The configuration; prints every error with file and line and returns NULL if there are any. conf_r may be NULL. */
 struct params *adm_params(const struct admin *, struct conf **conf_r);

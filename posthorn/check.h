@@ -6,6 +6,8 @@
 
 #include "mail/params.h"
 
+struct policy;
+
 /* The pools of a policy. */
 struct pool_list {
 	char **v;
@@ -14,12 +16,18 @@ struct pool_list {
 void pool_list_clear(struct pool_list *);
 
 /* Loads main.cf and the policy in a child that, if we are root, is nobody with the suite's group; all errors to
- * *errors. 0, or -1 if there are any. */
-int check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors)
-    __attribute__((warn_unused_result));
+ * *errors, what is allowed but hardly meant to *warnings. 0, or -1 if there are errors. */
+int check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors,
+    struct conf_errors *warnings) __attribute__((warn_unused_result));
 /* Files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
  * warnings. */
-void check_files(const struct params *, struct conf_errors *errors, struct conf_errors *warnings);
+void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
+
+/* supervise_dirs.c: directories that exist and could not be used. */
+void check_directories(const struct params *, struct conf_errors *errors);
+/* check_net.c: listen addresses that this host does not have; sources of the policy likewise. */
+void check_listen(const struct params *, struct conf_errors *errors);
+void check_sources(const char *file, const struct policy *, struct conf_errors *warnings);
 
 /* The users that the suite wants when it is started as root. */
 extern const char *const suite_users[]; /* NULL-terminated */

@@ -27,7 +27,7 @@
 #define CHECK_MAX_BYTES (1u << 20)
 #define CHECK_MAX_TEXT 4096
 
-enum check_item { CHECK_ERROR = 1, CHECK_POOL, CHECK_END };
+enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_END };
 
 const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", NULL };
 
@@ -76,40 +76,86 @@ check_drop(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+/* Root can read what the daemons cannot, so that a bare "Permission denied" would puzzle: names the directory or file
+ * that is closed to them, and what opens it. */
+static bool
+check_reach(const char *file, struct conf_errors *errors)
+{
+	char *path = xstrdup(file);
+	bool is_dir = false;
+
+	if (access(file, R_OK) == 0 || errno != EACCES || getgrnam(SUITE_GROUP) == NULL) {
+		free(path);
+		return true; /* or the loader says what is wrong */
+	}
+	for (char *p = strchr(path + 1, '/'); p != NULL && !is_dir; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		is_dir = access(path, X_OK) == -1 && errno == EACCES;
+		if (!is_dir)
+			*p = '/';
+	}
+	conf_error_add(errors, path, 0, "closed to the daemons, which read the configuration as members of the group "
+	    "%s, not as root: chgrp %s it, and chmod g+%s",
+	    SUITE_GROUP, SUITE_GROUP, is_dir ? "x" : "r");
+	free(path);
+	return false;
+}
+
 static void
-check_report(struct wbuf *out, const struct conf_errors *errors)
+check_report(struct wbuf *out, enum check_item item, const struct conf_errors *errors)
 {
 	for (size_t i = 0; i < errors->n; i++) {
-		wbuf_u8(out, CHECK_ERROR);
+		wbuf_u8(out, (uint8_t)item);
 		wbuf_str(out, errors->v[i].file);
 		wbuf_u32(out, errors->v[i].line);
 		wbuf_str(out, errors->v[i].text);
 	}
 }
 
-static void __attribute__((noreturn))
-check_child(int fd, const char *config_dir)
+static void
+check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors, struct conf_errors *warnings)
 {
-	struct conf_errors errors = { NULL, 0 };
+	char *file = xasprintf("%s/main.cf", config_dir);
 	struct conf *conf = NULL;
 	struct params *params;
 	struct policy *policy;
+
+	if (!check_reach(file, errors)) {
+		free(file);
+		return;
+	}
+	free(file);
+	params = params_load(config_dir, &conf, errors);
+	if (params != NULL)
+		params_warn(params, conf, warnings);
+	/* A broken main.cf is no reason to keep the errors of the policy for the next time. */
+	file = params != NULL ? xstrdup(params->policy_file) : xasprintf("%s/policy.lua", config_dir);
+	if ((params != NULL || access(file, R_OK) == 0) && check_reach(file, errors) &&
+	    (policy = policy_load(file, errors)) != NULL) {
+		check_sources(file, policy, warnings);
+		for (size_t i = 0; i < policy_pool_count(policy); i++) {
+			wbuf_u8(out, CHECK_POOL);
+			wbuf_str(out, policy_pool_at(policy, i)->name);
+		}
+		policy_free(&policy);
+	}
+	free(file);
+	params_free(&params);
+	conf_free(&conf);
+}
+
+static void __attribute__((noreturn))
+check_child(int fd, const char *config_dir)
+{
+	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	struct wbuf out;
 	size_t done = 0;
-	char *file;
 
 	check_drop();
 	wbuf_init(&out);
-	params = params_load(config_dir, &conf, &errors);
-	/* A broken main.cf is no reason to keep the errors of the policy for the next time. */
-	file = params != NULL ? xstrdup(params->policy_file) : xasprintf("%s/policy.lua", config_dir);
-	if ((params != NULL || access(file, R_OK) == 0) && (policy = policy_load(file, &errors)) != NULL) {
-		for (size_t i = 0; i < policy_pool_count(policy); i++) {
-			wbuf_u8(&out, CHECK_POOL);
-			wbuf_str(&out, policy_pool_at(policy, i)->name);
-		}
-	}
-	check_report(&out, &errors);
+	check_load(config_dir, &out, &errors, &warnings);
+	check_report(&out, CHECK_ERROR, &errors);
+	check_report(&out, CHECK_WARNING, &warnings);
 	wbuf_u8(&out, CHECK_END);
 	while (done < out.len) {
 		ssize_t n = write(fd, out.p + done, out.len - done);
@@ -161,7 +207,7 @@ check_decode_error(struct rbuf *r, struct conf_errors *errors)
 }
 
 static int
-check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors *errors)
+check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	struct rbuf r;
 
@@ -170,6 +216,9 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors 
 		switch (rbuf_u8(&r)) {
 		case CHECK_ERROR:
 			check_decode_error(&r, errors);
+			break;
+		case CHECK_WARNING:
+			check_decode_error(&r, warnings);
 			break;
 		case CHECK_POOL:
 			pools->v = xreallocarray(pools->v, pools->n + 1, sizeof(*pools->v));
@@ -185,7 +234,7 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors 
 }
 
 int
-check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors)
+check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	struct wbuf in;
 	int fds[2], status = 0, rv;
@@ -212,7 +261,7 @@ check_config(const char *config_dir, struct pool_list *pools, struct conf_errors
 	if (rv == -1)
 		conf_error_add(errors, NULL, 0, "checking the configuration took more than %d s: does the policy loop?",
 		    CHECK_TIME_LIMIT / 1000);
-	else if (check_decode(&in, pools, errors) == -1 && errors->n == before)
+	else if (check_decode(&in, pools, errors, warnings) == -1 && errors->n == before)
 		conf_error_add(errors, NULL, 0, "checking the configuration failed (%s %d)",
 		    WIFSIGNALED(status) ? "signal" : "status",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));

@@ -20,8 +20,18 @@
 #include "base/xalloc.h"
 
 #include "check.h"
+#include "passwd_file.h"
 
 #define CERT_WARN_DAYS 14
+
+static bool
+check_readable(const char *file, const char *what, struct conf_errors *errors)
+{
+	if (file == NULL || *file == '\0' || access(file, R_OK) == 0)
+		return true;
+	conf_error_add(errors, file, 0, "the %s cannot be read: %s", what, strerror(errno));
+	return false;
+}
 
 /* Certificate and key as smtpd will load them, and how long they last. */
 static void
@@ -33,6 +43,10 @@ check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors
 	SSL_CTX *ctx;
 	X509 *cert;
 
+	/* OpenSSL's words for a missing file are "system lib". */
+	if (!check_readable(p->smtpd_tls_cert_file, "certificate", errors) ||
+	    !check_readable(p->smtpd_tls_key_file, "private key", errors))
+		return;
 	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
 		if (wanted)
 			conf_error_add(errors, NULL, 0, "smtpd_tls_cert_file is not set, but submission needs TLS");
@@ -49,7 +63,8 @@ check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors
 		if (days < 0 || secs < 0)
 			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate has expired");
 		else if (days < CERT_WARN_DAYS)
-			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate expires in %d days", days);
+			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate expires in %d day%s", days,
+			    days == 1 ? "" : "s");
 	}
 	if (cert != NULL && p->myhostname != NULL && X509_check_host(cert, p->myhostname, 0, 0, NULL) != 1)
 		conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate is not for myhostname (%s)",
@@ -72,6 +87,23 @@ check_secret(const char *file, const char *what, struct conf_errors *errors)
 		    (unsigned)st.st_mode & 07777);
 }
 
+/* smtpd leaves wrong lines out and goes on: one user's line is no reason to refuse the mail of all others. */
+static void
+check_passwd_lines(const char *file, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	struct passwd_lines lines;
+
+	if (passwd_read(file, &lines) == -1)
+		conf_error_add(errors, file, 0, "the passwd file cannot be read: %s", strerror(errno));
+	for (size_t i = 0; i < lines.n; i++) {
+		const char *err = passwd_line_check(&lines, i);
+
+		if (err != NULL)
+			conf_error_add(warnings, file, (unsigned)i + 1, "%s: the line is left out", err);
+	}
+	passwd_lines_clear(&lines);
+}
+
 static void
 check_passwd(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
 {
@@ -87,29 +119,23 @@ check_passwd(const struct params *p, struct conf_errors *errors, struct conf_err
 			    "does not exist, so nobody can log in; `posthorn passwd USER' makes it");
 		return;
 	}
+	if (!S_ISREG(st.st_mode)) {
+		conf_error_add(errors, p->passwd_file, 0, "the passwd file is not a regular file");
+		return;
+	}
 	check_secret(p->passwd_file, "passwd file", errors);
-	if (access(p->passwd_file, R_OK) == -1)
-		conf_error_add(errors, p->passwd_file, 0, "%s", strerror(errno));
+	check_passwd_lines(p->passwd_file, errors, warnings);
 }
 
-/* A directory that is there must be usable; one that is not must be possible to make. */
+/* A directory that is not there must be possible to make. */
 static void
 check_directory(const char *name, const char *path, struct conf_errors *errors)
 {
 	char parent[PATH_MAX];
 	struct stat st;
 
-	if (path == NULL || *path != '/') {
-		conf_error_add(errors, NULL, 0, "%s is not an absolute path", name);
+	if (stat(path, &st) == 0)
 		return;
-	}
-	if (strlen(path) + sizeof("/posthorn.sock") > 108 && strcmp(name, "run_directory") == 0)
-		conf_error_add(errors, NULL, 0, "run_directory %s is too long for the name of a UNIX socket", path);
-	if (stat(path, &st) == 0) {
-		if (!S_ISDIR(st.st_mode))
-			conf_error_add(errors, path, 0, "%s is not a directory", name);
-		return;
-	}
 	if (errno != ENOENT) {
 		conf_error_add(errors, path, 0, "%s: %s", name, strerror(errno));
 		return;
@@ -147,16 +173,34 @@ check_users(const struct params *p, struct conf_errors *warnings)
 		    p->admin_group);
 }
 
+static void
+check_names(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	bool is_set = false;
+
+	if (strchr(p->myhostname, '.') == NULL)
+		conf_error_add(warnings, NULL, 0, "myhostname is %s: receivers distrust a name without a domain; set the real "
+		    "one",
+		    p->myhostname);
+	/* The default may be missing (Debian's package dns-root-data has it); what was asked for may not. */
+	(void)conf_text(conf, "dns_trust_anchor_file", &is_set);
+	if (is_set)
+		(void)check_readable(p->dns_trust_anchor_file, "trust anchor (dns_trust_anchor_file)", errors);
+}
+
 void
-check_files(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+check_files(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	check_daemons(p, errors);
+	check_names(p, conf, errors, warnings);
 	check_tls(p, errors, warnings);
 	check_secret(p->smtpd_tls_key_file, "private key", errors);
 	check_passwd(p, errors, warnings);
+	check_directories(p, errors);
 	check_directory("queue_directory", p->queue_directory, errors);
 	check_directory("log_directory", p->log_directory, errors);
 	check_directory("run_directory", p->run_directory, errors);
+	check_listen(p, errors);
 	check_users(p, warnings);
 	if (p->smtpd_listen.n + p->submission_listen.n + p->submissions_listen.n == 0)
 		conf_error_add(warnings, NULL, 0, "no listen address is set: no mail can come in");

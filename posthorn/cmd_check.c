@@ -68,11 +68,11 @@ cmd_check(struct admin *adm, int argc, char **argv)
 	(void)argv;
 	if (argc > 1)
 		return adm_usage("check", "check takes no arguments");
-	if (check_config(adm->config_dir, &pools, &errors) == -1)
+	if (check_config(adm->config_dir, &pools, &errors, &warnings) == -1)
 		rv = ADM_FAILED;
 	/* The files are worth a look also when only the policy is wrong. */
 	if ((params = params_load(adm->config_dir, &conf, &again)) != NULL) {
-		check_files(params, &errors, &warnings);
+		check_files(params, conf, &errors, &warnings);
 		params_free(&params);
 		conf_free(&conf);
 	}

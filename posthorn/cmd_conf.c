@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/suggest.h"
 
 #include "admin.h"
 
@@ -43,6 +44,17 @@ conf_find(const char *name)
 }
 
 static int
+conf_unknown(const char *name)
+{
+	struct suggest near;
+
+	suggest_init(&near, name);
+	for (size_t i = 0; i < params_count; i++)
+		suggest_consider(&near, params_table[i].name);
+	return adm_fail("there is no parameter `%s'" SUGGEST_FMT, name, SUGGEST_ARGS(near.best));
+}
+
+static int
 conf_show_all(struct conf_view *v, int argc, char **argv)
 {
 	int rv = ADM_OK;
@@ -59,7 +71,7 @@ conf_show_all(struct conf_view *v, int argc, char **argv)
 		if (p != NULL)
 			conf_show(v, p);
 		else
-			rv = adm_fail("there is no parameter `%s'", argv[i]);
+			rv = conf_unknown(argv[i]);
 	}
 	if (v->json) {
 		json_obj_end(&v->out);

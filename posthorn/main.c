@@ -1,5 +1,6 @@
 /* posthorn(8): the admin command, and the supervisor as its verb `start`; sendmail(1) and mailq(1) when called by
  * those names. Runs as the caller; arguments are the caller's own. */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
@@ -65,11 +66,8 @@ run_verb(struct admin *adm, int argc, char **argv)
 		adm_print_help(help ? stdout : stderr);
 		return help ? ADM_OK : ADM_USAGE;
 	}
-	if ((verb = adm_verb_find(argv[0])) == NULL) {
-		adm_fail("there is no verb `%s'", argv[0]);
-		adm_print_help(stderr);
-		return ADM_USAGE;
-	}
+	if ((verb = adm_verb_find(argv[0])) == NULL)
+		return adm_verb_unknown(argv[0]);
 	if (help) {
 		printf("usage: posthorn [-c DIR] [--json] %s %s\n%s\n", verb->name, verb->args, verb->what);
 		return ADM_OK;
@@ -77,12 +75,20 @@ run_verb(struct admin *adm, int argc, char **argv)
 	return verb->run(adm, argc, argv);
 }
 
+/* A full disk behind standard output is a failure like any other; a reader that went away is not. */
+static int
+output_done(int rv)
+{
+	if (fflush(stdout) == EOF && errno != EPIPE && rv == ADM_OK)
+		return adm_fail("standard output: %s", strerror(errno));
+	return rv;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct admin adm = { params_default_dir, false };
 	const char *env = getenv("POSTHORN_CONFIG"), *base;
-	int rv;
 
 	setlocale(LC_CTYPE, "");
 	log_init("posthorn", LOG_LVL_INFO);
@@ -93,7 +99,7 @@ main(int argc, char **argv)
 	if (strcmp(base, "sendmail") == 0)
 		return cmd_sendmail(&adm, argc, argv);
 	if (strcmp(base, "mailq") == 0)
-		return cmd_mailq(&adm, 1, argv);
+		return output_done(cmd_mailq(&adm, 1, argv));
 	/* sendmail's options look like ours and more: everything behind that verb is its own. */
 	if (argc > 1 && strcmp(argv[1], "sendmail") == 0)
 		return cmd_sendmail(&adm, argc - 1, argv + 1);
@@ -101,9 +107,5 @@ main(int argc, char **argv)
 		adm.config_dir = argv[2];
 		return cmd_sendmail(&adm, argc - 3, argv + 3);
 	}
-	rv = run_verb(&adm, argc, argv);
-	/* A full disk behind standard output is a failure like any other; a reader that went away is not. */
-	if (fflush(stdout) == EOF && rv == ADM_OK)
-		return adm_fail("standard output: write failed");
-	return rv;
+	return output_done(run_verb(&adm, argc, argv));
 }

@@ -163,6 +163,33 @@ passwd_line_attr(const char *line, const char *key)
 	return NULL;
 }
 
+const char *
+passwd_line_check(const struct passwd_lines *l, size_t at)
+{
+	const char *line = l->v[at] + strspn(l->v[at], " \t"), *hash = strchr(line, ':'), *err;
+	struct passwd_user u = { 0 };
+	char *name, *tenant, *domains, *rate;
+
+	if (*line == '\0' || *line == '#' || *line == '\r')
+		return NULL;
+	if (hash == NULL)
+		return "no `:' after the user name";
+	if (hash[1] != '$')
+		return "the hash is not of crypt(5)'s $id$ form (`posthorn passwd USER' makes one)";
+	u.name = name = xmemdup0(line, (size_t)(hash - line));
+	u.tenant = tenant = passwd_line_attr(line, "tenant");
+	u.domains = domains = passwd_line_attr(line, "domains");
+	u.rate = rate = passwd_line_attr(line, "rate");
+	err = passwd_user_check(&u);
+	if (err == NULL && passwd_line_find(l, name) < (ssize_t)at)
+		err = "the user is in an earlier line already";
+	free(name);
+	free(tenant);
+	free(domains);
+	free(rate);
+	return err;
+}
+
 void
 passwd_set(struct passwd_lines *l, const char *name, char *line)
 {

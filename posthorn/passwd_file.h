@@ -26,6 +26,8 @@ void passwd_lines_clear(struct passwd_lines *);
 ssize_t passwd_line_find(const struct passwd_lines *, const char *name);
 /* NULL, or what is wrong with it (static). */
 const char *passwd_user_check(const struct passwd_user *);
+/* NULL, or what is wrong with that line of a file (static). */
+const char *passwd_line_check(const struct passwd_lines *, size_t at);
 /* The line; the caller frees. */
 char *passwd_user_line(const struct passwd_user *);
 /* An attribute of a line, malloced, or NULL. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -36,7 +37,9 @@ int
 sendmail_relay(const struct params *p)
 {
 	int status = EX_TEMPFAIL, fd = sendmail_connect(p, &status), rv = 1;
-	struct pollfd pfd[2] = { { fd, POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
+	bool is_greeted = false;
+	/* What stands ready on standard input must not overtake the greeting: smtpd takes that for an attack. */
+	struct pollfd pfd[2] = { { fd, POLLIN, 0 }, { -1, POLLIN, 0 } };
 
 	if (fd == -1) {
 		printf("421 4.3.0 %s Service not available\r\n", p->myhostname);
@@ -56,8 +59,12 @@ sendmail_relay(const struct params *p)
 				pfd[1].revents = 0;
 			}
 		}
-		if ((pfd[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+		if ((pfd[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
 			rv = relay_copy(fd, STDOUT_FILENO);
+			if (!is_greeted)
+				pfd[1].fd = STDIN_FILENO;
+			is_greeted = true;
+		}
 	}
 	close(fd);
 	return rv == 0 ? EX_OK : EX_TEMPFAIL;

@@ -24,6 +24,7 @@
 #include "supervise.h"
 
 #define FILES_WANTED 262144
+#define ONE_WISH 1000 /* ms */
 
 /* All daemons of a kind in that state? */
 static bool
@@ -112,6 +113,7 @@ sup_stop(struct supervisor *sup, int exit_status)
 	if (sup->phase == PHASE_STOP)
 		return;
 	sup->phase = PHASE_STOP;
+	sup->stopping_since = loop_now(sup->loop);
 	sup->exit_status = exit_status;
 	sup->stage = SUP_KINDS - 1;
 	notify_stopping();
@@ -130,7 +132,10 @@ sup_on_stop_signal(void *arg)
 		sup_stop(sup, 0);
 		return;
 	}
-	/* A second Ctrl-C: the queue is safe in any case, so do not argue. */
+	/* A second Ctrl-C: the queue is safe in any case, so do not argue. But one wish often comes as several signals: to
+	 * us, and to our process group. */
+	if (loop_now(sup->loop) - sup->stopping_since < ONE_WISH)
+		return;
 	log_warn("stopping at once");
 	TAILQ_FOREACH(d, &sup->daemons, entry) {
 		if (d->pid > 0)
@@ -211,6 +216,17 @@ sup_config_dir(const char *dir)
 	return path != NULL ? path : xstrdup(dir);
 }
 
+void
+sup_log_warnings(const struct conf_errors *warnings)
+{
+	for (size_t i = 0; i < warnings->n; i++) {
+		char *text = conf_error_text(&warnings->v[i]);
+
+		log_warn("%s", text);
+		free(text);
+	}
+}
+
 /* Complaints of everything that would keep the suite from running; the pools if there are none. */
 static int
 sup_load(struct supervisor *sup, struct pool_list *pools)
@@ -218,17 +234,16 @@ sup_load(struct supervisor *sup, struct pool_list *pools)
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	int rv = -1;
 
-	if (check_config(sup->config_dir, pools, &errors) == 0 &&
+	if (check_config(sup->config_dir, pools, &errors, &warnings) == 0 &&
 	    (sup->params = params_load(sup->config_dir, &sup->conf, &errors)) != NULL) {
-		check_files(sup->params, &errors, &warnings);
+		check_files(sup->params, sup->conf, &errors, &warnings);
 		log_set_level((enum log_level)sup->params->log_level);
 	}
 	if (errors.n == 0)
 		rv = 0;
 	adm_print_errors(&errors);
-	for (size_t i = 0; rv == 0 && i < warnings.n; i++)
-		log_warn("%s%s%s", warnings.v[i].file != NULL ? warnings.v[i].file : "",
-		    warnings.v[i].file != NULL ? ": " : "", warnings.v[i].text);
+	if (rv == 0)
+		sup_log_warnings(&warnings);
 	if (rv == -1)
 		adm_fail("not started: the configuration in %s has errors", sup->config_dir);
 	conf_errors_clear(&errors);
@@ -305,6 +320,8 @@ sup_close(struct supervisor *sup)
 	sup_sockets_close(&sup->sockets);
 	if (sup->alive_fd != -1)
 		close(sup->alive_fd);
+	if (sup->queue_lock_fd != -1)
+		close(sup->queue_lock_fd);
 	if (sup->lock_fd != -1)
 		close(sup->lock_fd);
 	loop_free(&sup->loop);
@@ -315,7 +332,7 @@ sup_close(struct supervisor *sup)
 int
 cmd_start(struct admin *adm, int argc, char **argv)
 {
-	struct supervisor sup = { .lock_fd = -1, .alive_fd = -1, .notify_fd = -1, .exit_status = ADM_OK };
+	struct supervisor sup = { .lock_fd = -1, .queue_lock_fd = -1, .alive_fd = -1, .notify_fd = -1, .exit_status = ADM_OK };
 	struct pool_list pools = { NULL, 0 };
 
 	(void)argv;

@@ -80,7 +80,8 @@ struct supervisor {
 	int exit_status;
 	const struct sup_daemon *failed; /* the daemon because of which `start' gave up; NULL */
 	int64_t started_wall;
-	int lock_fd;
+	int64_t stopping_since;   /* loop_now() of the first wish to stop */
+	int lock_fd, queue_lock_fd;
 	int alive_fd;             /* write end of the daemons' standard input: closes with us */
 	int notify_fd;
 	char *notify_path;
@@ -94,6 +95,7 @@ struct supervisor {
 
 /* supervise.c */
 void sup_stop(struct supervisor *, int exit_status);
+void sup_log_warnings(const struct conf_errors *);
 /* To be called after every change of a daemon's state: goes on with starting or stopping, and answers who waits for
  * it. */
 void sup_advance(struct supervisor *);

@@ -65,11 +65,23 @@ dir_make_parents(const char *path)
 	return rv;
 }
 
-/* Group is compared only where it matters (gid_t)-1 leaves it. */
+/* Why a directory that exists cannot be used, malloced, or NULL. */
+static char *
+dir_refusal(const char *path, const struct stat *st, const struct dir_owner *owner)
+{
+	if (!S_ISDIR(st->st_mode))
+		return xasprintf("%s is not a directory", path);
+	if (owner->is_set && st->st_uid != owner->uid && !dir_is_empty(path))
+		return xasprintf("%s is not owned by %s and not empty; if it is Posthorn's: chown -R %s %s", path,
+		    owner->name, owner->name, path);
+	return NULL;
+}
+
 static int
 dir_make(const char *path, mode_t mode, const struct dir_owner *owner)
 {
 	bool is_ours = false;
+	char *refusal;
 	struct stat st;
 
 	if (dir_make_parents(path) == -1)
@@ -80,19 +92,15 @@ dir_make(const char *path, mode_t mode, const struct dir_owner *owner)
 		return dir_fail(path);
 	if (stat(path, &st) == -1)
 		return dir_fail(path);
-	if (!S_ISDIR(st.st_mode)) {
-		adm_fail("%s is not a directory", path);
+	if (!is_ours && (refusal = dir_refusal(path, &st, owner)) != NULL) {
+		adm_fail("%s", refusal);
+		free(refusal);
 		return -1;
 	}
 	if (!owner->is_set) {
 		if (is_ours && chmod(path, 0700) == -1)
 			return dir_fail(path);
 		return 0;
-	}
-	if (!is_ours && st.st_uid != owner->uid && !dir_is_empty(path)) {
-		adm_fail("%s is not owned by %s and not empty; if it is Posthorn's: chown -R %s %s", path, owner->name,
-		    owner->name, path);
-		return -1;
 	}
 	if ((st.st_uid != owner->uid || st.st_gid != owner->gid) && chown(path, owner->uid, owner->gid) == -1)
 		return dir_fail(path);
@@ -142,6 +150,42 @@ sup_dirs_make(const struct params *p)
 	return rv;
 }
 
+void
+check_directories(const struct params *p, struct conf_errors *errors)
+{
+	struct dir_owner queue, logs, run;
+	const struct {
+		const char *path;
+		const struct dir_owner *owner;
+	} dirs[] = { { p->run_directory, &run }, { p->queue_directory, &queue }, { p->log_directory, &logs } };
+
+	if (dir_owners(&queue, &logs, &run) == -1)
+		return;
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		struct stat st;
+		char *refusal = stat(dirs[i].path, &st) == 0 ? dir_refusal(dirs[i].path, &st, dirs[i].owner) : NULL;
+
+		if (refusal != NULL)
+			conf_error_add(errors, NULL, 0, "%s", refusal);
+		free(refusal);
+	}
+}
+
+/* The spool has one writer. Instances with a run_directory each but one queue_directory would deliver mail twice. */
+static int
+queue_lock(struct supervisor *sup)
+{
+	const char *dir = sup->params->queue_directory;
+
+	if ((sup->queue_lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return dir_fail(dir);
+	if (flock(sup->queue_lock_fd, LOCK_EX | LOCK_NB) == -1) {
+		adm_fail("queue_directory %s is in use by another instance", dir);
+		return -1;
+	}
+	return 0;
+}
+
 static void
 lock_busy(int fd, const char *dir)
 {
@@ -170,7 +214,7 @@ sup_lock(struct supervisor *sup)
 		if (ftruncate(sup->lock_fd, 0) == -1 || pwrite(sup->lock_fd, pid, (size_t)n, 0) != n)
 			dir_fail(path);
 		else
-			rv = 0;
+			rv = queue_lock(sup);
 	}
 	free(path);
 	return rv;

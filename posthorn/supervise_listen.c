@@ -1,6 +1,5 @@
 /* The listening sockets. The supervisor binds them (privileged ports) and keeps them open for as long as it lives:
  * while smtpd is away, clients wait in the backlog. systemd may pass them instead (a .socket unit). */
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <errno.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/notify.h"
@@ -22,30 +22,13 @@
 #define BUSY_STEP 100
 
 static int
-listen_try(const struct conf_addr *a)
-{
-	const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
-	int on = 1, saved, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd == -1)
-		return -1;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	    (sa->sa_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0) &&
-	    bind(fd, sa, a->len) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
-static int
 listen_bind(const struct conf_addr *a)
 {
+	const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
 	int64_t until = mono_ms() + BUSY_WAIT;
 	int fd;
 
-	while ((fd = listen_try(a)) == -1 && errno == EADDRINUSE && mono_ms() < until) {
+	while ((fd = listen_socket(sa, a->len, BACKLOG)) == -1 && errno == EADDRINUSE && mono_ms() < until) {
 		struct timespec step = { 0, BUSY_STEP * 1000000L };
 
 		nanosleep(&step, NULL);

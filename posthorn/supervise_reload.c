@@ -179,16 +179,18 @@ reload_apply(struct supervisor *sup, struct params *new, struct conf *conf, cons
 bool
 sup_reload(struct supervisor *sup, char **sentence_r)
 {
-	struct conf_errors errors = { NULL, 0 };
+	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	struct pool_list pools = { NULL, 0 };
 	struct params *new = NULL;
 	struct conf *conf = NULL;
 	int changed = -1;
 
 	*sentence_r = NULL;
-	if (check_config(sup->config_dir, &pools, &errors) == 0 &&
+	if (check_config(sup->config_dir, &pools, &errors, &warnings) == 0 &&
 	    (new = params_load(sup->config_dir, &conf, &errors)) != NULL &&
+	    (check_files(new, conf, &errors, &warnings), errors.n == 0) &&
 	    (changed = reload_sockets(sup, new, sentence_r)) != -1) {
+		sup_log_warnings(&warnings);
 		*sentence_r = reload_apply(sup, new, conf, &pools, changed == 1);
 		log_info("reloaded, %zu pools", pools.n);
 	} else {
@@ -200,6 +202,7 @@ sup_reload(struct supervisor *sup, char **sentence_r)
 			log_error("reload refused: %s", *sentence_r);
 	}
 	conf_errors_clear(&errors);
+	conf_errors_clear(&warnings);
 	pool_list_clear(&pools);
 	return changed != -1;
 }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/suggest.h"
+
 #include "admin.h"
 
 static const struct admin_verb verbs[] = {
@@ -32,6 +34,18 @@ adm_verb_find(const char *name)
 			return &verbs[i];
 	}
 	return NULL;
+}
+
+int
+adm_verb_unknown(const char *name)
+{
+	struct suggest near;
+
+	suggest_init(&near, name);
+	for (size_t i = 0; i < N_VERBS; i++)
+		suggest_consider(&near, verbs[i].name);
+	adm_fail("there is no verb `%s'" SUGGEST_FMT "; posthorn --help lists them", name, SUGGEST_ARGS(near.best));
+	return ADM_USAGE;
 }
 
 int

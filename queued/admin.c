@@ -1,5 +1,6 @@
-/* The operator's side of the link (posthorn queue, status): requests are checked against a table of verbs, worked on in bounded steps
- * between which everybody else gets their turn, and slowed down by their reader. Who may ask was decided by SO_PEERCRED. */
+/* The operator's side of the link (posthorn queue, status): requests are checked against a table of verbs, worked
+ * on in bounded steps between which everybody else gets their turn, and slowed down by their reader. Who may ask
+ * was decided by SO_PEERCRED. */
 #include <stdlib.h>
 #include <string.h>
 

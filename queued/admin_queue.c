@@ -1,5 +1,5 @@
-/* The verbs over the queue: listing, summary, and the changes an operator makes. They walk the index in steps of short read transactions;
- * rows that change under the walk are looked up again by key. */
+/* The verbs over the queue: listing, summary, and the changes an operator makes. They walk the index in steps of
+ * short read transactions; rows that change under the walk are looked up again by key. */
 #include <string.h>
 
 #include "queued/admin.h"
@@ -40,7 +40,8 @@ next_key(struct queued *q, struct admin_job *j)
 static void
 change_in_flight(struct admin_job *j, struct qenv *e)
 {
-	static const enum env_order orders[] = { [ADMIN_HOLD] = ORDER_HOLD, [ADMIN_RETRY] = ORDER_NONE, [ADMIN_BOUNCE] = ORDER_BOUNCE,
+	static const enum env_order orders[] = { [ADMIN_HOLD] = ORDER_HOLD, [ADMIN_RETRY] = ORDER_NONE,
+	    [ADMIN_BOUNCE] = ORDER_BOUNCE,
 		[ADMIN_DELETE] = ORDER_DELETE };
 	enum env_order order = orders[j->action];
 
@@ -161,7 +162,8 @@ tally_rows(struct queued *q, struct admin_job *j)
 
 	store_read_begin(q->store);
 	for (n = 0; n < STEP_TALLY && !done; n++) {
-		if (!store_seek(q->store, DB_DUE, j->summary_at, DUE_KEY_LEN, true, &k, &v) || due_key_queue(&k) != j->summary_id ||
+		if (!store_seek(q->store, DB_DUE, j->summary_at, DUE_KEY_LEN, true, &k, &v) ||
+		    due_key_queue(&k) != j->summary_id ||
 		    t->counted >= TALLY_MAX) {
 			done = true;
 			break;
@@ -227,7 +229,8 @@ summary_next(struct queued *q, struct admin_job *j)
 
 	for (n = 0; n < STEP_ROWS; n++) {
 		store_read_begin(q->store);
-		if (!store_seek(q->store, DB_QUEUE, j->cursor, 4, j->has_cursor, &k, &v) || !store_queue_row(&k, &v, &row)) {
+		if (!store_seek(q->store, DB_QUEUE, j->cursor, 4, j->has_cursor, &k, &v) ||
+		    !store_queue_row(&k, &v, &row)) {
 			store_read_end(q->store);
 			return false;
 		}

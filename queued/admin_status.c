@@ -36,8 +36,8 @@ status_counts(struct queued *q, struct json *j)
 	json_int(j, "queues_sleeping", (int64_t)wake_count(q->wake));
 	json_int(j, "queues_without_pool", (int64_t)wake_count_noted(q->wake, WAKE_UNROUTED));
 	json_int(j, "in_memory", (int64_t)queued_backlog(q));
-	json_bool(j, "holding_back", q->flow_held);
-	json_bool(j, "disk_full", q->is_disk_full);
+	json_bool(j, "holding_back", q->flow != 0);
+	json_bool(j, "disk_full", (q->flow & (QL_FLOW_NO_SEGMENTS | QL_FLOW_REFUSE)) != 0);
 }
 
 static void

@@ -94,7 +94,8 @@ admin_filter_match(const struct admin_filter *f, const struct admin_view *v)
 		return true;
 	if (env == NULL || v->id.rcpt >= env->n_rcpts)
 		return false;
-	if (f->sender != NULL && !(strcmp(f->sender, "<>") == 0 ? *env->sender == '\0' : address_matches(f->sender, env->sender)))
+	if (f->sender != NULL && !(strcmp(f->sender, "<>") == 0 ? *env->sender == '\0'
+	    : address_matches(f->sender, env->sender)))
 		return false;
 	return f->recipient == NULL || address_matches(f->recipient, env->rcpts[v->id.rcpt].address);
 }
@@ -109,7 +110,8 @@ view_from_row(struct queued *q, struct admin_view *v)
 	store_read_begin(q->store);
 	if (!store_get_env(q->store, v->key, &row) || (v->sq = squeue_by_id(q->queues, row.queue)) == NULL)
 		goto out;
-	v->state = row.flags & ENV_HELD ? ENVELOPE_HELD : row.due <= loop_wall(q->loop) ? ENVELOPE_READY : ENVELOPE_DEFERRED;
+	v->state = row.flags & ENV_HELD ? ENVELOPE_HELD : row.due <= loop_wall(q->loop) ? ENVELOPE_READY
+	    : ENVELOPE_DEFERRED;
 	v->attempts = row.attempts;
 	v->flags = row.flags;
 	v->code = row.code;
@@ -181,7 +183,8 @@ view_reason(const struct admin_view *v)
 	case ENVELOPE_HELD:
 		return xstrdup(v->flags & ENV_DAMAGED ? "held: its record is damaged" : "held by the operator");
 	case ENVELOPE_DEFERRED:
-		return xstrdup(v->attempts > 0 ? "waits for its next attempt after a temporary failure" : "waits for its time");
+		return xstrdup(v->attempts > 0 ? "waits for its next attempt after a temporary failure"
+		    : "waits for its time");
 	default:
 		break;
 	}

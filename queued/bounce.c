@@ -1,5 +1,6 @@
-/* Writing notices to senders. Gathered per message, so that recipients that failed together share one notice; written in batches, one
- * fdatasync for all of a commit. The texts come from remote replies; lib/mail/dsn.c folds and cleans them. */
+/* Writing notices to senders. Gathered per message, so that recipients that failed together share one notice;
+ * written in batches, one fdatasync for all of a commit. The texts come from remote replies; lib/mail/dsn.c folds
+ * and cleans them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ struct notices {
 	struct queued *q;
 	TAILQ_HEAD(noticed_list, message) messages;
 	struct ownseg own;
+	bool is_failing; /* and it was said */
 };
 
 /* A notice that is on disk but not yet taken in. */
@@ -195,7 +197,8 @@ notice_rcpts(const struct message *msg, struct dsn_rcpt **v_r)
 
 /* Headers and body of the notice about msg. */
 static void
-notice_build(struct queued *q, const struct message *msg, const struct msgid *id, struct wbuf *headers, struct wbuf *body)
+notice_build(struct queued *q, const struct message *msg, const struct msgid *id, struct wbuf *headers,
+    struct wbuf *body)
 {
 	const struct record *rec = &msg->rec;
 	uint64_t hlen = rec->headers_len > HEADERS_RETURNED_MAX ? HEADERS_RETURNED_MAX : rec->headers_len;
@@ -235,7 +238,8 @@ content_flags(const struct wbuf *headers, const struct wbuf *body)
 }
 
 static struct envelope *
-notice_envelope(struct queued *q, const struct message *msg, const struct msgid *id, const struct wbuf *headers, uint32_t flags)
+notice_envelope(struct queued *q, const struct message *msg, const struct msgid *id, const struct wbuf *headers,
+    uint32_t flags)
 {
 	struct envelope *env = envelope_new();
 	struct header_field f;
@@ -341,7 +345,9 @@ notices_write(struct notices *ns)
 	if (TAILQ_EMPTY(&ns->messages))
 		return;
 	if (ownseg_open(&ns->own) == -1) {
-		log_error("no segment for notices: %s: they are tried again", strerror(errno));
+		if (!ns->is_failing)
+			log_error("no segment for notices: %s: they are tried again", strerror(errno));
+		ns->is_failing = true;
 		return;
 	}
 	w = xcalloc(NOTICES_PER_COMMIT, sizeof(*w));
@@ -353,9 +359,11 @@ notices_write(struct notices *ns)
 		n = -1;
 	}
 	if (n == -1) {
-		log_error("writing notices: %s: they are tried again", strerror(errno));
+		if (!ns->is_failing)
+			log_error("writing notices: %s: they are tried again", strerror(errno));
 		ownseg_rewind(&ns->own, start);
 	}
+	ns->is_failing = n == -1;
 	for (i = 0; i < n; i++)
 		notice_done(ns, &w[i]);
 	free(w);

@@ -1,7 +1,8 @@
-/* The commit: one transaction that brings the index to what is true now. Order in it: notices to senders are made durable first (their
- * originals are forgotten here), removed names of segments too (their rows go here), then the rows. Nothing in memory is taken as
- * stored before the transaction is durable; if the disk is full everything is kept and tried again; on an I/O error nothing about the
- * file can be trusted and the process ends: the next start recovers. */
+/* The commit: one transaction that brings the index to what is true now. Order in it: notices to senders are made
+ * durable first (their originals are forgotten here), removed names of segments too (their rows go here), then the
+ * rows. Nothing in memory is taken as stored before the transaction is durable; if the disk is full everything is
+ * kept and tried again; on an I/O error nothing about the file can be trusted and the process ends: the next start
+ * recovers. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -134,7 +135,8 @@ write_forgotten(struct store *st, const struct qenv *e)
 		return 0;
 	due_key_pack(e->queue->id, e->stored_due, e->key, due);
 	exp_key_pack(e->expires, e->key, exp);
-	if ((rc = store_del(st, DB_ENV, e->key, ENV_KEY_LEN)) != 0 || (rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
+	if ((rc = store_del(st, DB_ENV, e->key, ENV_KEY_LEN)) != 0 ||
+	    (rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
 		return rc;
 	return e->stored_held ? 0 : store_del(st, DB_EXP, exp, EXP_KEY_LEN);
 }
@@ -407,7 +409,8 @@ changes_failed(struct changes *c, int rc)
 	if (!store_is_full(rc))
 		store_broken(q->store, "commit", rc);
 	if (!q->is_disk_full)
-		log_error("index: commit: %s: everything is kept and tried again; new mail is held back", mdb_strerror(rc));
+		log_error("index: commit: %s: everything is kept and tried again; new mail is held back",
+		    mdb_strerror(rc));
 	changes_untouch(c);
 	q->is_disk_full = true;
 	/* Deleting needs little room and makes some: alternate. */
@@ -420,7 +423,8 @@ changes_failed(struct changes *c, int rc)
 static bool
 changes_is_empty(const struct changes *c)
 {
-	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&c->q->segs->dirty) && !c->q->segs->next_dirty && !notices_pending(c->q->notices);
+	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&c->q->segs->dirty) && !c->q->segs->next_dirty &&
+	    !notices_pending(c->q->notices);
 }
 
 int

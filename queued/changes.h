@@ -1,5 +1,5 @@
-/* The change set: what happened since the last commit. A commit writes what is still true; what came and went leaves no trace but a
- * moved offset. */
+/* The change set: what happened since the last commit. A commit writes what is still true; what came and went
+ * leaves no trace but a moved offset. */
 #ifndef QUEUED_CHANGES_H
 #define QUEUED_CHANGES_H
 
@@ -13,7 +13,7 @@ struct changes {
 	struct queued *q;
 	struct qenv_list dirty;
 	uint32_t n_dirty;
-	TAILQ_HEAD(, squeue) touched;
+	TAILQ_HEAD(touched_list, squeue) touched;
 	struct timer timer;   /* index_commit_interval after the first change */
 	bool is_due;
 	bool only_deletes;    /* the disk was full: make room first */

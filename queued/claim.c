@@ -1,6 +1,7 @@
-/* Claims: after a restart of queued, a consumer may hold envelopes that are in no index yet, because their records lie beyond the
- * indexed offset of a segment that is still to be scanned. Their ids are kept here, with the result if it comes first; when the scan
- * finds the record, the envelope is already where it belongs. Without this, a restart would send a second copy of each. */
+/* Claims: after a restart of queued, a consumer may hold envelopes that are in no index yet, because their records
+ * lie beyond the indexed offset of a segment that is still to be scanned. Their ids are kept here, with the result
+ * if it comes first; when the scan finds the record, the envelope is already where it belongs. Without this, a
+ * restart would send a second copy of each. */
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>

@@ -1,8 +1,9 @@
-/* Copies the live records of a sparse sealed segment to a segment of kind COMPACT, makes them durable, and switches the index to them
- * in one transaction; then the old file goes like any finished one. Consumers that still read the old file keep its bytes.
+/* Copies the live records of a sparse sealed segment to a segment of kind COMPACT, makes them durable, and switches
+ * the index to them in one transaction; then the old file goes like any finished one. Consumers that still read the
+ * old file keep its bytes.
  *
- * The row of the target is in the index before the first byte is copied: nothing in a segment of that kind counts unless the index
- * says so, so a crash in the middle leaves only garbage, never a second copy of a message. */
+ * The row of the target is in the index before the first byte is copied: nothing in a segment of that kind counts
+ * unless the index says so, so a crash in the middle leaves only garbage, never a second copy of a message. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -70,7 +71,8 @@ compact_free(struct compact **cp)
 static bool
 is_worth_it(const struct segment *seg)
 {
-	return seg->state == SEG_SEALED && seg->kind != QL_SEG_LARGE && seg->live > 0 && !seg->is_scanning && !seg->is_dying &&
+	return seg->state == SEG_SEALED && seg->kind != QL_SEG_LARGE && seg->live > 0 && !seg->is_scanning &&
+	    !seg->is_dying &&
 	    seg->seen >= COMPACT_MIN_BYTES && seg->live * COMPACT_FRACTION < seg->total;
 }
 
@@ -201,7 +203,8 @@ switch_rows(struct compact *c, uint64_t *n_r)
 		*n_r += n > 0 ? (uint64_t)n : 0;
 	}
 	store_read_end(st);
-	from_row = (struct seg_row){ c->from->number, SEG_SEALED, c->from->kind, c->from->seen, c->from->total, c->from->live - *n_r };
+	from_row = (struct seg_row){ c->from->number, SEG_SEALED, c->from->kind, c->from->seen, c->from->total,
+	    c->from->live - *n_r };
 	to_row = (struct seg_row){ to->number, SEG_OWN, to->kind, c->own.pos, to->total + *n_r, to->live + *n_r };
 	if (rc != 0 || (rc = store_put_seg(st, &from_row)) != 0 || (rc = store_put_seg(st, &to_row)) != 0) {
 		store_abort(st);
@@ -253,7 +256,8 @@ compact_finish(struct compact *c)
 	}
 	switch_memory(c, n);
 	q->count.compacted++;
-	log_info("segment %016" PRIx64 " compacted: %" PRIu64 " of %" PRIu64 " envelopes moved to %016" PRIx64, c->from->number, n, before,
+	log_info("segment %016" PRIx64 " compacted: %" PRIu64 " of %" PRIu64 " envelopes moved to %016" PRIx64,
+	    c->from->number, n, before,
 	    c->own.seg->number);
 	if (c->from->live > 0)
 		c->from->total = c->from->live; /* what is damaged stays */

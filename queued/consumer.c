@@ -1,6 +1,7 @@
-/* Consumers: deliverd now, others later. A consumer is another user's process that talks to the Internet: what it says about
- * envelopes is believed only for those that it was given. When it goes, its jobs return to their queues at once; it names what it
- * still holds (QL_HELD) before it grants credit, so nothing is given out twice in between. */
+/* Consumers: deliverd now, others later. A consumer is another user's process that talks to the Internet: what it
+ * says about envelopes is believed only for those that it was given. When it goes, its jobs return to their queues
+ * at once; it names what it still holds (QL_HELD) before it grants credit, so nothing is given out twice in
+ * between. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -39,7 +39,8 @@ void consumer_attach(struct qenv *);
 void consumer_detach(struct qenv *);
 /* What it has of that segment; made if new, nothing sent. */
 struct consumer_seg *consumer_seg_get(struct consumer *, uint64_t number);
-/* What it has of that segment, with the descriptor sent if that was not done. NULL and errno if the segment cannot be opened. */
+/* What it has of that segment, with the descriptor sent if that was not done. NULL and errno if the segment cannot
+ * be opened. */
 struct consumer_seg *consumer_segment(struct consumer *, struct segment *);
 void consumer_cancel(struct consumer *, const struct qenv *);
 extern const struct ipc_ops consumer_ops;

@@ -1,5 +1,5 @@
-/* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and every second, back-pressure,
- * reload. Everything here is reachable from unit tests. */
+/* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and
+ * every second, back-pressure, reload. Everything here is reachable from unit tests. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,17 +35,36 @@ void
 queued_check_flow(struct queued *q)
 {
 	uint64_t n = queued_backlog(q), limit = (uint64_t)q->params->queue_backlog_limit;
-	bool want = q->flow_held;
+	uint32_t want = 0, was = q->flow;
 
-	if (q->is_disk_full || n > limit)
-		want = true;
-	else if (n < limit / 4 * 3)
-		want = false;
-	if (want == q->flow_held || q->clients == NULL)
+	if (q->clients == NULL)
 		return;
-	q->flow_held = want;
-	log_info("new mail is %s: %ju envelopes in memory", want ? "held back" : "taken again", (uintmax_t)n);
+	if (n > limit || ((was & QL_FLOW_HOLD) != 0 && n >= limit / 4 * 3))
+		want |= QL_FLOW_HOLD;
+	if (clients_lack_segments(q->clients))
+		want |= QL_FLOW_NO_SEGMENTS;
+	if (queued_is_stuck(q))
+		want |= QL_FLOW_REFUSE;
+	if (want == was)
+		return;
+	q->flow = want;
+	if (((want ^ was) & QL_FLOW_HOLD) != 0)
+		log_info("new mail is %s: %ju envelopes in memory", (want & QL_FLOW_HOLD) != 0 ? "held back" : "taken again",
+		    (uintmax_t)n);
+	if (((want ^ was) & QL_FLOW_NO_SEGMENTS) != 0)
+		log_warn("%s", (want & QL_FLOW_NO_SEGMENTS) != 0 ?
+		    "no space for more segments: mail that does not fit into those at hand is refused" :
+		    "there is space for segments again");
+	if (((want ^ was) & QL_FLOW_REFUSE) != 0)
+		log_warn("new mail is %s", (want & QL_FLOW_REFUSE) != 0 ?
+		    "refused: the index or the event log cannot be written" : "no longer refused");
 	clients_send_flow(q->clients, want);
+}
+
+bool
+queued_is_stuck(const struct queued *q)
+{
+	return q->is_disk_full || eventlog_stuck(q->events);
 }
 
 /* Before the loop sleeps: finish what the turn's input began. */
@@ -91,11 +110,12 @@ on_second(void *arg)
 	logfiles_second(q->logs);
 	segments_check_orphans(q->segs);
 	segments_reap(q->segs);
+	segfile_yield_stock(q->segs);
 	clients_second(q->clients);
 	keys_second(q->keys);
 	compact_second(q->compact);
-	if (loop_wall(q->loop) - q->scan_retried > RETRY_SCAN_MS) {
-		q->scan_retried = loop_wall(q->loop);
+	if (loop_now(q->loop) - q->scan_retried > RETRY_SCAN_MS) {
+		q->scan_retried = loop_now(q->loop);
 		recover_retry(q);
 	}
 	if (!has_open_ends(q))
@@ -218,7 +238,8 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->logs = logfiles_new(q);
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
 	timer_set(&q->second, 1000);
-	log_info("queue opened messages=%ju held=%ju queues=%zu segments=%u", (uintmax_t)q->total_stored, (uintmax_t)q->total_held,
+	log_info("queue opened messages=%ju held=%ju queues=%zu segments=%u", (uintmax_t)q->total_stored,
+	    (uintmax_t)q->total_held,
 	    wake_count(q->wake), HASH_COUNT(q->segs->all));
 	return q;
 fail:

@@ -1,5 +1,5 @@
-/* What cannot be read in a segment is never dropped silently: it is counted, logged, and copied to $queue_directory/damaged/ for
- * somebody to look at. */
+/* What cannot be read in a segment is never dropped silently: it is counted, logged, and copied to
+ * $queue_directory/damaged/ for somebody to look at. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -48,11 +48,11 @@ damage_report(struct queued *q, struct segment *seg, uint64_t from, uint64_t to,
 	q->count.damaged++;
 	out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (in == -1 || out == -1 || damage_copy(in, from, copy_to, out) == -1)
-		log_error("damage in segment %016" PRIx64 " from %" PRIu64 " to %" PRIu64 ": %s; it could not be copied to %s: %s",
+		log_error("damage in segment %016" PRIx64 " from %" PRIu64 " to %" PRIu64 ": %s; no copy in %s: %s",
 		    seg->number, from, to, why, path, strerror(errno));
 	else
-		log_error("damage in segment %016" PRIx64 " from %" PRIu64 " to %" PRIu64 ": %s; a copy is in %s", seg->number, from, to,
-		    why, path);
+		log_error("damage in segment %016" PRIx64 " from %" PRIu64 " to %" PRIu64 ": %s; a copy is in %s",
+		    seg->number, from, to, why, path);
 	if (out != -1)
 		close(out);
 	free(path);

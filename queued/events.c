@@ -36,7 +36,8 @@ events_fill(const struct qenv *e, struct event_record *r, enum event_type type)
 }
 
 void
-events_failure(struct queued *q, const struct qenv *e, const struct ql_result *res, enum event_type type, const char *class, int64_t next)
+events_failure(struct queued *q, const struct qenv *e, const struct ql_result *res, enum event_type type,
+    const char *class, int64_t next)
 {
 	struct event_record r;
 
@@ -64,7 +65,8 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 }
 
 void
-events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint16_t code, const struct enhanced_code *enhanced,
+events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint16_t code,
+    const struct enhanced_code *enhanced,
     const char *text)
 {
 	struct event_record r;

@@ -9,9 +9,11 @@
 struct queued;
 
 /* TransientFailure or Bounce after an attempt. next: wall ms of the next attempt, 0: none. */
-void events_failure(struct queued *, const struct qenv *, const struct ql_result *, enum event_type, const char *class, int64_t next);
+void events_failure(struct queued *, const struct qenv *, const struct ql_result *, enum event_type,
+    const char *class, int64_t next);
 /* Expiration, AdminBounce: ended by us. */
-void events_ended(struct queued *, const struct qenv *, enum event_type, uint16_t code, const struct enhanced_code *, const char *text);
+void events_ended(struct queued *, const struct qenv *, enum event_type, uint16_t code, const struct enhanced_code *,
+    const char *text);
 /* Parked without an attempt. */
 void events_delayed(struct queued *, const struct qenv *, const char *why);
 

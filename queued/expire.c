@@ -1,5 +1,6 @@
-/* Ends envelopes whose time is over. A transaction that is under way is not disturbed: such an envelope expires when it comes back
- * undelivered. What an operator holds does not expire (it has no `exp` row) until it is released. */
+/* Ends envelopes whose time is over. A transaction that is under way is not disturbed: such an envelope expires
+ * when it comes back undelivered. What an operator holds does not expire (it has no `exp` row) until it is
+ * released. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ on_timer(void *arg)
 	unsigned n;
 	MDB_val k, v;
 
-	if (q->is_disk_full || q->changes->n_dirty > 2 * COMMIT_CHANGES) {
+	if (queued_is_stuck(q) || q->changes->n_dirty > 2 * COMMIT_CHANGES) {
 		timer_set(&ex->timer, 1000);
 		return;
 	}

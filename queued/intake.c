@@ -27,7 +27,8 @@ intake_read(struct queued *q, struct segment *seg, const struct record *rec)
 		return NULL;
 	if ((env = record_read_envelope(segment_fd(q->segs, seg), rec, &why)) == NULL ||
 	    msgid_cmp(&env->id, &rec->id) != 0 || env->n_rcpts == 0) {
-		damage_report(q, seg, rec->offset, rec->offset + record_len(rec), why != NULL ? why : "its envelope is another message's");
+		damage_report(q, seg, rec->offset, rec->offset + record_len(rec),
+		    why != NULL ? why : "its envelope is another message's");
 		envelope_free(&env);
 	}
 	return env;

@@ -1,5 +1,5 @@
-/* Secrets: the token keys sign what strangers send back to us. They are random, never leave the index but to our own daemons, and
- * are wiped from memory when done with. */
+/* Secrets: the token keys sign what strangers send back to us. They are random, never leave the index but to our
+ * own daemons, and are wiped from memory when done with. */
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>

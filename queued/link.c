@@ -1,5 +1,5 @@
-/* queued's socket. Anybody on the host may connect; the peer's user (SO_PEERCRED) decides whether the connection lives at all and which
- * role its HELLO may ask for. In single-user mode, our own uid may take any role. */
+/* queued's socket. Anybody on the host may connect; the peer's user (SO_PEERCRED) decides whether the connection
+ * lives at all and which role its HELLO may ask for. In single-user mode, our own uid may take any role. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,7 +127,7 @@ clients_send_logfd(struct clients *cs)
 }
 
 void
-clients_send_flow(struct clients *cs, bool is_held)
+clients_send_flow(struct clients *cs, uint32_t flow)
 {
 	struct client *cl;
 
@@ -135,9 +135,20 @@ clients_send_flow(struct clients *cs, bool is_held)
 		if (cl->role != QL_ROLE_PRODUCER)
 			continue;
 		wbuf_reset(&cs->out);
-		ql_u32_encode(is_held, &cs->out);
+		ql_u32_encode(flow, &cs->out);
 		ipc_send(cl->ipc, QL_FLOW, 0, &cs->out, -1);
 	}
+}
+
+bool
+clients_lack_segments(const struct clients *cs)
+{
+	const struct client *cl;
+
+	TAILQ_FOREACH(cl, &cs->all, next)
+		if (cl->wants[0] > 0 || cl->wants[1] > 0)
+			return true;
+	return false;
 }
 
 static void
@@ -243,7 +254,8 @@ on_accept(struct loop *loop, int fd, void *arg)
 	cs->n_silent++;
 	cl->ipc = ipc_new(loop, fd, &hello_ops, cl);
 	if (ipc_cred(cl->ipc, &cl->cred) == -1 ||
-	    !(role_is_allowed(cs->q, cl, QL_ROLE_PRODUCER) || role_is_allowed(cs->q, cl, QL_ROLE_CONSUMER) || is_admin(cs->q, cl))) {
+	    !(role_is_allowed(cs->q, cl, QL_ROLE_PRODUCER) || role_is_allowed(cs->q, cl, QL_ROLE_CONSUMER) ||
+	    is_admin(cs->q, cl))) {
 		log_warn("connection refused uid=%ju pid=%jd", (uintmax_t)cl->cred.uid, (intmax_t)cl->cred.pid);
 		ipc_close(&cl->ipc);
 		client_free(&cl);

@@ -35,7 +35,7 @@ struct client {
 struct clients {
 	struct queued *q;
 	struct ipc_server *server;
-	TAILQ_HEAD(, client) all;
+	TAILQ_HEAD(client_list, client) all;
 	uint32_t n, n_silent;
 	struct wbuf out; /* bodies are built here */
 };
@@ -48,7 +48,9 @@ void clients_second(struct clients *);
 /* A new hour's event-log file for everybody. */
 void clients_send_logfd(struct clients *);
 /* FLOW to all producers. */
-void clients_send_flow(struct clients *, bool is_held);
+void clients_send_flow(struct clients *, uint32_t flow);
+/* A producer waits for a segment that there is no space for. */
+bool clients_lack_segments(const struct clients *);
 void client_send_logfd(struct client *);
 /* Frees it; its role's stop function has been called. */
 void client_free(struct client **);

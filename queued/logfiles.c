@@ -1,5 +1,5 @@
-/* $log_directory/events/YYYYMMDDTHH.jsonl (UTC), append only, readable by the group. The previous descriptor stays with those who still
- * write to it, so no line is lost at the change of the hour. */
+/* $log_directory/events/YYYYMMDDTHH.jsonl (UTC), append only, readable by the group. The previous descriptor stays
+ * with those who still write to it, so no line is lost at the change of the hour. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

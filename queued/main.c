@@ -1,5 +1,6 @@
-/* queued(8): one process that owns spool and index. This file is the process: arguments, configuration, directories and socket while
- * privileged, the jail, then the loop. It reads no network byte; its peers are our own daemons and operators, by UNIX socket. */
+/* queued(8): one process that owns spool and index. This file is the process: arguments, configuration, directories
+ * and socket while privileged, the jail, then the loop. It reads no network byte; its peers are our own daemons and
+ * operators, by UNIX socket. */
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
@@ -152,9 +153,11 @@ static void
 enter_sandbox(const struct params *p, const char *config_dir)
 {
 	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory);
-	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false }, { policy_dir, false } };
+	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false },
+	    { policy_dir, false } };
 	struct sandbox box = { .role = "queued", .user = USER, .mode = (enum sandbox_mode)p->sandbox,
-		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths, .n_paths = 4,
+		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths,
+		    .n_paths = 4,
 		.max_fds = MAX_FDS };
 
 	sandbox_enter(&box);

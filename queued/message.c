@@ -1,4 +1,5 @@
-/* Messages and envelopes in memory: objects, the two tables, counts, and the one function that moves an envelope from state to state. */
+/* Messages and envelopes in memory: objects, the two tables, counts, and the one function that moves an envelope
+ * from state to state. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "queued/segment.h"
 #include "queued/squeue.h"
 
-/* Messages of several recipients are kept a while after their last envelope left memory: the next is often wanted soon. */
+/* Messages of several recipients are kept a while after their last envelope left memory: the next is often wanted
+ * soon. */
 #define IDLE_MAX 64
 #define IDLE_BYTES (16u << 20)
 

@@ -1,5 +1,5 @@
-/* What is in memory of a message (shared by its recipients) and of one recipient: the envelope. An envelope is here only while
- * it is fresh, due within its queue's window, given to a consumer, or changed since the last commit. */
+/* What is in memory of a message (shared by its recipients) and of one recipient: the envelope. An envelope is here
+ * only while it is fresh, due within its queue's window, given to a consumer, or changed since the last commit. */
 #ifndef QUEUED_MESSAGE_H
 #define QUEUED_MESSAGE_H
 
@@ -26,14 +26,13 @@ struct message {
 	struct envelope *env;   /* NULL: not read yet */
 	uint32_t refs;
 	TAILQ_ENTRY(message) lru; /* while refs is 0 */
-	TAILQ_HEAD(, notice) notices; /* DSN parts waiting to be written */
+	TAILQ_HEAD(notice_chain, notice) notices; /* DSN parts waiting to be written */
 	TAILQ_ENTRY(message) noticed;
 };
 
-/*
- * READY: due, in its queue's list. INFLIGHT: with a consumer. DEFERRED: has a due time; leaves memory with the next commit. HELD: by an
- * operator; likewise. DONE: finished; leaves memory at once, or with the commit that deletes its rows.
- */
+/* READY: due, in its queue's list. INFLIGHT: with a consumer. DEFERRED: has a due time; leaves memory with the next
+ * commit. HELD: by an operator; likewise. DONE: finished; leaves memory at once, or with the commit that deletes
+ * its rows. */
 enum env_state { ENVELOPE_READY, ENVELOPE_INFLIGHT, ENVELOPE_DEFERRED, ENVELOPE_HELD, ENVELOPE_DONE };
 extern const char *const env_state_names[];
 
@@ -71,7 +70,7 @@ struct memory {
 	struct queued *q;
 	struct message *messages;
 	struct qenv *envelopes;
-	TAILQ_HEAD(, message) idle; /* no references; kept a while */
+	TAILQ_HEAD(idle_list, message) idle; /* no references; kept a while */
 	uint32_t n_idle;
 	uint64_t idle_bytes;
 	uint64_t n_envelopes, n_ready, n_inflight;

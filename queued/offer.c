@@ -1,4 +1,5 @@
-/* One job: a message for those of its recipients that are ready in one queue, sent to the consumer with the most credit. */
+/* One job: a message for those of its recipients that are ready in one queue, sent to the consumer with the most
+ * credit. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,7 +24,8 @@ offer_set_aside(struct queued *q, struct qenv *e, const char *why)
 	char hex[MSGID_HEX];
 
 	msgid_hex(&e->msg->id, hex);
-	log_error("message %s recipient %u is held: %s segment=%016" PRIx64 " offset=%" PRIu64, hex, e->rcpt, why, e->msg->seg->number,
+	log_error("message %s recipient %u is held: %s segment=%016" PRIx64 " offset=%" PRIu64, hex, e->rcpt, why,
+	    e->msg->seg->number,
 	    e->msg->rec.offset);
 	q->count.damaged++;
 	qenv_set_failure(e, 451, &none, why);
@@ -78,6 +80,7 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 	job.campaign = env->campaign;
 	job.message_id = env->message_id;
 	job.session = env->session;
+	job.auth_user = env->auth_user;
 	job.meta = env->meta;
 	job.n_meta = env->n_meta;
 	for (i = 0; i < n; i++) {

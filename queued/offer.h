@@ -5,8 +5,8 @@
 struct queued;
 struct squeue;
 
-/* Offers the first ready envelope of the queue, together with those of the same message that follow it. -1: not now (descriptors
- * have run out). */
+/* Offers the first ready envelope of the queue, together with those of the same message that follow it. -1: not now
+ * (descriptors have run out). */
 int offer_job(struct queued *, struct squeue *);
 
 #endif

@@ -1,5 +1,5 @@
-/* Appending to segments of our own: the same format that smtpd writes, in files that grow. After EIO from a write or fdatasync nothing
- * about the file can be trusted: the process ends and the next start recovers. */
+/* Appending to segments of our own: the same format that smtpd writes, in files that grow. After EIO from a write
+ * or fdatasync nothing about the file can be trusted: the process ends and the next start recovers. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,7 +105,8 @@ ownseg_append(struct ownseg *o, struct record *rec, struct slice body, struct sl
 	len = record_len(rec);
 	rec->segment = o->seg->number;
 	rec->offset = o->pos;
-	rec->crc = crc32c(crc32c(crc32c(0, body.base, body.len), headers.base, headers.len), envelope.base, envelope.len);
+	rec->crc = crc32c(crc32c(crc32c(0, body.base, body.len), headers.base, headers.len), envelope.base,
+	    envelope.len);
 	buf = xcalloc(1, len);
 	record_encode(rec, buf);
 	p = buf + record_body_off(rec);

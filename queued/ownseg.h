@@ -21,10 +21,11 @@ struct ownseg {
 void ownseg_init(struct ownseg *, struct queued *, uint8_t kind);
 /* Seals the segment that is open, if any. */
 void ownseg_close(struct ownseg *);
-/* A segment to append to; a full one is sealed first, so everything in it must count by now. A batch that starts in a segment stays in
- * it: the limit is not exact. 0, or -1 and errno. */
+/* A segment to append to; a full one is sealed first, so everything in it must count by now. A batch that starts in
+ * a segment stays in it: the limit is not exact. 0, or -1 and errno. */
 int ownseg_open(struct ownseg *);
-/* Appends a record that is complete in memory: fills in segment, offset and CRC of rec. 0, or -1 and errno (nothing counts then). */
+/* Appends a record that is complete in memory: fills in segment, offset and CRC of rec. 0, or -1 and errno (nothing
+ * counts then). */
 int ownseg_append(struct ownseg *, struct record *rec, struct slice body, struct slice headers, struct slice envelope);
 /* Raw bytes at pos + off, for copies. 0 or -1. */
 int ownseg_write(struct ownseg *, uint64_t off, const void *, size_t);

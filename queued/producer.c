@@ -1,5 +1,6 @@
-/* Producers: smtpd's workers. A producer gets segments to append to and tells what it appended; it is another user's process
- * that reads strangers' bytes, so a notice counts only for a segment that it holds, in order, and within the segment. */
+/* Producers: smtpd's workers. A producer gets segments to append to and tells what it appended; it is another
+ * user's process that reads strangers' bytes, so a notice counts only for a segment that it holds, in order, and
+ * within the segment. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -22,9 +23,9 @@ producer_start(struct client *cl)
 {
 	struct wbuf *out = &cl->q->clients->out;
 
-	if (cl->q->flow_held) {
+	if (cl->q->flow != 0) {
 		wbuf_reset(out);
-		ql_u32_encode(1, out);
+		ql_u32_encode(cl->q->flow, out);
 		ipc_send(cl->ipc, QL_FLOW, 0, out, -1);
 	}
 }
@@ -76,7 +77,8 @@ producer_grant(struct client *cl, uint8_t kind)
 	int fd;
 
 	if ((seg = segment_create(cl->q->segs, kind, &fd)) == NULL) {
-		log_error("no segment for %s: %s", cl->name, strerror(errno));
+		if (cl->wants[kind == QL_SEG_LARGE] == 0)
+			log_error("no segment for %s: %s; tried again each second", cl->name, strerror(errno));
 		return -1;
 	}
 	producer_take(cl, seg);
@@ -190,8 +192,10 @@ received_is_valid(const struct segment *seg, const struct ql_received *r)
 {
 	const struct record *rec = &r->rec;
 
-	return rec->offset % RECORD_ALIGN == 0 && rec->body_len <= seg->limit && rec->envelope_len <= ENVELOPE_MAX_BYTES &&
-	    rec->offset <= seg->limit && record_len(rec) <= seg->limit + RECORD_ALIGN - rec->offset && r->env->n_rcpts > 0 &&
+	return rec->offset % RECORD_ALIGN == 0 && rec->body_len <= seg->limit &&
+	    rec->envelope_len <= ENVELOPE_MAX_BYTES &&
+	    rec->offset <= seg->limit && record_len(rec) <= seg->limit + RECORD_ALIGN - rec->offset &&
+	    r->env->n_rcpts > 0 &&
 	    r->env->n_rcpts == rec->n_rcpts && msgid_cmp(&rec->id, &r->env->id) == 0;
 }
 

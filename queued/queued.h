@@ -1,5 +1,6 @@
-/* The context of the queue daemon: what exists once in the process. Everything is passed this struct; nothing is global.
- * Times named *_ms or due/expires are wall clock milliseconds since the epoch unless a comment says otherwise. */
+/* The context of the queue daemon: what exists once in the process. Everything is passed this struct; nothing is
+ * global. Times named *_ms or due/expires are wall clock milliseconds since the epoch unless a comment says
+ * otherwise. */
 #ifndef QUEUED_QUEUED_H
 #define QUEUED_QUEUED_H
 
@@ -79,13 +80,13 @@ struct queued {
 	struct roles_allowed allowed;
 	struct counters count;
 	uint64_t total_stored, total_held; /* envelopes in the index, as of the last commit */
-	bool flow_held;           /* producers were told to hold back */
+	uint32_t flow;            /* what producers were told (enum ql_flow) */
 	bool is_disk_full;        /* the last commit failed for want of space */
-	int64_t scan_retried;
+	int64_t scan_retried; /* loop_now */
 };
 
-/* Opens the index (setting a damaged one aside), reads the bookkeeping, takes over params and policy. NULL and a malloced sentence if that
- * cannot be: the daemon must not start then. */
+/* Opens the index (setting a damaged one aside), reads the bookkeeping, takes over params and policy. NULL and a
+ * malloced sentence if that cannot be: the daemon must not start then. */
 struct queued *queued_new(struct loop *, struct params *, struct policy *, const char *config_dir, char **err_r);
 /* Commits what it can, and frees everything. */
 void queued_free(struct queued **);
@@ -96,5 +97,7 @@ bool queued_reload(struct queued *);
 /* Envelopes in memory and not yet finished. */
 uint64_t queued_backlog(const struct queued *);
 void queued_check_flow(struct queued *);
+/* The index or the event log cannot be written: nothing is to be done that would have to be. */
+bool queued_is_stuck(const struct queued *);
 
 #endif

@@ -1,6 +1,7 @@
-/* Scans segments past their indexed offset: after a crash of ours, of a producer, or when a notice was lost. Disk content is hostile
- * here in the sense of decayed: every record is checked (header CRC, content CRC, segment and offset), a torn tail is ignored (nobody was
- * told 250 for it), and damage between good records is reported, copied aside and skipped. */
+/* Scans segments past their indexed offset: after a crash of ours, of a producer, or when a notice was lost. Disk
+ * content is hostile here in the sense of decayed: every record is checked (header CRC, content CRC, segment and
+ * offset), a torn tail is ignored (nobody was told 250 for it), and damage between good records is reported, copied
+ * aside and skipped. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -63,8 +64,10 @@ scan_done(struct queued *q, struct segment *seg)
 	if (seg->state == SEG_CLOSED)
 		segment_seal(q->segs, seg);
 	segment_mark_dirty(q->segs, seg);
-	if (TAILQ_EMPTY(&q->recover->queue))
-		log_info("scan of the segments is complete records=%" PRIu64, q->recover->found);
+	if (TAILQ_EMPTY(&q->recover->queue) && q->recover->found > 0) {
+		log_info("messages found by reading segments: %" PRIu64, q->recover->found);
+		q->recover->found = 0;
+	}
 }
 
 static uint64_t
@@ -75,10 +78,8 @@ file_end(int fd)
 	return fstat(fd, &sb) == -1 ? 0 : (uint64_t)sb.st_size;
 }
 
-/*
- * No good record at seg->seen. If one follows, what lies between is damage; if none does and the end was announced, the rest is
- * damage; else it is the torn tail. Returns false if the scan of this segment is over.
- */
+/* No good record at seg->seen. If one follows, what lies between is damage; if none does and the end was announced,
+ * the rest is damage; else it is the torn tail. Returns false if the scan of this segment is over. */
 static bool
 scan_gap(struct queued *q, struct segment *seg, int fd, uint64_t search_from, const char *why)
 {

@@ -19,7 +19,8 @@ struct recover {
 
 struct recover *recover_new(struct queued *);
 void recover_free(struct recover **);
-/* Scan from what has been seen to `to` (SEG_SCAN_TO_END: to the last good record), in steps; then seal it if it is closed. */
+/* Scan from what has been seen to `to` (SEG_SCAN_TO_END: to the last good record), in steps; then seal it if it is
+ * closed. */
 void recover_scan(struct queued *, struct segment *, uint64_t to);
 /* One bounded step; called on every turn. */
 void recover_turn(struct queued *);
@@ -33,8 +34,8 @@ void intake_record(struct queued *, struct segment *, const struct record *, str
 /* damage.c: reports and copies aside what is unreadable. */
 void damage_report(struct queued *, struct segment *, uint64_t from, uint64_t to, const char *why);
 
-/* claim.c: a consumer named an envelope that we have not come across since we started. It is noted; when the scan finds the record, the
- * envelope goes to where it is already being worked on instead of being sent twice. */
+/* claim.c: a consumer named an envelope that we have not come across since we started. It is noted; when the scan
+ * finds the record, the envelope goes to where it is already being worked on instead of being sent twice. */
 struct consumer;
 struct ql_result;
 void claim_add(struct queued *, const struct envid *, struct consumer *);

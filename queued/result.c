@@ -1,5 +1,6 @@
-/* What becomes of an envelope: the consequences of results, expiry and an operator's orders, in one place, so that each accepted
- * recipient gets exactly one final record (Delivery, which the consumer wrote; Bounce, Expiration or AdminBounce, written here). */
+/* What becomes of an envelope: the consequences of results, expiry and an operator's orders, in one place, so that
+ * each accepted recipient gets exactly one final record (Delivery, which the consumer wrote; Bounce, Expiration or
+ * AdminBounce, written here). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,8 @@ result_hold(struct queued *q, struct qenv *e)
 	changes_add(q->changes, e);
 }
 
-/* The envelope's message must be readable to end it with a record and a notice; if it is not, it is held for somebody to look at. */
+/* The envelope's message must be readable to end it with a record and a notice; if it is not, it is held for
+ * somebody to look at. */
 static bool
 result_can_end(struct queued *q, struct qenv *e)
 {
@@ -43,7 +45,8 @@ result_can_end(struct queued *q, struct qenv *e)
 
 	if (message_envelope(q->mem, e->msg, &why) != NULL && e->rcpt < e->msg->env->n_rcpts)
 		return true;
-	log_error("an envelope cannot be ended: %s; it is held", why == NULL ? "its record has no such recipient" : why);
+	log_error("an envelope cannot be ended: %s; it is held",
+	    why == NULL ? "its record has no such recipient" : why);
 	e->flags |= ENV_DAMAGED;
 	q->count.damaged++;
 	result_hold(q, e);
@@ -61,7 +64,8 @@ result_expire(struct queued *q, struct qenv *e)
 	if (!result_can_end(q, e))
 		return;
 	age = (loop_wall(q->loop) - e->msg->env->received) / 1000;
-	(void)snprintf(text, sizeof(text), "could not be delivered within %" PRId64 " seconds; last: %s", age < 0 ? 0 : age,
+	(void)snprintf(text, sizeof(text), "could not be delivered within %" PRId64 " seconds; last: %s",
+	    age < 0 ? 0 : age,
 	    e->text != NULL ? e->text : e->queue->why != NULL ? e->queue->why : "no attempt was made");
 	facts.diagnostic = text;
 	events_ended(q, e, EV_EXPIRATION, 551, &code, text);
@@ -119,7 +123,7 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 
 	squeue_grow_window(q, e->queue);
 	q->count.delivered++;
-	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
+	if (!r->dsn_passed && message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
 		notice_add(q, e, &facts);
 	changes_finish(q->changes, e);
 }

@@ -1,5 +1,6 @@
-/* From names to what policy says of them: the pool that carries a queue and the times of its retries. A queue whose pool cannot be told
- * sends nothing: it waits, with the reason, and asks again after a reload and every minute (promise 4). */
+/* From names to what policy says of them: the pool that carries a queue and the times of its retries. A queue whose
+ * pool cannot be told sends nothing: it waits, with the reason, and asks again after a reload and every minute
+ * (promise 4). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ squeue_name(char *out, size_t outsize, const char *campaign, const char *tenant,
 	bool has_campaign = campaign != NULL && *campaign != '\0';
 	bool has_tenant = tenant != NULL && *tenant != '\0';
 
-	(void)snprintf(out, outsize, "%s%s%s%s%s", has_campaign ? campaign : "", has_campaign ? ":" : "", has_tenant ? tenant : "",
+	(void)snprintf(out, outsize, "%s%s%s%s%s", has_campaign ? campaign : "", has_campaign ? ":" : "",
+	    has_tenant ? tenant : "",
 	    has_campaign || has_tenant ? "@" : "", domain);
 }
 
@@ -60,7 +62,7 @@ route_pool(struct queued *q, const struct squeue *sq, const struct policy_queue_
 		else if (policy_pool_count(q->policy) == 1)
 			name = xstrdup(policy_pool_at(q->policy, 0)->name);
 		else
-			*why_r = xasprintf("policy names no egress pool for this queue, and there are %zu to choose from",
+			*why_r = xasprintf("policy names no egress pool for this queue, out of %zu",
 			    policy_pool_count(q->policy));
 		break;
 	default:
@@ -122,7 +124,8 @@ squeue_route(struct queued *q, struct squeue *sq)
 	}
 	route_times(q, sq, &config);
 	policy_queue_config_clear(&config);
-	if (why != NULL && (sq->why == NULL || strcmp(sq->why, why) != 0) && loop_now(q->loop) - q->queues->warned > 1000) {
+	if (why != NULL && (sq->why == NULL || strcmp(sq->why, why) != 0) &&
+	    loop_now(q->loop) - q->queues->warned > 1000) {
 		q->queues->warned = loop_now(q->loop);
 		log_warn("queue %s waits: %s", sq->name, why);
 	}
@@ -144,6 +147,7 @@ squeue_backoff(const struct squeue *sq, unsigned attempts)
 		delay = sq->max_retry_interval;
 	/* A tenth either way, so that what failed together does not come back together. */
 	if (delay >= 10)
-		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 5 > UINT32_MAX ? UINT32_MAX : delay / 5 + 1)) - delay / 10;
+		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 5 > UINT32_MAX ? UINT32_MAX
+		    : delay / 5 + 1)) - delay / 10;
 	return delay;
 }

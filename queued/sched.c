@@ -1,6 +1,7 @@
-/* Which queue is offered next. Pools spend the credit of their consumers on their queues in turns, one job a turn; a queue takes part
- * while it has something due and room in its window. Queues whose time comes while their pool has no credit stay outside as a bare
- * id (parked), so that a backlog of a million queues costs no memory. All work is bounded per turn of the loop. */
+/* Which queue is offered next. Pools spend the credit of their consumers on their queues in turns, one job a turn;
+ * a queue takes part while it has something due and room in its window. Queues whose time comes while their pool
+ * has no credit stay outside as a bare id (parked), so that a backlog of a million queues costs no memory. All work
+ * is bounded per turn of the loop. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 #define TURN_WAKES 200
 #define TURN_JOBS 1000
-#define ACTIVE_MIN 64 /* parked queues are fetched while fewer take turns */
+#define ACTIVE_MIN (POOL_ACTIVE_MAX / 2) /* parked queues are fetched while fewer take turns */
 #define UNROUTED_RETRY_MS 60000
 #define ARM_MAX_MS 30000 /* the wall clock may jump */
 
@@ -126,9 +127,10 @@ static void
 sched_pool(struct queued *q, struct pool *p)
 {
 	unsigned budget = TURN_JOBS;
+	bool is_stuck = false;
 	struct squeue *sq;
 
-	while (p->credit > 0 && budget-- > 0) {
+	while (p->credit > 0 && budget-- > 0 && !is_stuck) {
 		if (p->parked_n > 0 && p->n_active < ACTIVE_MIN)
 			sched_unpark(q, p);
 		if ((sq = TAILQ_FIRST(&p->active)) == NULL) {
@@ -139,8 +141,8 @@ sched_pool(struct queued *q, struct pool *p)
 		sq->refs++;
 		if (sq->n_ready == 0 && sq->more_due)
 			squeue_load(q->queues, sq);
-		if (sq->n_ready > 0 && offer_job(q, sq) == -1)
-			budget = 0;
+		if (sq->n_ready > 0)
+			is_stuck = offer_job(q, sq) == -1;
 		if (sq->is_active) {
 			TAILQ_REMOVE(&p->active, sq, active);
 			TAILQ_INSERT_TAIL(&p->active, sq, active);
@@ -148,7 +150,8 @@ sched_pool(struct queued *q, struct pool *p)
 		sq->refs--;
 		squeue_release(q->queues, sq);
 	}
-	if (p->credit > 0 && (p->n_active > 0 || p->parked_n > 0))
+	/* If descriptors have run out, the next second's turn is soon enough. */
+	if (p->credit > 0 && !is_stuck && (p->n_active > 0 || p->parked_n > 0))
 		loop_again(q->loop);
 }
 
@@ -160,7 +163,8 @@ sched_turn(struct queued *q)
 	unsigned n = 0;
 	uint32_t id;
 
-	if (q->is_stopping)
+	/* Results could not be recorded: the next second looks again. */
+	if (q->is_stopping || eventlog_stuck(q->events))
 		return;
 	while (wake_first(q->wake, &id, &due) && due <= now && n++ < TURN_WAKES)
 		sched_wake(q, id);

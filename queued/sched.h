@@ -1,5 +1,5 @@
-/* Whose turn it is: pools, their consumers' credit, the queues that take turns, and the queues that wait outside (parked) because there
- * is no credit to spend on them. */
+/* Whose turn it is: pools, their consumers' credit, the queues that take turns, and the queues that wait outside
+ * (parked) because there is no credit to spend on them. */
 #ifndef QUEUED_SCHED_H
 #define QUEUED_SCHED_H
 
@@ -12,12 +12,15 @@
 
 struct consumer;
 
+/* Queues that take turns at the same time without having anything in memory yet; more are parked. */
+#define POOL_ACTIVE_MAX 512
+
 struct pool {
 	UT_hash_handle hh;
 	char *name;
-	TAILQ_HEAD(, consumer) consumers;
+	TAILQ_HEAD(consumer_list, consumer) consumers;
 	uint64_t credit; /* of all consumers */
-	TAILQ_HEAD(, squeue) active;
+	TAILQ_HEAD(active_list, squeue) active;
 	uint32_t n_active;
 	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
 	size_t parked_head, parked_n, parked_cap;

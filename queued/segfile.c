@@ -1,5 +1,5 @@
-/* The files of the spool: creating, locking, recycling, removing. Runs in queued, the only process that knows their names; they are
- * made from numbers of our own, relative to a directory descriptor. */
+/* The files of the spool: creating, locking, recycling, removing. Runs in queued, the only process that knows their
+ * names; they are made from numbers of our own, relative to a directory descriptor. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,6 +19,7 @@
 /* Far beyond any content: locks there are of no consequence to readers and writers. */
 #define LOCK_PRODUCER_AT 0x7ffffffffffffff0LL
 #define LOCK_READER_AT 0x7ffffffffffffff1LL
+#define INODES_MIN 64
 
 static struct flock
 segfile_lock_at(off_t where, short type)
@@ -127,7 +129,8 @@ stock_take(struct segments *s, const char *name, void *arg)
 	if ((fd = segfile_open(s->dirfd, name, O_RDWR)) == -1)
 		return false;
 	/* A reader that is slow to let go keeps its old bytes: such a file is of no use. */
-	if (fstat(fd, &sb) == -1 || (uint64_t)sb.st_size < take->size || segfile_has_reader(fd) || segfile_has_producer(fd)) {
+	if (fstat(fd, &sb) == -1 || (uint64_t)sb.st_size < take->size || segfile_has_reader(fd) ||
+	    segfile_has_producer(fd)) {
 		close(fd);
 		(void)unlinkat(s->dirfd, name, 0);
 		if (s->n_stock > 0)
@@ -183,12 +186,30 @@ segfile_count_stock(struct segments *s)
 	segfile_trim_stock(s, SEG_STOCK_MAX);
 }
 
-/*
- * A file of that number with `size` bytes allocated (0: none; it grows), opened for reading and writing. From the stock if possible:
- * rewriting allocated blocks is what makes fdatasync cheap. -1 and errno.
- */
+/* Whether `size` bytes more leave `reserve`, and inodes. The index and the logs need them to go on at all. */
+static bool
+has_room(const struct segments *s, uint64_t size, uint64_t reserve)
+{
+	struct statfs fs;
+
+	if (fstatfs(s->dirfd, &fs) == -1)
+		return true; /* the write will tell */
+	if (fs.f_files > 0 && fs.f_ffree < INODES_MIN)
+		return false;
+	return (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize >= size + reserve;
+}
+
+void
+segfile_yield_stock(struct segments *s)
+{
+	if (s->n_stock > 0 && !has_room(s, 0, (uint64_t)s->q->params->min_free_space))
+		segfile_trim_stock(s, 0);
+}
+
+/* A file of that number with `size` bytes allocated (0: none; it grows), opened for reading and writing. From the
+ * stock if possible: rewriting allocated blocks is what makes fdatasync cheap. -1 and errno. */
 int
-segfile_create(struct segments *s, uint64_t number, uint64_t size)
+segfile_create(struct segments *s, uint64_t number, uint64_t size, uint64_t reserve)
 {
 	struct stock_take take = { NULL, size, -1 };
 	char name[24];
@@ -200,6 +221,10 @@ segfile_create(struct segments *s, uint64_t number, uint64_t size)
 		take.new_name = name;
 		if (stock_each(s, stock_take, &take))
 			return take.fd;
+	}
+	if (!has_room(s, size, reserve)) {
+		errno = ENOSPC;
+		return -1;
 	}
 	if ((fd = segfile_open(s->dirfd, name, O_RDWR | O_CREAT | O_EXCL)) == -1)
 		return -1;
@@ -222,7 +247,8 @@ segfile_remove(struct segments *s, struct segment *seg, bool may_recycle)
 
 	segment_name(seg->number, name);
 	s->dir_dirty = true;
-	if (may_recycle && seg->kind == QL_SEG_NORMAL && s->n_stock < SEG_STOCK_MAX && fstatat(s->dirfd, name, &sb, 0) == 0 &&
+	if (may_recycle && seg->kind == QL_SEG_NORMAL && s->n_stock < SEG_STOCK_MAX &&
+	    fstatat(s->dirfd, name, &sb, 0) == 0 &&
 	    sb.st_size >= s->q->params->segment_size) {
 		stock_name(s->stock_serial++, stock);
 		if (renameat(s->dirfd, name, s->dirfd, stock) == 0) {

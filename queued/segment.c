@@ -1,6 +1,7 @@
-/* The life of a spool segment: granted, appended to, closed, scanned if its end is not known, sealed, and removed when the last of
- * its envelopes is finished and the index says so durably. A file may only go after a commit that counts it as finished, and
- * its row only after the removal is durable: a name that came back after a power cut must not be read again as new mail. */
+/* The life of a spool segment: granted, appended to, closed, scanned if its end is not known, sealed, and removed
+ * when the last of its envelopes is finished and the index says so durably. A file may only go after a commit that
+ * counts it as finished, and its row only after the removal is durable: a name that came back after a power cut
+ * must not be read again as new mail. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -129,8 +130,13 @@ segments_sync_dir(struct segments *s)
 {
 	if (!s->dir_dirty)
 		return 0;
-	if (fsync(s->dirfd) == -1)
-		return -1;
+	if (fsync(s->dirfd) == -1) {
+		if (errno != EIO)
+			return -1;
+		/* The next one might say that all is well, and it would not be true. */
+		log_error("%s: %s: ending; the next start recovers", s->q->segments_dir, strerror(errno));
+		_exit(1);
+	}
 	s->dir_dirty = false;
 	return 0;
 }
@@ -147,15 +153,18 @@ struct segment *
 segment_create(struct segments *s, uint8_t kind, int *fd_r)
 {
 	uint64_t number = s->next, limit = segment_limit(s->q, kind);
-	uint64_t alloc = kind == QL_SEG_NORMAL ? limit : 0;
+	uint64_t alloc = kind == QL_SEG_NORMAL ? limit : 0, reserve = (uint64_t)s->q->params->min_free_space;
 	struct segment *seg;
 	char name[24];
 	int fd, saved;
 
-	fd = segfile_create(s, number, alloc);
+	/* What we write ourselves gets rid of mail or makes space. */
+	if (kind == SEG_KIND_OWN || kind == SEG_KIND_COMPACT)
+		reserve /= 2;
+	fd = segfile_create(s, number, alloc, reserve);
 	if (fd == -1 && errno == ENOSPC && s->n_stock > 0) {
 		segfile_trim_stock(s, 0);
-		fd = segfile_create(s, number, alloc);
+		fd = segfile_create(s, number, alloc, reserve);
 	}
 	if (fd == -1)
 		return NULL;
@@ -317,7 +326,8 @@ segments_check_orphans(struct segments *s)
 static void
 segment_load_row(struct segments *s, const struct seg_row *row)
 {
-	struct segment *seg = segment_add(s, row->number, row->kind, row->state == SEG_SEALED ? SEG_SEALED : SEG_ORPHAN);
+	struct segment *seg = segment_add(s, row->number, row->kind,
+	    row->state == SEG_SEALED ? SEG_SEALED : SEG_ORPHAN);
 
 	seg->seen = row->indexed;
 	seg->total = row->total;
@@ -388,11 +398,13 @@ segments_load(struct segments *s, bool is_rebuild, char **err_r)
 		return -1;
 	segfile_count_stock(s);
 	if (is_rebuild)
-		log_error("the index is rebuilt from the segments: messages that were finished but still on disk will be sent again");
+		log_error("the index is rebuilt from the segments: "
+		    "messages that were finished but still on disk will be sent again");
 	/* Whatever nobody holds is closed: its end is found by scanning. */
 	HASH_ITER(hh, s->all, seg, next) {
 		if (seg->state == SEG_SEALED && segment_fd(s, seg) == -1 && seg->live > 0)
-			log_error("segment %016" PRIx64 " is missing; %" PRIu64 " envelopes were in it", seg->number, seg->live);
+			log_error("segment %016" PRIx64 " is missing; %" PRIu64 " envelopes were in it", seg->number,
+			    seg->live);
 	}
 	segments_check_orphans(s);
 	return 0;

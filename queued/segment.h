@@ -1,9 +1,10 @@
 /* Spool segments: who holds them, how far they are accounted for, when they go (ARCHITECTURE.md "The spool").
  *
- * Locks are open-file-description locks (fcntl F_OFD_SETLK) on two bytes far beyond any content: LOCK_PRODUCER, taken for writing on the
- * descriptor that a producer gets, and LOCK_READER, taken for reading on the descriptors that consumers get. Like flock(2) they
- * live as long as somebody holds the descriptor, whichever process; unlike it, the two kinds do not exclude each other, which
- * they must not: consumers read segments that are still being appended to. */
+ * Locks are open-file-description locks (fcntl F_OFD_SETLK) on two bytes far beyond any content: LOCK_PRODUCER,
+ * taken for writing on the descriptor that a producer gets, and LOCK_READER, taken for reading on the descriptors
+ * that consumers get. Like flock(2) they live as long as somebody holds the descriptor, whichever process; unlike
+ * it, the two kinds do not exclude each other, which they must not: consumers read segments that are still being
+ * appended to. */
 #ifndef QUEUED_SEGMENT_H
 #define QUEUED_SEGMENT_H
 
@@ -17,8 +18,9 @@
 struct client;
 struct queued;
 
-/* HELD: a connected producer appends. ORPHAN: somebody holds the lock but nobody who is connected. CLOSED: nobody appends; the end
- * is not known yet. OWN: queued appends. SEALED: complete. GONE: the file is removed; the row goes with the next commit. */
+/* HELD: a connected producer appends. ORPHAN: somebody holds the lock but nobody who is connected. CLOSED: nobody
+ * appends; the end is not known yet. OWN: queued appends. SEALED: complete. GONE: the file is removed; the row goes
+ * with the next commit. */
 enum seg_state { SEG_HELD, SEG_ORPHAN, SEG_CLOSED, SEG_OWN, SEG_SEALED, SEG_GONE };
 extern const char *const seg_state_names[];
 /* Kinds beyond enum ql_seg_kind. COMPACT: nothing in it counts that the index does not know. */
@@ -71,7 +73,8 @@ void segments_free(struct segments **);
 int segments_load(struct segments *, bool is_rebuild, char **err_r);
 
 struct segment *segment_find(struct segments *, uint64_t number);
-/* A new one of that kind, its name durable. *fd_r: descriptor for appending with the producer's lock. NULL and errno. */
+/* A new one of that kind, its name durable. *fd_r: descriptor for appending with the producer's lock. NULL and
+ * errno. */
 struct segment *segment_create(struct segments *, uint8_t kind, int *fd_r);
 /* The index names a segment that it has no row for: an object without a file. */
 struct segment *segment_adopt(struct segments *, uint64_t number);
@@ -96,7 +99,8 @@ int segments_sync_dir(struct segments *);
 void segment_name(uint64_t number, char out[24]);
 
 /* segfile.c: files only. */
-int segfile_create(struct segments *, uint64_t number, uint64_t size);
+/* reserve: bytes that must stay free if it is a new file; one from the stock takes no space. -1 and errno. */
+int segfile_create(struct segments *, uint64_t number, uint64_t size, uint64_t reserve);
 int segfile_open(int dirfd, const char *name, int flags);
 int segfile_lock_producer(int fd);
 int segfile_lock_reader(int fd);
@@ -104,6 +108,8 @@ bool segfile_has_producer(int fd);
 bool segfile_has_reader(int fd);
 void segfile_remove(struct segments *, struct segment *, bool may_recycle);
 void segfile_trim_stock(struct segments *, uint32_t keep);
+/* Gives the stock up while less than min_free_space is free. */
+void segfile_yield_stock(struct segments *);
 void segfile_count_stock(struct segments *);
 
 #endif

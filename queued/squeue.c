@@ -1,5 +1,6 @@
-/* Scheduled queues in memory: found by name or id, loaded from the index within their window, spilled back to it when a backlog grows, and
- * freed when nothing of them is in memory; then their next time stands in wake.c, or their id among the pool's parked queues. */
+/* Scheduled queues in memory: found by name or id, loaded from the index within their window, spilled back to it
+ * when a backlog grows, and freed when nothing of them is in memory; then their next time stands in wake.c, or
+ * their id among the pool's parked queues. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,7 +189,7 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 	if (sq->more_due && sq->id != 0) {
 		if (sq->pool == NULL)
 			wake_set(q->wake, sq->id, loop_wall(q->loop) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
-		else if (sq->pool->credit == 0)
+		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
 			pool_park(q->pools, sq->pool, sq->id);
 		else
 			return squeue_update(set, sq); /* it will be loaded */

@@ -1,5 +1,5 @@
-/* A scheduled queue, `campaign:tenant@domain`: an object only while it has envelopes in memory. Its window, its place among the queues
- * of its pool, and its share of the index. */
+/* A scheduled queue, `campaign:tenant@domain`: an object only while it has envelopes in memory. Its window, its
+ * place among the queues of its pool, and its share of the index. */
 #ifndef QUEUED_SQUEUE_H
 #define QUEUED_SQUEUE_H
 

@@ -1,7 +1,8 @@
-/* The LMDB environment of queued: opening, transactions, generic access. Runs in queued only, which is its one writer and, beside
- * nobody, its reader. What LMDB 0.9.24 asks of its user is settled here: no DUPSORT, no WRITEMAP, default sync, close-on-exec on
- * the data file, read transactions that are reset before the loop sleeps, and an end of the process (never
- * an abort inside the library) when a page turns out to be damaged: the mark left behind makes the next start rebuild. */
+/* The LMDB environment of queued: opening, transactions, generic access. Runs in queued only, which is its one
+ * writer and, beside nobody, its reader. What LMDB 0.9.24 asks of its user is settled here: no DUPSORT, no
+ * WRITEMAP, default sync, close-on-exec on the data file, read transactions that are reset before the loop sleeps,
+ * and an end of the process (never an abort inside the library) when a page turns out to be damaged: the mark left
+ * behind makes the next start rebuild. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 
 #include "queued/store.h"
 #include "queued/store_private.h"
+
+#define RESERVE_BYTES (4u << 20)
 
 static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp" };
 
@@ -164,8 +167,9 @@ store_open(const char *dir, int64_t map_size, enum store_opened *what_r, char **
 	}
 	if (is_unknown) {
 		*what_r = STORE_UNKNOWN_VERSION;
-		*err_r = xasprintf("index %s has a schema version that this queued does not know (it knows %d); it was written by another "
-		    "release: install that one, or drain the queue with it first", dir, STORE_SCHEMA);
+		*err_r = xasprintf("index %s has a schema version that this queued does not know (it knows %d): "
+		    "it was written by another release; install that one, or drain the queue with it first",
+		    dir, STORE_SCHEMA);
 	} else {
 		*what_r = store_classify(rc);
 		*err_r = xasprintf("index %s: %s", dir, mdb_strerror(rc));
@@ -202,13 +206,30 @@ store_begin(struct store *st)
 	return mdb_txn_begin(st->env, NULL, 0, &st->writer);
 }
 
+/* Blocks behind the last page: on a disk that others have filled, deleting (which LMDB does in fresh pages) must go on, or mail that was
+ * delivered would stay in the index. Without room, or on a file system that cannot, this is left out. */
+static void
+store_reserve(struct store *st)
+{
+	uint64_t used = store_bytes(st);
+	int fd;
+
+	if (used + RESERVE_BYTES / 2 <= st->reserved || mdb_env_get_fd(st->env, &fd) != 0)
+		return;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, RESERVE_BYTES) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+		st->reserved = used + RESERVE_BYTES;
+}
+
 int
 store_commit(struct store *st)
 {
 	MDB_txn *txn = st->writer;
+	int rc;
 
 	st->writer = NULL;
-	return mdb_txn_commit(txn);
+	if ((rc = mdb_txn_commit(txn)) == 0)
+		store_reserve(st);
+	return rc;
 }
 
 void
@@ -294,7 +315,8 @@ store_get(struct store *st, enum store_db db, const void *key, size_t keylen, MD
 }
 
 bool
-store_seek(struct store *st, enum store_db db, const void *key, size_t keylen, bool after, MDB_val *key_r, MDB_val *value_r)
+store_seek(struct store *st, enum store_db db, const void *key, size_t keylen, bool after, MDB_val *key_r,
+    MDB_val *value_r)
 {
 	MDB_cursor *c = store_cursor(st, db);
 	int rc;

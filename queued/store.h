@@ -1,5 +1,5 @@
-/* The index (ARCHITECTURE.md "The index"): an LMDB environment with seven databases, one writer. Rows are encoded field by field;
- * rows of `env` carry a CRC-32C because LMDB checks nothing. */
+/* The index (ARCHITECTURE.md "The index"): an LMDB environment with seven databases, one writer. Rows are encoded
+ * field by field; rows of `env` carry a CRC-32C because LMDB checks nothing. */
 #ifndef QUEUED_STORE_H
 #define QUEUED_STORE_H
 
@@ -72,13 +72,14 @@ int store_del_seg(struct store *, uint64_t number);
 int store_put_queue(struct store *, const struct queue_row *);
 int store_del_queue(struct store *, uint32_t id, const char *name);
 
-/* Reads see the last commit. Short: end before returning to the loop. Pairs may nest. A damaged index ends the process after leaving
- * the mark (reads never fail otherwise). */
+/* Reads see the last commit. Short: end before returning to the loop. Pairs may nest. A damaged index ends the
+ * process after leaving the mark (reads never fail otherwise). */
 void store_read_begin(struct store *);
 void store_read_end(struct store *);
 bool store_get(struct store *, enum store_db, const void *key, size_t keylen, MDB_val *value_r);
 /* The first row with key >= the given (after: > the given). */
-bool store_seek(struct store *, enum store_db, const void *key, size_t keylen, bool after, MDB_val *key_r, MDB_val *value_r);
+bool store_seek(struct store *, enum store_db, const void *key, size_t keylen, bool after, MDB_val *key_r,
+    MDB_val *value_r);
 bool store_get_env(struct store *, const uint8_t key[ENV_KEY_LEN], struct env_row *);
 bool store_has_message(struct store *, const struct msgid *);
 bool store_get_queue(struct store *, uint32_t id, struct queue_row *);

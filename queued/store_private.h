@@ -13,6 +13,7 @@ struct store {
 	MDB_cursor *cursors[DB_COUNT]; /* of the reader, renewed with it */
 	bool cursor_ready[DB_COUNT];
 	char *mark; /* file whose presence makes the next start rebuild */
+	uint64_t reserved; /* the data file has blocks up to here */
 };
 
 #endif

@@ -1,5 +1,5 @@
-/* Keys and rows of the index, field by field, big-endian so that keys sort by time. Rows of `env` end in a CRC-32C of key and row:
- * LMDB has no checksums, and a silently wrong offset would send somebody else's mail. */
+/* Keys and rows of the index, field by field, big-endian so that keys sort by time. Rows of `env` end in a CRC-32C
+ * of key and row: LMDB has no checksums, and a silently wrong offset would send somebody else's mail. */
 #include <endian.h>
 #include <openssl/sha.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* What a failure means. The one place that decides, behind the interface that a bounce classifier will serve: facts in, verdict out. */
+/* What a failure means. The one place that decides, behind the interface that a bounce classifier will serve: facts
+ * in, verdict out. */
 #ifndef QUEUED_VERDICT_H
 #define QUEUED_VERDICT_H
 

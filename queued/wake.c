@@ -1,5 +1,5 @@
-/* An indexed binary heap of {due, queue id} and an open-addressing table from queue id to heap position, so that a million sleeping
- * queues cost 32 bytes each. Only numbers of our own making come in here. */
+/* An indexed binary heap of {due, queue id} and an open-addressing table from queue id to heap position, so that a
+ * million sleeping queues cost 32 bytes each. Only numbers of our own making come in here. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* When each scheduled queue with mail in the index next wants attention: 16 bytes in a heap and 8 in a table for each such queue, and
- * nothing else in memory while it sleeps. */
+/* When each scheduled queue with mail in the index next wants attention: 16 bytes in a heap and 8 in a table for
+ * each such queue, and nothing else in memory while it sleeps. */
 #ifndef QUEUED_WAKE_H
 #define QUEUED_WAKE_H
 

@@ -18,8 +18,13 @@ void
 cmd_noop(struct session *s, const char *args)
 {
 	(void)args;
-	if (reply_junk(s))
+	/* Who asks whether the connection lives can take a no. */
+	if (s->worker->is_drain_due && s->tx.env == NULL) {
+		reply_plain(s, "421 4.3.2 Server is restarting, connect again");
+		session_drop(s);
+	} else if (reply_junk(s)) {
 		reply_plain(s, "250 2.0.0 Ok");
+	}
 }
 
 void

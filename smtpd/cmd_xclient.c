@@ -36,11 +36,21 @@ set_addr(struct xclient *x, const char *v)
 	return 0;
 }
 
+/* The proxy does not know: then it is nobody whom we trust, least of all the proxy itself. */
+static int
+set_unknown(struct xclient *x)
+{
+	memset(&x->sa, 0, sizeof x->sa); /* AF_UNSPEC is in no list */
+	memcpy(x->addr, "unknown", sizeof "unknown");
+	x->has_addr = true;
+	return 0;
+}
+
 static int
 set_attr(struct xclient *x, const char *name, const char *v)
 {
 	if (strcasecmp(name, "ADDR") == 0)
-		return is_unavailable(v) ? 0 : set_addr(x, v);
+		return is_unavailable(v) ? set_unknown(x) : set_addr(x, v);
 	if (strcasecmp(name, "HELO") == 0) {
 		if (is_unavailable(v))
 			return 0;

@@ -9,8 +9,6 @@
 #include "smtpd/line.h"
 #include "smtpd/session_private.h"
 
-#define HOLD_MAX_MS 50000 /* the first clients give up after 60 s */
-
 enum {
 	CMD_LAST = 1 << 0,     /* must be the last of a pipelined group */
 	CMD_HELO = 1 << 1,     /* needs HELO or EHLO before it */
@@ -86,21 +84,20 @@ hold(struct session *s, const struct command *c)
 {
 	struct worker *w = s->worker;
 	enum session_wait why = WAIT_FLOW;
-	int64_t ms = HOLD_MAX_MS, left;
+	int64_t limit = w->params->smtpd_hold_limit, ms = limit, left;
 
 	if ((c->flags & CMD_HOLD) == 0)
 		return HOLD_NO;
 	if (!w->is_held) {
 		why = WAIT_RATE;
-		if ((c->flags & CMD_RATE) == 0 || !s->is_authenticated ||
-		    (ms = rates_wait(w->rates, &s->user, loop_now(w->loop))) == 0) {
+		if ((c->flags & CMD_RATE) == 0 || (ms = tx_take_rate(s)) == 0) {
 			s->hold_since = 0;
 			return HOLD_NO;
 		}
 	}
 	if (s->hold_since == 0)
 		s->hold_since = loop_now(w->loop);
-	left = HOLD_MAX_MS - (loop_now(w->loop) - s->hold_since);
+	left = limit - (loop_now(w->loop) - s->hold_since);
 	if (left <= 0) {
 		s->hold_since = 0;
 		return HOLD_GIVE_UP;
@@ -149,11 +146,14 @@ run(struct session *s, size_t taken)
 		    "500 5.5.2 Command not recognized");
 		return true;
 	}
+	/* What is refused in any case does not wait first. */
+	if (is_out_of_order(s, c, evbuffer_get_length(in) > taken)) {
+		evbuffer_drain(in, taken);
+		return true;
+	}
 	if ((h = hold(s, c)) == HOLD_YES)
 		return false;
 	evbuffer_drain(in, taken);
-	if (is_out_of_order(s, c, evbuffer_get_length(in) > 0))
-		return true;
 	if (h == HOLD_GIVE_UP) {
 		reply_reject(s, c->fn == cmd_mail ? PHASE_MAIL : PHASE_DATA, NULL, s->worker->is_held ?
 		    "451 4.3.2 The queue is busy, try again later" :
@@ -161,6 +161,9 @@ run(struct session *s, size_t taken)
 		return true;
 	}
 	c->fn(s, args);
+	/* MAIL was refused: its part of the rate was not used. */
+	if ((c->flags & CMD_RATE) != 0 && s->tx.env == NULL)
+		tx_reset(s);
 	return true;
 }
 
@@ -191,7 +194,8 @@ command_step(struct session *s)
 	enum line_status status;
 	char head[5];
 
-	if (s->worker->is_drain_due && s->tx.env == NULL) {
+	/* Servers try again; applications do not (session.c). */
+	if (s->worker->is_drain_due && s->tx.env == NULL && !session_is_submission(s)) {
 		reply_plain(s, "421 4.3.2 Server is restarting, connect again");
 		session_drop(s);
 		return false;

@@ -173,6 +173,10 @@ segment_for(struct spool *s, uint64_t len, struct group *g, struct message_list 
 static void
 wait_for_segment(struct spool *s, struct message *m)
 {
+	if (s->room != SPOOL_ROOM) {
+		spool_finish(s, m, MESSAGE_NO_SPACE);
+		return;
+	}
 	m->is_waiting = true;
 	TAILQ_INSERT_TAIL(&s->waiting, m, entry);
 	if (!timer_is_set(&s->wait_timer))

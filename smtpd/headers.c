@@ -60,6 +60,22 @@ take_value(const struct header_field *f, char *out, size_t size)
 	}
 }
 
+/* A field without a value says nothing. One that says something else than the one before is no accident. */
+static void
+take_tenant(const struct header_field *f, struct header_facts *facts)
+{
+	char tenant[sizeof facts->tenant];
+
+	take_value(f, tenant, sizeof tenant);
+	if (*tenant == '\0')
+		return;
+	if (!facts->has_tenant)
+		memcpy(facts->tenant, tenant, sizeof tenant);
+	else if (strcmp(facts->tenant, tenant) != 0)
+		facts->has_two_tenants = true;
+	facts->has_tenant = true;
+}
+
 static bool
 name_is(const struct header_field *f, const char *name, size_t len)
 {
@@ -84,9 +100,7 @@ judge_field(const struct params *p, const struct header_field *f, struct header_
 		facts->has_return_path = true;
 		return false;
 	} else if (p->tenant_header != NULL && name_is(f, p->tenant_header, strlen(p->tenant_header))) {
-		if (!facts->has_tenant)
-			take_value(f, facts->tenant, sizeof facts->tenant);
-		facts->has_tenant = true;
+		take_tenant(f, facts);
 		return !p->remove_tenant_header;
 	} else if (p->campaign_header != NULL && name_is(f, p->campaign_header, strlen(p->campaign_header))) {
 		if (!facts->has_campaign)

@@ -14,6 +14,7 @@
 struct header_facts {
 	unsigned hops;                /* Received fields */
 	bool has_date, has_message_id, has_tenant, has_campaign, has_return_path;
+	bool has_two_tenants;         /* fields that contradict each other */
 	char tenant[TENANT_MAX + 2];  /* one more than allowed: tells "too long" */
 	char campaign[CAMPAIGN_MAX + 1];
 	char return_path[ADDRESS_MAX + 3];

@@ -33,8 +33,8 @@ listener_kind(const char *name)
 	return (enum listener_kind)i;
 }
 
-static void
-add(struct listeners *l, const char *name, int fd)
+void
+listeners_add(struct listeners *l, const char *name, int fd)
 {
 	l->fds = xreallocarray(l->fds, l->n + 1, sizeof *l->fds);
 	l->names = xreallocarray(l->names, l->n + 1, sizeof *l->names);
@@ -71,7 +71,7 @@ bind_all(struct listeners *l, const char *name, const struct conf_addrs *addrs)
 			log_error("cannot listen on %s: %s", addrs->v[i].text, strerror(errno));
 			return -1;
 		}
-		add(l, name, fd);
+		listeners_add(l, name, fd);
 	}
 	return 0;
 }
@@ -89,7 +89,7 @@ take_passed(struct listeners *l, int first, int n, char **names)
 		}
 		if ((flags = fcntl(first + i, F_GETFL)) != -1)
 			(void)fcntl(first + i, F_SETFL, flags | O_NONBLOCK);
-		add(l, names[i], first + i);
+		listeners_add(l, names[i], first + i);
 	}
 }
 

@@ -15,6 +15,7 @@
 
 #include "smtpd/authd.h"
 #include "smtpd/listen.h"
+#include "smtpd/rates.h"
 #include "smtpd/worker.h"
 
 #define WORKERS_MAX 256
@@ -101,13 +102,16 @@ parent_main(char *dir)
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = dir };
 	struct listeners l;
+	int status, rates;
 	ssize_t n;
-	int status;
 
 	if (p == NULL || !is_usable(p))
 		fatal("the configuration in %s cannot be used", dir);
 	if (listeners_open(p, &l) == -1)
 		return 1;
+	if ((rates = rates_make()) == -1)
+		fatal("cannot make the table of rates: %m");
+	listeners_add(&l, RATES_NAME, rates);
 	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';

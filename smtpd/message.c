@@ -52,10 +52,13 @@ bind_tenant(const struct message_context *c, const struct header_facts *f, struc
 	if (!c->is_trusted)
 		return NULL;
 	if (bound != NULL) {
-		if (f->has_tenant && strcmp(f->tenant, bound) != 0 && c->params->tenant_mismatch == TENANT_REJECT)
+		if (f->has_tenant && (f->has_two_tenants || strcmp(f->tenant, bound) != 0) &&
+		    c->params->tenant_mismatch == TENANT_REJECT)
 			return "550 5.7.1 The tenant header names a tenant that is not yours";
 		replace(&e->tenant, bound);
-	} else if (f->has_tenant && *f->tenant != '\0') {
+	} else if (f->has_two_tenants) {
+		return "550 5.6.0 The tenant headers name different tenants";
+	} else if (f->has_tenant) {
 		if (!header_tenant_valid(f->tenant))
 			return "550 5.6.0 The tenant header does not hold a valid tenant name";
 		replace(&e->tenant, f->tenant);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+#include "smtpd/headers.h"
 #include "smtpd/passwd.h"
 
 #define NAME_MAX_LEN 255
@@ -55,18 +56,6 @@ passwd_parse_rate(const char *text, uint64_t *n_r, uint64_t *per_ms_r)
 	return -1;
 }
 
-static bool
-is_name(const char *s)
-{
-	if (*s == '\0')
-		return false;
-	for (; *s != '\0'; s++) {
-		if ((unsigned char)*s <= ' ' || *s == 0x7f || *s == ':' || *s == '@')
-			return false;
-	}
-	return true;
-}
-
 static int
 parse_attr(char *word, struct user *u, const char **err_r)
 {
@@ -78,7 +67,7 @@ parse_attr(char *word, struct user *u, const char **err_r)
 	}
 	*value++ = '\0';
 	if (strcmp(word, "tenant") == 0) {
-		if (!is_name(value) || u->tenant != NULL) {
+		if (!header_tenant_valid(value) || u->tenant != NULL) {
 			*err_r = "bad tenant";
 			return -1;
 		}
@@ -90,12 +79,12 @@ parse_attr(char *word, struct user *u, const char **err_r)
 		}
 		u->domains = xstrdup(value);
 	} else if (strcmp(word, "rate") == 0) {
-		if (passwd_parse_rate(value, &u->rate, &u->rate_per) == -1) {
+		if (u->rate != 0 || passwd_parse_rate(value, &u->rate, &u->rate_per) == -1) {
 			*err_r = "rate is not NUMBER/s, /m, /h or /d";
 			return -1;
 		}
 	} else if (strcmp(word, "envelope_from_return_path") == 0) {
-		if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+		if (u->return_path != RETURN_PATH_DEFAULT || (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)) {
 			*err_r = "envelope_from_return_path is neither yes nor no";
 			return -1;
 		}

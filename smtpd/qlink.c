@@ -18,7 +18,8 @@ struct qlink {
 	const struct qlink_ops *ops;
 	void *arg;
 	char *name;
-	bool is_held, has_token;
+	bool has_token;
+	uint32_t flow; /* as said last */
 	struct ql_token_key token;
 	struct wbuf out; /* scratch for frames */
 };
@@ -85,20 +86,31 @@ on_stop(struct ipc *ipc, struct ipc_msg *m, void *arg)
 }
 
 static void
+set_flow(struct qlink *q, uint32_t flow)
+{
+	if (q->flow == flow)
+		return;
+	q->flow = flow;
+	spool_set_room(q->spool, (flow & QL_FLOW_REFUSE) != 0 ? SPOOL_REFUSE :
+	    (flow & QL_FLOW_NO_SEGMENTS) != 0 ? SPOOL_NO_SEGMENTS : SPOOL_ROOM);
+	q->ops->flow((flow & QL_FLOW_HOLD) != 0, q->arg);
+}
+
+static void
 on_flow(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
-	uint32_t hold;
+	uint32_t flow;
 
-	if (ql_u32_decode(&m->body, &hold) == -1 || hold > 1) {
+	if (ql_u32_decode(&m->body, &flow) == -1 || flow > QL_FLOW_ALL) {
 		ipc_reject(ipc, "malformed flow");
 		return;
 	}
-	if (q->is_held == (hold == 1))
-		return;
-	q->is_held = hold == 1;
-	log_info("queued asks to %s new mail", hold == 1 ? "hold back" : "go on with");
-	q->ops->flow(q->is_held, q->arg);
+	if (q->flow != flow)
+		log_info("queued says: %s", (flow & QL_FLOW_REFUSE) != 0 ? "refuse new mail" :
+		    (flow & QL_FLOW_HOLD) != 0 ? "hold back new mail" :
+		    (flow & QL_FLOW_NO_SEGMENTS) != 0 ? "no space for more segments" : "go on with new mail");
+	set_flow(q, flow);
 }
 
 static void
@@ -109,10 +121,7 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 	(void)ipc;
 	log_warn("queued is away (%s); going on with the segments at hand", why);
 	/* What held us back is gone with it. */
-	if (q->is_held) {
-		q->is_held = false;
-		q->ops->flow(false, q->arg);
-	}
+	set_flow(q, 0);
 }
 
 static const struct ipc_rule rules[] = {

@@ -12,7 +12,7 @@ struct qlink;
 
 struct qlink_ops {
 	void (*granted)(void *arg);        /* a segment came */
-	void (*flow)(bool hold, void *arg);/* hold back new mail, or go on */
+	void (*flow)(bool hold, void *arg);/* hold back new mail, or go on; or the spool's room has changed */
 };
 
 struct qlink *qlink_new(struct loop *, const char *run_directory, const char *name, struct eventlog *,

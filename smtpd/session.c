@@ -25,6 +25,7 @@
 #define AUTH_MS 30000
 #define LARGE_MS 20000
 #define FINISH_MS 5000
+#define IO_INPUT_DEFAULT (64 << 10)
 #define LINGER_MS 200         /* last replies are on their way */
 
 static bool greeting_step(struct session *);
@@ -80,6 +81,7 @@ arm_deadline(struct session *s)
 	const struct params *p = s->worker->params;
 	int64_t ms = session_command_timeout(s);
 
+	s->since = loop_now(s->worker->loop);
 	if (s->io == NULL)
 		return; /* broken; the session is on its way out */
 	switch (s->wait) {
@@ -270,7 +272,7 @@ on_tls_ready(struct session *s)
 		return;
 	}
 	session_set_state(s, ST_GREETING);
-	if (spool_has_segment(s->worker->spool))
+	if (spool_is_ready(s->worker->spool))
 		session_greet(s);
 }
 
@@ -346,7 +348,7 @@ start(struct session *s)
 		return;
 	}
 	session_set_state(s, ST_GREETING);
-	if (spool_has_segment(w->spool))
+	if (spool_is_ready(w->spool))
 		session_greet(s);
 }
 
@@ -370,6 +372,9 @@ session_new(struct worker *w, int fd, enum listener_kind kind, const struct sock
 	w->n_sessions++;
 	s->io = io_new(w->loop, fd, on_io, s);
 	io_quickack(s->io, kind != LISTEN_SMTPD);
+	/* Room for the longest command and one byte that shows that it is longer. */
+	if (w->params->line_length_limit + 2 > IO_INPUT_DEFAULT)
+		io_input_limit(s->io, (size_t)w->params->line_length_limit + 2);
 	start(s);
 	session_settle(s);
 }
@@ -389,7 +394,7 @@ wake(struct session *s)
 		}
 		break;
 	case WAIT_NONE:
-		if (s->state == ST_GREETING && spool_has_segment(s->worker->spool)) {
+		if (s->state == ST_GREETING && spool_is_ready(s->worker->spool)) {
 			session_greet(s);
 			session_continue(s);
 		}
@@ -409,10 +414,16 @@ session_wake_all(struct worker *w)
 		wake(s);
 }
 
+/* Whether the session can end here without costing a message. Applications on a submission port keep connections, take
+ * a 421 to MAIL for a failure of the message and do not retry; so theirs end when they have been silent for so long
+ * that they look first whether the connection lives, and at their NOOP (cmd_misc.c). */
 static bool
-is_idle(const struct session *s)
+may_end(const struct session *s)
 {
-	return s->state <= ST_AUTH && s->wait != WAIT_COMMIT && s->tx.env == NULL;
+	if (s->state > ST_AUTH || s->wait != WAIT_NONE || s->tx.env != NULL)
+		return false;
+	return !session_is_submission(s) || s->state != ST_COMMAND ||
+	    loop_now(s->worker->loop) - s->since >= s->worker->drain_quiet;
 }
 
 void
@@ -421,7 +432,7 @@ session_drain_idle(struct worker *w)
 	struct session *s, *next;
 
 	TAILQ_FOREACH_SAFE(s, &w->sessions, entry, next) {
-		if (!is_idle(s) || s->wait != WAIT_NONE)
+		if (!may_end(s))
 			continue;
 		if (s->state != ST_HANDSHAKE)
 			reply_plain(s, "421 4.3.2 Server is restarting, connect again");

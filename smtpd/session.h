@@ -10,7 +10,7 @@
 void session_new(struct worker *, int fd, enum listener_kind, const struct sockaddr *, socklen_t, bool is_counted);
 /* A segment came, or queued changed its mind about new mail: whoever waits for that looks again. */
 void session_wake_all(struct worker *);
-/* Ends the sessions that are between two messages, with 421. */
+/* Ends the sessions to which an end now does no harm, with 421. */
 void session_drain_idle(struct worker *);
 /* Ends all but those whose message is being made durable. */
 void session_stop_all(struct worker *);

@@ -49,11 +49,11 @@ struct tx {
 	struct tx_rcpt_tree rcpts;
 	uint32_t n_refused;          /* RCPTs that were refused */
 	uint32_t n_over;             /* RCPTs beyond the limit */
+	bool has_rate;               /* a message was taken of the user's rate and is not accepted yet */
 	bool is_utf8;                /* SMTPUTF8 declared */
 	bool has_content;            /* DATA or BDAT has begun: content is in use */
 	bool is_bdat, is_bdat_last, is_bdat_failed;
 	uint64_t chunk_left;         /* octets of the current chunk still to come */
-	uint64_t chunk_discard;      /* octets of refused chunks */
 	const char *chunk_reply;     /* whole reply due after the chunk; NULL: judge by content */
 	int64_t data_start;          /* loop_now() */
 	uint64_t data_octets;
@@ -90,6 +90,7 @@ struct session {
 	char *auth_name;             /* between the two steps of LOGIN, and while the helper checks */
 	struct auth_request *auth_request;
 	int64_t hold_since;          /* loop_now() when this command began to wait; 0: it does not */
+	int64_t since;               /* loop_now() when state or wait changed last */
 	const char *command;         /* for the event log: what is being answered */
 	struct tx tx;
 };
@@ -130,6 +131,8 @@ void tx_init(struct tx *);
 void tx_reset(struct session *);
 /* false: a duplicate, nothing was added. */
 bool tx_add_rcpt(struct session *, const char *address, const char *orcpt, uint8_t notify);
+/* Before MAIL: takes one of the user's rate. 0, or how long to wait (ms). */
+int64_t tx_take_rate(struct session *);
 void tx_content_begin(struct session *);
 /* Moves a big body to its segment. False: the session waits for one. */
 bool tx_stream(struct session *);

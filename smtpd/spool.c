@@ -18,6 +18,7 @@
 #define WAIT_MS 20000
 #define WAIT_TICK_MS 500
 #define INODES_MIN 64
+#define TRACE_ROOM 4096 /* what we add to a small message, as a guess at MAIL */
 
 static int
 slot(uint8_t kind)
@@ -250,9 +251,18 @@ spool_relink(struct spool *s, spool_held_fn *held, void *arg)
 }
 
 bool
-spool_has_segment(const struct spool *s)
+spool_is_ready(const struct spool *s)
 {
-	return s->current != NULL || s->n_spares[0] > 0;
+	return s->current != NULL || s->n_spares[0] > 0 || s->room != SPOOL_ROOM;
+}
+
+void
+spool_set_room(struct spool *s, enum spool_room room)
+{
+	s->room = room;
+	/* Who waits for a segment hears of it in this turn's commit. */
+	if (room != SPOOL_ROOM && !TAILQ_EMPTY(&s->waiting))
+		loop_again(s->loop);
 }
 
 bool
@@ -261,14 +271,23 @@ spool_is_broken(const struct spool *s)
 	return s->is_broken;
 }
 
-bool
-spool_has_space(struct spool *s, uint64_t size)
+/* Whether a message of that size has a place in what we hold, or will get one. */
+static bool
+has_place(const struct spool *s, uint64_t size)
 {
-	const struct segment *seg = s->current != NULL ? s->current : TAILQ_FIRST(&s->spares[0]);
+	if (s->room != SPOOL_NO_SEGMENTS)
+		return s->room == SPOOL_ROOM;
+	if (size > SPOOL_SMALL_MAX)
+		return s->n_spares[1] > 0;
+	return s->n_spares[0] > 0 ||
+	    (s->current != NULL && s->current->end + size + TRACE_ROOM <= s->current->limit);
+}
+
+static bool
+leaves_min_free(struct spool *s, const struct segment *seg, uint64_t size)
+{
 	struct statfs fs;
 
-	if (seg == NULL)
-		return true;
 	if (loop_now(s->loop) - s->checked >= 1000) {
 		s->checked = loop_now(s->loop);
 		if (fstatfs(seg->fd, &fs) == -1) {
@@ -281,6 +300,14 @@ spool_has_space(struct spool *s, uint64_t size)
 		}
 	}
 	return s->free_bytes >= (uint64_t)s->min_free && s->free_bytes - (uint64_t)s->min_free >= size;
+}
+
+bool
+spool_has_space(struct spool *s, uint64_t size)
+{
+	const struct segment *seg = s->current != NULL ? s->current : TAILQ_FIRST(&s->spares[0]);
+
+	return has_place(s, size) && (seg == NULL || leaves_min_free(s, seg, size));
 }
 
 void
@@ -355,6 +382,9 @@ spool_large_write(struct large *l, const void *data, size_t len)
 
 	if (l->is_stopped || l->spool->is_broken)
 		return MESSAGE_BROKEN;
+	/* Unlike the normal kind it is not preallocated, and its client need not have declared a size. */
+	if (!leaves_min_free(l->spool, l->seg, 0))
+		return MESSAGE_NO_SPACE;
 	while (left > 0) {
 		n = pwrite(l->seg->fd, p, left, (off_t)(RECORD_HDR + l->len + (len - left)));
 		if (n == -1 && errno == EINTR)

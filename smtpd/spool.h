@@ -31,8 +31,14 @@ void spool_stop(struct spool *, uint64_t segment);
 typedef void spool_held_fn(uint64_t segment, uint8_t kind, uint64_t end, void *arg);
 void spool_relink(struct spool *, spool_held_fn *, void *arg);
 
-bool spool_has_segment(const struct spool *);
-/* Whether `size` more bytes leave min_free_space; looks at the file system once a second at most. */
+/* What queued says about space. NO_SEGMENTS: there will be none beyond those at hand. REFUSE: nothing is to be taken. */
+enum spool_room { SPOOL_ROOM, SPOOL_NO_SEGMENTS, SPOOL_REFUSE };
+void spool_set_room(struct spool *, enum spool_room);
+
+/* Clients can be served: there is a segment, or it is known that there is no space for one. */
+bool spool_is_ready(const struct spool *);
+/* Whether there is a place for `size` more bytes and they leave min_free_space; looks at the file system once a second
+ * at most. */
 bool spool_has_space(struct spool *, uint64_t size);
 bool spool_is_broken(const struct spool *);
 

@@ -38,6 +38,7 @@ struct spool {
 	struct timer wait_timer;
 	int64_t checked;             /* loop_now() of the last look at the file system */
 	uint64_t free_bytes;
+	enum spool_room room;
 	bool is_broken;
 };
 

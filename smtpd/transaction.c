@@ -34,6 +34,8 @@ tx_reset(struct session *s)
 	struct tx *tx = &s->tx;
 	struct tx_rcpt *r;
 
+	if (tx->has_rate)
+		rates_give_back(s->worker->rates, &s->user);
 	while ((r = RB_ROOT(&tx->rcpts)) != NULL) {
 		RB_REMOVE(tx_rcpt_tree, &tx->rcpts, r);
 		free(r);
@@ -61,6 +63,18 @@ tx_add_rcpt(struct session *s, const char *address, const char *orcpt, uint8_t n
 	r->address = tx->env->rcpts[tx->env->n_rcpts - 1].address;
 	RB_INSERT(tx_rcpt_tree, &tx->rcpts, r);
 	return true;
+}
+
+int64_t
+tx_take_rate(struct session *s)
+{
+	int64_t ms;
+
+	if (!s->is_authenticated || s->tx.has_rate || s->tx.env != NULL)
+		return 0;
+	ms = rates_take(s->worker->rates, &s->user, loop_now(s->worker->loop));
+	s->tx.has_rate = ms == 0;
+	return ms;
 }
 
 void
@@ -127,6 +141,10 @@ tx_stream(struct session *s)
 				tx->chunk_reply = "451 4.3.0 The queue is not available, try again later";
 				return true;
 			}
+			if (!spool_has_space(s->worker->spool, c->body.len)) {
+				tx->chunk_reply = "452 4.3.1 Insufficient system storage";
+				return true;
+			}
 			session_set_wait(s, WAIT_LARGE);
 			return false;
 		}
@@ -141,8 +159,9 @@ void
 tx_retry_large(struct session *s)
 {
 	session_set_wait(s, WAIT_NONE);
+	/* Even without input: a chunk may have been complete when the wait began. */
 	if (tx_stream(s))
-		session_continue(s);
+		io_kick(s->io);
 }
 
 static void
@@ -159,8 +178,7 @@ on_done(struct message *m, enum message_result result, void *arg)
 		snprintf(text, sizeof text, "Ok: queued as %s", hex);
 		reply_reception(s, m, text);
 		reply_fmt(s, "250 2.0.0 %s", text);
-		if (s->is_authenticated)
-			rates_take(s->worker->rates, &s->user, loop_now(s->worker->loop));
+		s->tx.has_rate = false;
 		s->messages++;
 		s->errors = s->junk = 0;
 		break;
@@ -239,6 +257,9 @@ tx_finish(struct session *s)
 	struct message *m = NULL;
 
 	session_set_state(s, ST_COMMAND);
+	/* What cannot be recorded is not accepted. */
+	if (line == NULL && eventlog_stuck(s->worker->events))
+		line = "452 4.3.1 Insufficient system storage";
 	if (line == NULL)
 		m = make_message(s, &line);
 	if (m == NULL) {

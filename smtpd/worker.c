@@ -17,9 +17,11 @@
 #include "smtpd/session.h"
 #include "smtpd/users.h"
 
-#define WATCHDOG_SECONDS 30
+#define WATCHDOG_SECONDS 60    /* a disk may be slow */
+#define WATCHDOG_CPU_SECONDS 5 /* no single event takes that much */
 #define READY_WITHIN_MS 3000  /* without a segment: queued is away, clients are greeted when it is back */
-#define DRAIN_IDLE_MS 60000
+#define DRAIN_TICK_MS 1000
+#define DRAIN_QUIET_MS 105000 /* Symfony Mailer sends NOOP first after 100 s, and connects anew if that fails */
 #define STOP_MS 1900
 #define DESCRIPTORS_BESIDE 512 /* segments, listeners, links, connections that linger */
 
@@ -49,7 +51,7 @@ on_granted(void *arg)
 {
 	struct worker_process *p = arg;
 
-	if (spool_has_segment(p->w.spool))
+	if (spool_is_ready(p->w.spool))
 		set_ready(p);
 	session_wake_all(&p->w);
 }
@@ -60,8 +62,7 @@ on_flow(bool hold, void *arg)
 	struct worker_process *p = arg;
 
 	p->w.is_held = hold;
-	if (!hold)
-		session_wake_all(&p->w);
+	on_granted(p);
 }
 
 static const struct qlink_ops qlink_ops = { on_granted, on_flow };
@@ -112,6 +113,7 @@ on_drain_timer(void *arg)
 
 	p->w.is_drain_due = true;
 	session_drain_idle(&p->w);
+	timer_set(&p->drain_timer, DRAIN_TICK_MS);
 }
 
 static void
@@ -122,7 +124,7 @@ drain(struct worker_process *p)
 	p->w.is_draining = true;
 	log_info("taking no more connections, %zu sessions go on", p->w.n_sessions);
 	acceptor_free(&p->acceptor);
-	timer_set(&p->drain_timer, DRAIN_IDLE_MS);
+	timer_set(&p->drain_timer, p->w.params->smtpd_drain_time);
 	session_check_last(&p->w);
 }
 
@@ -192,6 +194,13 @@ take_listeners(struct worker_process *p)
 
 	first = role_listeners(&n, &names);
 	for (i = 0; i < n; i++) {
+		if (strcmp(names[i], RATES_NAME) == 0) {
+			if (p->w.rates == NULL && (p->w.rates = rates_new(first + i)) == NULL)
+				fatal("cannot map the table of rates: %m");
+			close(first + i);
+			free(names[i]);
+			continue;
+		}
 		kind = listener_kind(names[i]);
 		if (kind == LISTEN_KINDS)
 			fatal("a listening socket has the unknown name '%s'", names[i]);
@@ -201,6 +210,8 @@ take_listeners(struct worker_process *p)
 		free(names[i]);
 	}
 	free(names);
+	if (p->w.rates == NULL)
+		fatal("the parent handed over no table of rates");
 }
 
 /* The spool speaks to queued through the link, and to this process when storage fails. */
@@ -247,6 +258,7 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->params = params;
 	w->policy = load_policy(params);
 	load_tls(w);
+	w->drain_quiet = DRAIN_QUIET_MS;
 	w->has_users = params->passwd_file != NULL && *params->passwd_file != '\0';
 	w->line = xmalloc(WORKER_LINE_MAX + 1);
 	w->connection_share = share(params->smtpd_connection_limit, workers);
@@ -254,7 +266,6 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->events = eventlog_new(w->loop, name);
 	w->auth = auth_new(w->loop);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
-	w->rates = rates_new(workers);
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
 	timer_init(&p->ready_timer, w->loop, set_ready, p);
 	timer_init(&p->drain_timer, w->loop, on_drain_timer, p);
@@ -307,6 +318,7 @@ worker_main(const struct params *params, unsigned instance, unsigned workers)
 		.max_fds = p.w.connection_share + DESCRIPTORS_BESIDE
 	});
 	loop_watchdog(p.w.loop, WATCHDOG_SECONDS);
+	loop_watchdog_cpu(p.w.loop, WATCHDOG_CPU_SECONDS);
 	timer_set(&p.ready_timer, READY_WITHIN_MS);
 	if (loop_run(p.w.loop) == -1)
 		p.status = 1;

@@ -14,6 +14,7 @@
 #include "smtpd/auth.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
+#include "smtpd/rates.h"
 #include "smtpd/spool.h"
 
 enum listener_kind { LISTEN_SMTPD, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_KINDS };
@@ -42,7 +43,8 @@ struct worker {
 	size_t n_sessions;
 	unsigned n_waiting_large;    /* sessions that wait for a large segment */
 	bool is_held;                /* queued wants no new mail now */
-	bool is_drain_due;           /* idle sessions end at the next command boundary */
+	int64_t drain_quiet;         /* submission: the silence (ms) after which clients look before they send */
+	bool is_drain_due;           /* sessions end where no mail is lost to it */
 	bool is_draining;            /* no new connections; the process ends with its last session */
 	bool is_stopping;
 	struct timer stop_timer;

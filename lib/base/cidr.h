@@ -28,7 +28,8 @@ void sockaddr_text(const struct sockaddr *, char out[46]);
 /* "192.0.2.1:25", "[2001:db8::1]:25" */
 void sockaddr_port_text(const struct sockaddr *, char out[56]);
 /* Numeric only: "192.0.2.1", "2001:db8::1", optional brackets. 0 or -1. */
-int sockaddr_parse(const char *addr, uint16_t port, struct sockaddr_storage *, socklen_t *) __attribute__((warn_unused_result));
+int sockaddr_parse(const char *addr, uint16_t port, struct sockaddr_storage *, socklen_t *)
+    __attribute__((warn_unused_result));
 bool sockaddr_equal_addr(const struct sockaddr *, const struct sockaddr *);
 
 #endif

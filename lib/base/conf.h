@@ -1,6 +1,7 @@
-/* A configuration file of `name = value` lines in Postfix's syntax (main.cf(5)): a line that starts with white space continues the
- * last; # at the start of a line is a comment; $name and ${name} expand. A table says type, default and bounds of each
- * parameter. All errors are collected with file and line, with a suggestion for unknown names; one is enough to reject the whole. */
+/* A configuration file of `name = value` lines in Postfix's syntax (main.cf(5)): a line that starts with white
+ * space continues the last; # at the start of a line is a comment; $name and ${name} expand. A table says type,
+ * default and bounds of each parameter. All errors are collected with file and line, with a suggestion for unknown
+ * names; one is enough to reject the whole. */
 #ifndef BASE_CONF_H
 #define BASE_CONF_H
 
@@ -67,8 +68,8 @@ char *conf_error_text(const struct conf_error *);
 /* Each as a line of the program log (level error). */
 void conf_errors_log(const struct conf_errors *);
 
-/* Built-in names that any value may refer to: $config_directory (where the file is, resolved) and $system_hostname (the host's
- * name; ".localdomain" is appended if it has no dot, as Postfix does). */
+/* Built-in names that any value may refer to: $config_directory (where the file is, resolved) and $system_hostname
+ * (the host's name; ".localdomain" is appended if it has no dot, as Postfix does). */
 struct conf; /* the texts: what was set where, for `posthorn conf` */
 /* Fills target from file (and defaults). Returns NULL if there are errors. */
 struct conf *conf_load(const char *file, const struct conf_param *table, size_t n, void *target, struct conf_errors *);
@@ -80,11 +81,12 @@ const char *conf_text(const struct conf *, const char *name, bool *is_set);
 unsigned conf_line(const struct conf *, const char *name);
 const char *conf_file(const struct conf *);
 
-/* The value syntaxes, for others that read the same notations (policy). 0 or -1. Units of time: ms, s, m, h, d, w or the words
- * ("20 min", "5 days"); none: seconds. Units of size: k, M, G, T (powers of 1024); none: bytes. */
+/* The value syntaxes, for others that read the same notations (policy). 0 or -1. Units of time: ms, s, m, h, d, w
+ * or the words ("20 min", "5 days"); none: seconds. Units of size: k, M, G, T (powers of 1024); none: bytes. */
 int conf_time_parse(const char *, int64_t *ms_r) __attribute__((warn_unused_result));
 int conf_size_parse(const char *, int64_t *bytes_r) __attribute__((warn_unused_result));
-/* A range as in main.cf: like cidr_parse, and brackets around an IPv6 address ("[::1]/128"). NULL, or a sentence (static). */
+/* A range as in main.cf: like cidr_parse, and brackets around an IPv6 address ("[::1]/128"). NULL, or a sentence
+ * (static). */
 const char *conf_cidr_parse(const char *, struct cidr *) __attribute__((warn_unused_result));
 
 #endif

@@ -230,6 +230,7 @@ hub_turn(void *arg)
 	while (n-- > 0 && (io = TAILQ_FIRST(&h->due)) != NULL) {
 		TAILQ_REMOVE(&h->due, io, due_link);
 		io->is_due = false;
+		loop_progress();
 		io->busy = true;
 		io_run(io);
 		io_leave(io);
@@ -306,6 +307,7 @@ on_read(evutil_socket_t fd, short what, void *arg)
 		io->reading = false;
 		return;
 	}
+	loop_progress();
 	io->busy = true;
 	if (io->state == IO_ST_HANDSHAKE)
 		io_handshake(io);
@@ -342,6 +344,7 @@ on_write(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	loop_progress();
 	io->busy = true;
 	if (io->state == IO_ST_CONNECTING)
 		connect_done(io);

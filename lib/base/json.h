@@ -1,5 +1,5 @@
-/* Writing JSON: the event log is a hot path. Strings are escaped so that no control character, no invalid UTF-8 and no U+2028/2029
- * reaches a reader raw. Reading is jansson's. */
+/* Writing JSON: the event log is a hot path. Strings are escaped so that no control character, no invalid UTF-8
+ * and no U+2028/2029 reaches a reader raw. Reading is jansson's. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
@@ -25,7 +25,8 @@ void json_str(struct json *, const char *key, const char *value); /* NULL is wri
 void json_slice(struct json *, const char *key, struct slice value, size_t max);
 void json_int(struct json *, const char *key, int64_t);
 void json_bool(struct json *, const char *key, bool);
-void json_none(struct json *, const char *key); /* null; jansson owns the name json_null, also for its own calls at run time */
+/* null; jansson owns the name json_null, also for its own calls at run time. */
+void json_none(struct json *, const char *key);
 /* RFC 3339 with milliseconds and Z, from ms since the epoch. */
 void json_time(struct json *, const char *key, int64_t wall_ms);
 

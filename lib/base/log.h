@@ -1,5 +1,5 @@
-/* The program log: one line an event, `key=value` after a sentence, to standard error (the journal, or what started us).
- * Every string is sanitised here (controls and invalid UTF-8 escaped), so remote text may be passed with %s.
+/* The program log: one line an event, `key=value` after a sentence, to standard error (the journal, or what started
+ * us). Every string is sanitised here (controls and invalid UTF-8 escaped), so remote text may be passed with %s.
  * Levels: debug; info (one line per thing an operator follows); warn (a peer or the environment misbehaved);
  * error (we lost or refused work); fatal (cannot go on: exits 1); panic (our bug: abort).
  * This is not the event log of mail (mail/eventlog.h). The logger is the one global object of a process. */

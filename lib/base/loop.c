@@ -4,6 +4,7 @@
  * The clock is read at most once a turn, when somebody first asks. A timer whose deadline moves later (the usual
  * case: progress was made) is not told to libevent: when the old deadline fires early, the rest is armed then. */
 #include <sys/queue.h>
+#include <sys/time.h>
 
 #include <event2/event.h>
 
@@ -35,7 +36,7 @@ struct loop_sig {
 
 struct watchdog {
 	struct timer timer;
-	unsigned seconds;
+	unsigned seconds, cpu_seconds;
 	int64_t period;      /* ms between two signs of life */
 	int64_t notify_every;/* 0: systemd does not ask */
 	int64_t notify_next;
@@ -131,8 +132,10 @@ loop_free(struct loop **lp)
 	}
 	if (l->dog.seconds > 0) {
 		timer_cancel(&l->dog.timer);
-		alarm(0);
+		arm_itimer(ITIMER_REAL, 0, 0);
 	}
+	if (l->dog.cpu_seconds > 0)
+		arm_itimer(ITIMER_PROF, 0, 0);
 	for (size_t i = 0; i < LOOP_STEPS; i++)
 		free(l->steps[i].v);
 	event_base_free(l->base);
@@ -173,8 +176,10 @@ static void
 loop_run_steps(struct loop *l)
 {
 	for (size_t i = 0; i < LOOP_STEPS; i++)
-		for (size_t k = 0; k < l->steps[i].n; k++)
+		for (size_t k = 0; k < l->steps[i].n; k++) {
+			loop_progress();
 			l->steps[i].v[k].fn(l->steps[i].v[k].arg);
+		}
 }
 
 int
@@ -279,13 +284,71 @@ watchdog_notify_ms(void)
 	return v < 4000 ? 1 : (int64_t)(v / 2000);
 }
 
+/* What the handlers of SIGALRM and SIGPROF know; a process watches one loop. */
+static volatile sig_atomic_t progress, progress_seen, n_idle_ticks;
+
+static void
+arm_itimer(int which, int64_t first_ms, int64_t every_ms)
+{
+	struct itimerval v = {
+		.it_value = { .tv_sec = first_ms / 1000, .tv_usec = first_ms % 1000 * 1000 },
+		.it_interval = { .tv_sec = every_ms / 1000, .tv_usec = every_ms % 1000 * 1000 }
+	};
+
+	if (setitimer(which, &v, NULL) == -1)
+		panic("cannot arm the watchdog");
+}
+
+/* Half the time is over: if the second half is no better, the signal's default action ends the process. Two halves,
+ * because a process that was stopped (SIGSTOP, a frozen machine) finds its timer run out when it goes on, and must have
+ * time to turn. */
+static void
+on_alarm(int signo)
+{
+	signal(signo, SIG_DFL);
+}
+
+/* One event has used this process's CPU for two ticks. */
+static void
+on_cpu_tick(int signo)
+{
+	if (progress != progress_seen) {
+		progress_seen = progress;
+		n_idle_ticks = 0;
+	} else if (++n_idle_ticks == 2) {
+		signal(signo, SIG_DFL);
+		raise(signo);
+	}
+}
+
+void
+loop_progress(void)
+{
+	progress = (progress + 1) & 0xffffff;
+}
+
+static void
+watch_signal(int signo, void (*handler)(int))
+{
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
+	sigset_t set;
+
+	/* Being ignored or blocked is inherited by exec. */
+	sigemptyset(&sa.sa_mask);
+	sigaction(signo, &sa, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void
 on_watchdog(void *arg)
 {
 	struct loop *l = arg;
-	int64_t now = loop_now(l);
+	int64_t now = loop_now(l), half = (int64_t)l->dog.seconds * 500;
 
-	alarm(l->dog.seconds);
+	signal(SIGALRM, on_alarm);
+	arm_itimer(ITIMER_REAL, half, half);
 	if (l->dog.notify_every > 0 && now >= l->dog.notify_next) {
 		notify_watchdog();
 		l->dog.notify_next = now + l->dog.notify_every;
@@ -296,24 +359,31 @@ on_watchdog(void *arg)
 void
 loop_watchdog(struct loop *l, unsigned seconds)
 {
-	sigset_t alarm_set;
-
 	if (seconds == 0)
 		return;
 	if (l->dog.seconds == 0)
 		timer_init(&l->dog.timer, l, on_watchdog, l);
-	/* Being ignored or blocked is inherited by exec. */
-	signal(SIGALRM, SIG_DFL);
-	sigemptyset(&alarm_set);
-	sigaddset(&alarm_set, SIGALRM);
-	sigprocmask(SIG_UNBLOCK, &alarm_set, NULL);
+	watch_signal(SIGALRM, on_alarm);
 	l->dog.seconds = seconds;
-	l->dog.period = seconds > 1 ? 1000 : 500;
+	l->dog.period = seconds > 3 ? 1000 : 250;
 	l->dog.notify_every = watchdog_notify_ms();
 	if (l->dog.notify_every > 0 && l->dog.notify_every < l->dog.period)
 		l->dog.period = l->dog.notify_every;
 	l->dog.notify_next = 0;
 	on_watchdog(l);
+}
+
+void
+loop_watchdog_cpu(struct loop *l, unsigned seconds)
+{
+	int64_t tick = (int64_t)seconds * 400;
+
+	if (seconds == 0)
+		return;
+	l->dog.cpu_seconds = seconds;
+	n_idle_ticks = 0;
+	watch_signal(SIGPROF, on_cpu_tick);
+	arm_itimer(ITIMER_PROF, tick, tick);
 }
 
 static void
@@ -343,6 +413,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	t->deadline = 0;
+	loop_progress();
 	t->fn(t->arg);
 }
 

@@ -1,5 +1,6 @@
-/* One event loop per process over libevent, with what a daemon needs beside it: a clock read once a turn, steps that run
- * before the loop sleeps (group commit, then log, then IPC, then socket output), timers, signals, a watchdog. */
+/* One event loop per process over libevent, with what a daemon needs beside it: a clock read once a turn, steps
+ * that run before the loop sleeps (group commit, then log, then IPC, then socket output), timers, signals, a
+ * watchdog. */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
@@ -21,10 +22,11 @@ struct event_base *loop_base(struct loop *);
 /* Runs until loop_stop(). 0, or -1 if libevent failed. */
 int loop_run(struct loop *);
 void loop_stop(struct loop *);
-/* Adds fn to a step; called on every turn; never removed but by loop_free. A step may queue more work for later steps only. */
+/* Adds fn to a step; called on every turn; never removed but by loop_free. A step may queue more work for later
+ * steps only. */
 void loop_before_sleep(struct loop *, enum loop_step, loop_fn *, void *arg);
-/* A module's own state for this loop: made by make() at the first call with this key (the address of something static), later
- * calls return the same; destroyed by loop_free() before the event base. */
+/* A module's own state for this loop: made by make() at the first call with this key (the address of something
+ * static), later calls return the same; destroyed by loop_free() before the event base. */
 void *loop_attached(struct loop *, const void *key, void *(*make)(struct loop *), loop_fn *destroy);
 /* Makes the next turn happen without waiting (a step left work over because it bounds itself). */
 void loop_again(struct loop *);
@@ -42,6 +44,11 @@ void loop_signal(struct loop *, int signo, loop_fn *, void *arg);
 /* If the loop does not turn for `seconds`, SIGALRM ends the process (its parent restarts it): the cure for whatever
  * no instruction hook stops. Also sends WATCHDOG=1 to systemd when asked to by the environment (base/notify.h). */
 void loop_watchdog(struct loop *, unsigned seconds);
+/* If one event, timer or step takes about that much CPU time, SIGPROF ends the process: sooner than the other, since
+ * waiting for a slow disk, or being stopped, is not counted. Who handles many events in one callback says
+ * loop_progress() between them; connections (base/io.h), timers and steps do. */
+void loop_watchdog_cpu(struct loop *, unsigned seconds);
+void loop_progress(void);
 
 /* A timer embedded in its owner. Setting is cheap and may be repeated: a later deadline only moves a number. */
 struct timer {

@@ -1,6 +1,6 @@
-/* Field-by-field encoding for frames between processes and for records on disk: big-endian integers, byte strings with a
- * u32 length. Never a struct: padding and layout are nobody's business.
- * A reader that runs short sets `bad`, returns zeros from then on and is checked once, at the end (rbuf_done). */
+/* Field-by-field encoding for frames between processes and for records on disk: big-endian integers, byte strings
+ * with a u32 length. Never a struct: padding and layout are nobody's business. A reader that runs short sets
+ * `bad`, returns zeros from then on and is checked once, at the end (rbuf_done). */
 #ifndef BASE_WIRE_H
 #define BASE_WIRE_H
 

@@ -1,5 +1,5 @@
-/* Delivery status notifications that we write: RFC 3461 (what was asked for), 3462/6522 (multipart/report), 3464 (fields),
- * 6533 (SMTPUTF8). Builds content only; the caller gives it to the queue as a message with null sender. */
+/* Delivery status notifications that we write: RFC 3461 (what was asked for), 3462/6522 (multipart/report), 3464
+ * (fields), 6533 (SMTPUTF8). Builds content only; the caller gives it to the queue as a message with null sender. */
 #ifndef MAIL_DSN_H
 #define MAIL_DSN_H
 

@@ -62,7 +62,7 @@ struct envelope *envelope_new(void);
 void envelope_free(struct envelope **);
 void envelope_add_rcpt(struct envelope *, const char *address, const char *orcpt, uint8_t notify);
 void envelope_set_meta(struct envelope *, const char *key, const char *value);
-void envelope_encode(const struct envelope *, struct wbuf *out);
+void envelope_encode(const struct envelope *, struct wbuf *);
 /* NULL and *err_r (static) if malformed. The caller frees. */
 struct envelope *envelope_decode(const void *, size_t, const char **err_r) __attribute__((warn_unused_result));
 

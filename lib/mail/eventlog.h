@@ -1,7 +1,8 @@
-/* The event log of mail (events(5)): one JSON object a line, KumoMTA's field names and record types plus ours. The file of the
- * hour is opened by queued, which passes its descriptor to everybody; each line leaves in one write(2) on an O_APPEND descriptor, so
- * lines of several processes never mix. Lines are gathered and written once a turn (LOOP_LOG). If writing fails (disk full),
- * lines are kept, up to 16 MiB, and tried again; beyond that they are counted and said so. */
+/* The event log of mail (events(5)): one JSON object a line, KumoMTA's field names and record types plus ours. The
+ * file of the hour is opened by queued, which passes its descriptor to everybody; each line leaves in one write(2)
+ * on an O_APPEND descriptor, so lines of several processes never mix. Lines are gathered and written once a turn
+ * (LOOP_LOG). If writing fails (disk full), lines are kept, up to 16 MiB, and tried again; beyond that they are
+ * counted and said so. */
 #ifndef MAIL_EVENTLOG_H
 #define MAIL_EVENTLOG_H
 
@@ -14,8 +15,8 @@
 
 struct eventlog;
 
-enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE, EV_REJECTION,
-	EV_DELAYED, EV_TYPES };
+enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
+	EV_REJECTION, EV_DELAYED, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* A record before it is written. NULL and 0 mean absent (written as null, "" or left out as events(5) says). */
@@ -52,7 +53,8 @@ struct event_record {
 	const struct ql_timing *timing;
 };
 
-/* writer: "smtpd-1", "deliverd/pool-a"; the start time is appended, so that (writer, seq) is gap-free from each start. */
+/* writer: "smtpd-1", "deliverd/pool-a"; the start time is appended, so that (writer, seq) is gap-free from each
+ * start. */
 struct eventlog *eventlog_new(struct loop *, const char *writer);
 /* Writes what is left. The loop keeps a step of it: free it only when the loop runs no more. */
 void eventlog_free(struct eventlog **);

@@ -1,5 +1,5 @@
-/* The 16-byte message id: 48 bits of milliseconds, 16 bits of sequence, 64 random bits; sorts by time, which LMDB inserts
- * need (sequential keys are five times faster than random ones). Shown as 32 lower-case hex digits. */
+/* The 16-byte message id: 48 bits of milliseconds, 16 bits of sequence, 64 random bits; sorts by time, which LMDB
+ * inserts need (sequential keys are five times faster than random ones). Shown as 32 lower-case hex digits. */
 #ifndef MAIL_MSGID_H
 #define MAIL_MSGID_H
 

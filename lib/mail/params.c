@@ -92,6 +92,8 @@ const struct conf_param params_table[] = {
 	TIME(smtpd_tls_timeout, "30s", SECONDS(1), MINUTES(10)),
 	TIME(smtpd_data_time_limit, "30m", SECONDS(10), DAYS(1)),
 	SIZE(smtpd_data_min_rate, "500", 0, MIB(1)),
+	TIME(smtpd_hold_limit, "50s", SECONDS(1), MINUTES(10)),
+	TIME(smtpd_drain_time, "60s", SECONDS(1), HOURS(1)),
 	ENUM(smtpd_bare_newline, "reject", bare_newline_words),
 	ENUM(submission_bare_newline, "normalize", bare_newline_words),
 	CIDRS(smtpd_authorized_xclient_hosts, ""),

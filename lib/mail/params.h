@@ -1,5 +1,5 @@
-/* The parameters of main.cf(5): one table, one struct. A parameter that is added here is described in man/main.cf.5; a test
- * compares them. */
+/* The parameters of main.cf(5): one table, one struct. A parameter that is added here is described in
+ * man/main.cf.5; a test compares them. */
 #ifndef MAIL_PARAMS_H
 #define MAIL_PARAMS_H
 
@@ -35,6 +35,7 @@ struct params {
 	int64_t header_size_limit, hopcount_limit;
 	int64_t smtpd_error_limit, smtpd_junk_command_limit, smtpd_auth_failure_limit;
 	int64_t smtpd_timeout, submission_timeout, smtpd_tls_timeout, smtpd_data_time_limit;
+	int64_t smtpd_hold_limit, smtpd_drain_time;
 	int64_t smtpd_data_min_rate;   /* octets a second, measured over the DATA phase after 30 s */
 	int smtpd_bare_newline, submission_bare_newline;
 	struct cidr_list smtpd_authorized_xclient_hosts;
@@ -61,7 +62,8 @@ struct params {
 	int64_t smtp_port;
 	int smtp_tls_security_level;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
-	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout, smtp_quit_timeout;
+	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,
+	    smtp_quit_timeout;
 	int64_t smtp_idle_timeout;       /* of a connection that waits for the next message */
 	int64_t smtp_connection_limit;   /* per egress path */
 	int64_t smtp_deliveries_per_connection, smtp_recipient_limit;
@@ -74,12 +76,14 @@ extern const size_t params_count;
 
 /* Reads config_dir/main.cf and checks what only several parameters together can tell. NULL and errors. */
 struct params *params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *);
-/* Adds what is allowed but hardly meant (an open relay, a host name that does not exist): for `posthorn check` to show. */
+/* Adds what is allowed but hardly meant (an open relay, a host name that does not exist): for `posthorn check` to
+ * show. */
 void params_warn(const struct params *, const struct conf *, struct conf_errors *warnings);
 void params_free(struct params **);
 /* Takes a relayhost value apart. *host_r is malloced, without brackets; *port_r 0: not given; *use_mx_r: look up its MX
  * records (a name without brackets). 0 or -1. */
-int params_relayhost_parse(const char *text, char **host_r, uint16_t *port_r, bool *use_mx_r) __attribute__((warn_unused_result));
+int params_relayhost_parse(const char *text, char **host_r, uint16_t *port_r, bool *use_mx_r)
+    __attribute__((warn_unused_result));
 /* The default configuration directory (compiled in; environment POSTHORN_CONFIG and -c override). */
 extern const char *const params_default_dir;
 

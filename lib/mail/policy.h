@@ -1,7 +1,7 @@
-/* policy.lua(5) in a sandboxed Lua 5.4 state: definitions (sources, pools, listener domains) and events. Text only, no files or
- * processes, memory capped by the allocator, run time by an instruction hook that cannot be swallowed by pcall; what
- * escapes the hook is ended by the process's watchdog. The module is the global `posthorn`, also `kumo` and by
- * require. Errors in an event fail that request only. */
+/* policy.lua(5) in a sandboxed Lua 5.4 state: definitions (sources, pools, listener domains) and events. Text
+ * only, no files or processes, memory capped by the allocator, run time by an instruction hook that cannot be
+ * swallowed by pcall; what escapes the hook is ended by the process's watchdog. The module is the global
+ * `posthorn`, also `kumo` and by require. Errors in an event fail that request only. */
 #ifndef MAIL_POLICY_H
 #define MAIL_POLICY_H
 
@@ -44,16 +44,16 @@ struct policy_queue_config {
 
 struct policy_path_config {
 	int64_t connection_limit, max_deliveries_per_connection, recipient_limit; /* -1: absent */
-	int64_t connect_timeout, banner_timeout, ehlo_timeout, mail_from_timeout, rcpt_to_timeout, data_timeout, data_dot_timeout,
-	    idle_timeout, starttls_timeout; /* ms */
+	int64_t connect_timeout, banner_timeout, ehlo_timeout, mail_from_timeout, rcpt_to_timeout, data_timeout,
+	    data_dot_timeout, idle_timeout, starttls_timeout; /* ms */
 	int32_t smtp_port;   /* -1 */
 	int enable_tls;      /* -1, TLS_LEVEL_* */
 	bool has_prohibited_hosts;
 	struct cidr_list prohibited_hosts;
 };
 
-/* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse, unknown keys are
- * errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
+/* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse,
+ * unknown keys are errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
 struct policy *policy_load(const char *file, struct conf_errors *);
 void policy_free(struct policy **);
 
@@ -66,9 +66,9 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 bool policy_has(const struct policy *, const char *event);
 
-/* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file and line
- * (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). *pool_r is malloced and
- * names a pool that exists; `out` is initialised first and may be cleared whatever is returned. */
+/* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file
+ * and line (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). *pool_r
+ * is malloced and names a pool that exists; `out` is initialised first and may be cleared whatever is returned. */
 int policy_get_egress_pool(struct policy *, const char *domain, const char *tenant, const char *campaign, char **pool_r,
     char **err_r) __attribute__((warn_unused_result));
 int policy_get_queue_config(struct policy *, const char *domain, const char *tenant, const char *campaign,

@@ -1,9 +1,10 @@
-/* Everything that is said on queued's socket ($run_directory/queued.sock): types, one encoder and one decoder each, used by
- * both ends. Roles: producer (smtpd worker; later bouncerd), consumer (deliverd; later bouncerd, fblproc), admin. queued
- * gives a role by SO_PEERCRED user (admin: root or group posthorn); in single-user mode our own uid may take any.
+/* Everything that is said on queued's socket ($run_directory/queued.sock): types, one encoder and one decoder
+ * each, used by both ends. Roles: producer (smtpd worker; later bouncerd), consumer (deliverd; later bouncerd,
+ * fblproc), admin. queued gives a role by SO_PEERCRED user (admin: root or group posthorn); in single-user mode
+ * our own uid may take any.
  *
- * Order: client sends HELLO first. Producer: then SEG_HELD for each segment it still holds. Consumer: then HELD for each envelope it
- * still holds, then CREDIT. queued answers WELCOME + LOGFD, and the rest follows.
+ * Order: client sends HELLO first. Producer: then SEG_HELD for each segment it still holds. Consumer: then HELD
+ * for each envelope it still holds, then CREDIT. queued answers WELCOME + LOGFD, and the rest follows.
  *
  *   QL_HELLO     c>q  proto, role, name (worker name or pool), pid, generation
  *   QL_WELCOME   q>c  proto, nodeid, token keys
@@ -14,7 +15,7 @@
  *   QL_SEG_STOP  q>p  segment: do not append to it any more
  *   QL_SEG_DONE  p>q  segment, end offset: full (or a large one finished or abandoned)
  *   QL_RECEIVED  p>q  segment, offset, record header, envelope
- *   QL_FLOW      q>p  0/1: go on / hold back new mail
+ *   QL_FLOW      q>p  bits (enum ql_flow), 0: go on; said whenever they change
  *   QL_HELD      c>q  envelope id (message, recipient index): after a reconnect
  *   QL_CREDIT    c>q  how many more envelopes it will take
  *   QL_SEG_OPEN  q>c  segment + read-only descriptor
@@ -49,6 +50,10 @@ enum ql_type {
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
 enum ql_seg_kind { QL_SEG_NORMAL = 1, QL_SEG_LARGE };
+/* HOLD: too much is in memory; let new mail wait a while. NO_SEGMENTS: there is no space for what was asked for by SEG_WANT (the
+ * grant follows when there is); what does not fit into segments at hand is refused, 452. REFUSE: the index or the event log cannot be
+ * written; all mail is refused, 452. */
+enum ql_flow { QL_FLOW_HOLD = 1, QL_FLOW_NO_SEGMENTS = 2, QL_FLOW_REFUSE = 4, QL_FLOW_ALL = 7 };
 
 struct ql_hello {
 	uint16_t proto;
@@ -98,6 +103,7 @@ struct ql_job {
 	char *campaign;
 	char *message_id; /* header value, NULL */
 	char *session;    /* reception session id */
+	char *auth_user;  /* NULL */
 	struct meta *meta;
 	uint32_t n_meta;
 	struct ql_job_rcpt *rcpts;
@@ -110,8 +116,8 @@ enum ql_outcome {
 	QL_RETURNED       /* no attempt was made (cancelled, suspended, shutting down): attempts do not count */
 };
 /* Where in the dialogue (event field `phase`). */
-enum phase { PHASE_NONE, PHASE_DNS, PHASE_CONNECT, PHASE_BANNER, PHASE_EHLO, PHASE_STARTTLS, PHASE_AUTH, PHASE_MAIL, PHASE_RCPT,
-	PHASE_DATA, PHASE_DOT, PHASES };
+enum phase { PHASE_NONE, PHASE_DNS, PHASE_CONNECT, PHASE_BANNER, PHASE_EHLO, PHASE_STARTTLS, PHASE_AUTH, PHASE_MAIL,
+	PHASE_RCPT, PHASE_DATA, PHASE_DOT, PHASES };
 extern const char *const phase_names[PHASES];
 
 struct ql_timing {
@@ -138,6 +144,7 @@ struct ql_result {
 	char *session;
 	uint32_t retry_after; /* seconds the path asks for (QL_RETURNED), 0: as soon as there is credit */
 	struct ql_timing timing;
+	bool dsn_passed; /* QL_DELIVERED: the peer offers DSN and was given NOTIFY: a success notice is its affair */
 };
 
 struct ql_received {
@@ -151,15 +158,17 @@ struct ql_admin {
 	uint32_t n_args;
 };
 
-/* Encoders append to an empty wbuf; decoders return 0, or -1 if malformed (then nothing is left to free). `_clear` frees what a
- * decoder allocated. */
+/* Encoders append to an empty wbuf; decoders return 0, or -1 if malformed (then nothing is left to free). `_clear`
+ * frees what a decoder allocated. */
 void ql_hello_encode(const struct ql_hello *, struct wbuf *);
 int ql_hello_decode(struct rbuf *, struct ql_hello *) __attribute__((warn_unused_result));
 void ql_hello_clear(struct ql_hello *);
 void ql_welcome_encode(const struct ql_welcome *, struct wbuf *);
 int ql_welcome_decode(struct rbuf *, struct ql_welcome *) __attribute__((warn_unused_result));
-void ql_seg_encode(uint64_t segment, uint8_t kind, uint64_t offset_or_limit, struct wbuf *); /* all QL_SEG_*; kind 0 where unused */
-int ql_seg_decode(struct rbuf *, uint64_t *segment, uint8_t *kind, uint64_t *offset_or_limit) __attribute__((warn_unused_result));
+/* All QL_SEG_*; kind 0 where unused. */
+void ql_seg_encode(uint64_t segment, uint8_t kind, uint64_t offset_or_limit, struct wbuf *);
+int ql_seg_decode(struct rbuf *, uint64_t *segment, uint8_t *kind, uint64_t *offset_or_limit)
+    __attribute__((warn_unused_result));
 void ql_received_encode(const struct record *, const struct wbuf *encoded_envelope, struct wbuf *);
 int ql_received_decode(struct rbuf *, struct ql_received *) __attribute__((warn_unused_result));
 void ql_received_clear(struct ql_received *);

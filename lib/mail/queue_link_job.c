@@ -92,6 +92,7 @@ ql_job_encode(const struct ql_job *job, struct wbuf *w)
 	codec_put_opt(w, CODEC_LINE, CODEC_MAX_WORD, job->campaign);
 	codec_put_opt(w, CODEC_LINE, CODEC_MAX_LONG, job->message_id);
 	codec_put_opt(w, CODEC_LINE, CODEC_MAX_WORD, job->session);
+	codec_put_opt(w, CODEC_LINE, CODEC_MAX_WORD, job->auth_user);
 	codec_put_meta(w, job->meta, job->n_meta);
 	wbuf_u16(w, job->n_rcpts);
 	for (uint16_t i = 0; i < job->n_rcpts; i++) {
@@ -145,6 +146,7 @@ ql_job_decode(struct rbuf *r, struct ql_job *out)
 	out->campaign = codec_get_opt(r, CODEC_LINE, CODEC_MAX_WORD);
 	out->message_id = codec_get_opt(r, CODEC_LINE, CODEC_MAX_LONG);
 	out->session = codec_get_opt(r, CODEC_LINE, CODEC_MAX_WORD);
+	out->auth_user = codec_get_opt(r, CODEC_LINE, CODEC_MAX_WORD);
 	out->meta = codec_get_meta(r, META_MAX, &out->n_meta);
 	decode_job_rcpts(r, out);
 	if (rbuf_done(r) && out->ret <= RET_HDRS && out->received >= 0 && out->expires >= 0)
@@ -170,5 +172,6 @@ ql_job_clear(struct ql_job *job)
 	free(job->campaign);
 	free(job->message_id);
 	free(job->session);
+	free(job->auth_user);
 	memset(job, 0, sizeof(*job));
 }

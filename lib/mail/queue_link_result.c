@@ -76,14 +76,17 @@ ql_result_encode(const struct ql_result *result, struct wbuf *w)
 	wbuf_u32(w, result->timing.connect);
 	wbuf_u32(w, result->timing.tls);
 	wbuf_u32(w, result->timing.transfer);
+	wbuf_u8(w, result->dsn_passed);
 }
 
 static bool
-is_sound(const struct ql_result *result, uint8_t local)
+is_sound(const struct ql_result *result, uint8_t local, uint8_t passed)
 {
 	const struct enhanced_code *enhanced = &result->enhanced;
 
-	if (result->outcome < QL_DELIVERED || result->outcome > QL_RETURNED || result->phase >= PHASES || local > 1)
+	if (local > 1 || passed > 1)
+		return false;
+	if (result->outcome < QL_DELIVERED || result->outcome > QL_RETURNED || result->phase >= PHASES)
 		return false;
 	if (result->code != 0 && (result->code < 200 || result->code > 599))
 		return false;
@@ -95,7 +98,7 @@ is_sound(const struct ql_result *result, uint8_t local)
 int
 ql_result_decode(struct rbuf *r, struct ql_result *out)
 {
-	uint8_t local;
+	uint8_t local, passed;
 	char **s;
 
 	memset(out, 0, sizeof(*out));
@@ -118,7 +121,9 @@ ql_result_decode(struct rbuf *r, struct ql_result *out)
 	out->timing.connect = rbuf_u32(r);
 	out->timing.tls = rbuf_u32(r);
 	out->timing.transfer = rbuf_u32(r);
-	if (rbuf_done(r) && is_sound(out, local))
+	passed = rbuf_u8(r);
+	out->dsn_passed = passed == 1;
+	if (rbuf_done(r) && is_sound(out, local, passed))
 		return 0;
 	ql_result_clear(out);
 	return -1;

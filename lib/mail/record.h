@@ -6,9 +6,10 @@
  *   ...     headers     the final header block, decided after the body was read
  *   ...     envelope    mail/envelope.h
  *
- * and padding to RECORD_ALIGN. The content on the wire is headers followed by body, CRLF line ends, not dot-stuffed. The header
- * names its segment and offset: what a recycled file holds from its former life is not taken for a record.
- * The fixed header is written last but one fdatasync covers all, so a torn record fails one of the two checks. */
+ * and padding to RECORD_ALIGN. The content on the wire is headers followed by body, CRLF line ends, not
+ * dot-stuffed. The header names its segment and offset: what a recycled file holds from its former life is not
+ * taken for a record. The fixed header is written last but one fdatasync covers all, so a torn record fails one of
+ * the two checks. */
 #ifndef MAIL_RECORD_H
 #define MAIL_RECORD_H
 
@@ -41,28 +42,34 @@ uint64_t record_body_off(const struct record *);
 uint64_t record_headers_off(const struct record *);
 uint64_t record_envelope_off(const struct record *);
 
-/* Whether lengths, counts and alignment are such as a writer may produce. Writers check this before they promise anything. */
+/* Whether lengths, counts and alignment are such as a writer may produce. Writers check this before they promise
+ * anything. */
 bool record_plausible(const struct record *);
 
 /* The fixed header with its CRC. */
 void record_encode(const struct record *, uint8_t out[RECORD_HDR]);
 /* 0; -1 if this is no record header of that segment and offset (*err_r static). */
-int record_decode(const uint8_t in[RECORD_HDR], uint64_t segment, uint64_t offset, struct record *out, const char **err_r)
-    __attribute__((warn_unused_result));
+int record_decode(const uint8_t in[RECORD_HDR], uint64_t segment, uint64_t offset, struct record *out,
+    const char **err_r) __attribute__((warn_unused_result));
 
-/* Reads and checks the record at offset of fd: header, and CRC of everything in chunks. 1: good; 0: no record here (end of
- * data, or torn); -1: the header is good but the content is not (*out filled: skip record_len()); -2: read error, errno. */
+/* Reads and checks the record at offset of fd: header, and CRC of everything in chunks. 1: good; 0: no record here
+ * (end of data, or torn); -1: the header is good but the content is not (*out filled: skip record_len()); -2: read
+ * error, errno. */
 int record_verify(int fd, uint64_t segment, uint64_t offset, struct record *out, const char **err_r)
     __attribute__((warn_unused_result));
-/* Looks from `from` (aligned up) to `end` for the next good record, for the damage in the middle. 1 and *off_r, or 0, or -2. */
-int record_resync(int fd, uint64_t segment, uint64_t from, uint64_t end, uint64_t *off_r) __attribute__((warn_unused_result));
+/* Looks from `from` (aligned up) to `end` for the next good record, for the damage in the middle. 1 and *off_r, or
+ * 0, or -2. */
+int record_resync(int fd, uint64_t segment, uint64_t from, uint64_t end, uint64_t *off_r)
+    __attribute__((warn_unused_result));
 /* Reads and decodes the envelope; checks only the envelope's own syntax. NULL and *err_r. */
-struct envelope *record_read_envelope(int fd, const struct record *, const char **err_r) __attribute__((warn_unused_result));
+struct envelope *record_read_envelope(int fd, const struct record *, const char **err_r)
+    __attribute__((warn_unused_result));
 /* Reads headers and body (wire order) into one new buffer of body_len + headers_len bytes after checking the CRC; for
  * records up to 1 MiB. NULL and *err_r on damage. The caller frees. */
-char *record_read_content(int fd, const struct record *, size_t *len_r, const char **err_r) __attribute__((warn_unused_result));
-/* The same checks without keeping the content, in chunks: for records of any size, before the first byte is sent. 0; -1 and *err_r on
- * damage; -2 on a read error. */
+char *record_read_content(int fd, const struct record *, size_t *len_r, const char **err_r)
+    __attribute__((warn_unused_result));
+/* The same checks without keeping the content, in chunks: for records of any size, before the first byte is sent.
+ * 0; -1 and *err_r on damage; -2 on a read error. */
 int record_check_content(int fd, const struct record *, const char **err_r) __attribute__((warn_unused_result));
 
 #endif

@@ -1,13 +1,15 @@
-/* Sends many small messages over many connections and keeps account of what was acknowledged: for tests (crash, restart), the
- * demonstration and the bench.
+/* Sends many small messages over many connections and keeps account of what was acknowledged: for tests (crash,
+ * restart), the demonstration and the bench.
  *
  *   load [-c connections] [-m messages] [-k per-connection] [-s size] [-r rate] [-d seconds] [-T] [-A user:password]
- *        [-f sender] [-t recipient[,recipient...]] [-h "Name: a|b|c"] [-p prefix] [-a acked] [-x in-doubt] [-P] [-q] address:port
+ *        [-f sender] [-t recipient[,recipient...]] [-h "Name: a|b|c"] [-p prefix] [-a acked] [-x in-doubt]
+ *        [-P] [-q] address:port
  *
- * %u in a recipient is the message's number; recipients and the values of -h are taken in turn. Each message carries X-Test-Id: prefix-number.
- * An id is written to `acked` once the 250 after end of data was read, to `in-doubt` if the connection broke between sending the dot
- * and its reply. A message that failed otherwise is sent again, on a new connection if need be, until it was acknowledged or the
- * time (-d) is over. Exit: 0 if all were acknowledged. The last line on standard output is a JSON object with counts and latencies. */
+ * %u in a recipient is the message's number; recipients and the values of -h are taken in turn. Each message
+ * carries X-Test-Id: prefix-number. An id is written to `acked` once the 250 after end of data was read, to
+ * `in-doubt` if the connection broke between sending the dot and its reply. A message that failed otherwise is
+ * sent again, on a new connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all
+ * were acknowledged. The last line on standard output is a JSON object with counts and latencies. */
 
 #include <err.h>
 #include <errno.h>
@@ -27,7 +29,10 @@
 #define LATENCIES_MAX (1u << 22)
 #define VALUES_MAX 64
 
-enum step { ST_WAIT, ST_CONNECT, ST_BANNER, ST_EHLO, ST_STARTTLS, ST_TLS, ST_EHLO2, ST_AUTH, ST_IDLE, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT };
+enum step {
+	ST_WAIT, ST_CONNECT, ST_BANNER, ST_EHLO, ST_STARTTLS, ST_TLS, ST_EHLO2, ST_AUTH,
+	ST_IDLE, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT
+};
 
 struct gen {
 	struct loop *loop;
@@ -144,7 +149,8 @@ send_content(struct conn *c)
 {
 	struct gen *g = c->g;
 
-	io_printf(c->io, "From: <%s>\r\nSubject: test %lu\r\nX-Test-Id: %s-%lu\r\n", g->sender, c->number, g->prefix, c->number);
+	io_printf(c->io, "From: <%s>\r\nSubject: test %lu\r\nX-Test-Id: %s-%lu\r\n", g->sender, c->number,
+	    g->prefix, c->number);
 	if (g->header != NULL)
 		io_printf(c->io, "%s: %s\r\n", g->header, g->values[c->number % g->n_values]);
 	io_printf(c->io, "\r\n");
@@ -364,10 +370,10 @@ report(struct gen *g)
 	double s = (double)(mono_ms() - g->started) / 1000;
 
 	qsort(g->latency, g->n_latency, sizeof(*g->latency), cmp_u32);
-	printf("{\"messages\":%lu,\"acked\":%lu,\"seconds\":%.3f,\"rate\":%.1f,\"lost_connections\":%lu,\"refused\":%lu,"
-	    "\"in_doubt\":%lu,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"p999_ms\":%.2f}\n", g->messages, g->acked, s,
-	    s > 0 ? (double)g->acked / s : 0, g->failed, g->refused, g->in_doubt, percentile(g, .5), percentile(g, .99),
-	    percentile(g, .999));
+	printf("{\"messages\":%lu,\"acked\":%lu,\"seconds\":%.3f,\"rate\":%.1f,\"lost_connections\":%lu,"
+	    "\"refused\":%lu,\"in_doubt\":%lu,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"p999_ms\":%.2f}\n",
+	    g->messages, g->acked, s, s > 0 ? (double)g->acked / s : 0, g->failed, g->refused, g->in_doubt,
+	    percentile(g, .5), percentile(g, .99), percentile(g, .999));
 }
 
 static void
@@ -475,8 +481,8 @@ int
 main(int argc, char **argv)
 {
 	static char default_rcpt[] = "user%u@example.com";
-	struct gen g = { .connections = 10, .messages = 100, .size = 4000, .sender = "sender@example.org", .prefix = "m",
-		.rcpts = { default_rcpt }, .n_rcpts = 1 };
+	struct gen g = { .connections = 10, .messages = 100, .size = 4000, .sender = "sender@example.org",
+		.prefix = "m", .rcpts = { default_rcpt }, .n_rcpts = 1 };
 	struct timer deadline;
 	struct conn *conns;
 	double seconds = 0;

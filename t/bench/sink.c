@@ -1,5 +1,6 @@
-/* A provider-like SMTP server for tests, the demonstration and the bench: accepts mail on one or more loopback addresses, answers as
- * the local part of a recipient asks, and writes a ledger line for each recipient of each message that it acknowledged.
+/* A provider-like SMTP server for tests, the demonstration and the bench: accepts mail on one or more loopback
+ * addresses, answers as the local part of a recipient asks, and writes a ledger line for each recipient of each
+ * message that it acknowledged.
  *
  *   sink [-t cert:key] [-D percent] [-U percent] [-w ms] [-l ledger] [-b dir] [-n] addr:port ...
  *
@@ -8,7 +9,8 @@
  *   defer-N-...         451 4.7.1 at RCPT        reject-dot-...    554 5.7.1 at end of data, always
  *   deferdot-N-...      451 4.3.0 at end of data  full-...         452 4.2.2 at RCPT, always
  *   421mail-N- 421rcpt-N- 421data-N- 421dot-N-    421 and close at that command (421mail by sender's local part)
- *   dropmail-N- droprcpt-N- dropdata-N- dropdot-N- dropafter-N-   close without an answer; dropafter: after taking the message
+ *   dropmail-N- droprcpt-N- dropdata-N- dropdot-N- dropafter-N-   close without an answer;
+ *                       dropafter: after taking the message
  *   slow-MS-...         that many milliseconds before the answer to end of data
  * -D and -U defer or refuse that percentage of other addresses (deferral: the first attempt only), chosen by hash.
  * Ledger line: seconds client listener sender recipient id size crc32c tls(0|1) */
@@ -32,6 +34,7 @@
 #include "base/cidr.h"
 #include "base/crc32c.h"
 #include "base/io.h"
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/tls.h"
@@ -231,8 +234,9 @@ ledger_write(struct peer *p)
 	if (s->ledger == NULL)
 		return;
 	for (unsigned i = 0; i < p->n_rcpts; i++)
-		fprintf(s->ledger, "%.3f %s %s <%s> <%s> %s %zu %08x %d\n", (double)wall_ms() / 1000, p->client, p->listener,
-		    p->sender, p->rcpt[i], p->id[0] != '\0' ? p->id : "-", p->size, p->crc, io_is_tls(p->io));
+		fprintf(s->ledger, "%.3f %s %s <%s> <%s> %s %zu %08x %d\n", (double)wall_ms() / 1000, p->client,
+		    p->listener, p->sender, p->rcpt[i], p->id[0] != '\0' ? p->id : "-", p->size, p->crc,
+		    io_is_tls(p->io));
 	fflush(s->ledger);
 }
 
@@ -290,8 +294,8 @@ cmd_ehlo(struct peer *p)
 	if (p->sink->plain_ehlo)
 		io_printf(p->io, "250 sink.example\r\n");
 	else
-		io_printf(p->io, "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n%s250-8BITMIME\r\n250-DSN\r\n"
-		    "250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n",
+		io_printf(p->io, "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n%s250-8BITMIME\r\n"
+		    "250-DSN\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n",
 		    p->sink->tls != NULL && !io_is_tls(p->io) ? "250-STARTTLS\r\n" : "");
 	return 0;
 }
@@ -413,16 +417,14 @@ listen_on(struct sink *s, const char *spec)
 	char *host = xstrdup(spec), *colon = strrchr(host, ':');
 	struct sockaddr_storage ss;
 	socklen_t len;
-	int fd, one = 1;
+	int fd;
 
 	if (colon == NULL)
 		errx(2, "sink: %s: want address:port", spec);
 	*colon = '\0';
 	if (sockaddr_parse(host, (uint16_t)strtoul(colon + 1, NULL, 10), &ss, &len) == -1)
 		errx(2, "sink: %s: bad address", spec);
-	if ((fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1 ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == -1 || bind(fd, (struct sockaddr *)&ss, len) == -1 ||
-	    listen(fd, 4096) == -1)
+	if ((fd = listen_socket((struct sockaddr *)&ss, len, 4096)) == -1)
 		err(1, "sink: %s", spec);
 	free(host);
 	snprintf(l->text, sizeof(l->text), "%s", spec);
@@ -473,8 +475,8 @@ main(int argc, char **argv)
 		case 'b': s.body_dir = optarg; break;
 		case 'n': s.plain_ehlo = true; break;
 		default:
-			fprintf(stderr, "usage: sink [-n] [-t cert:key] [-D percent] [-U percent] [-w ms] [-l ledger] [-b dir] "
-			    "address:port ...\n");
+			fprintf(stderr, "usage: sink [-n] [-t cert:key] [-D percent] [-U percent] [-w ms] [-l ledger] "
+			    "[-b dir] address:port ...\n");
 			return 2;
 		}
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {

@@ -1,26 +1,46 @@
 #!/bin/sh
-# make run: a demonstration of the whole suite below ./run/, on loopback addresses only. A name server and a sink play the internet:
-# four make-believe mailbox providers, of which some defer and some do not know the user. Sends a hundred messages of two tenants by
-# AUTH and STARTTLS, shows what became of them, and stays up until Ctrl-C.
+# make run: a demonstration of the whole suite below ./run/ (RUN_DIR), on loopback addresses only. A name server and a sink play the
+# internet: four make-believe mailbox providers, of which some defer and some do not know the user. Sends a hundred messages of two
+# tenants by AUTH and STARTTLS, shows what became of them, and stays up until Ctrl-C.
 set -eu
+# A shell script's background jobs ignore SIGINT, and a shell cannot undo that: `make run &` must be as easy to end as one in front.
+[ -n "${DEMO_SIGNALS:-}" ] || DEMO_SIGNALS=default exec env --default-signal=INT,QUIT sh "$0" "$@"
+unset DEMO_SIGNALS
 build=$(cd "${BUILD:-build}" && pwd)
 top=$(pwd)
-run=$top/run
+show=${RUN_DIR:-run}
+case $show in /*) run=$show ;; *) run=$top/$show ;; esac
 relay=${RELAY_PORT:-2525} submission=${SUBMISSION_PORT:-2587} sink=${SINK_PORT:-2526} dns=${DNS_PORT:-2553}
+sender=news@shop.example
 
 say() { printf '%s\n' "$*"; }
 die() { say "make run: $*" >&2; exit 1; }
 
-# The daemons' own users must be able to reach the directory; a checkout below /root is closed to them.
+# What an earlier run left; nothing else may go. The directory behind a link is one that prepare() made.
+clear_away() {
+	[ -e "$run" ] || [ -L "$run" ] || return 0
+	if [ -r "$run/run/posthorn.lock" ] && ! flock -n "$run/run/posthorn.lock" true; then
+		die "a demonstration runs below $show already, with pid $(cat "$run/run/posthorn.lock"): end it first"
+	fi
+	if [ -L "$run" ]; then
+		case $(readlink "$run") in /var/tmp/posthorn-run.*) rm -rf "$(readlink "$run")" 2>/dev/null || : ;; esac
+		rm -f "$run"
+	elif rmdir "$run" 2>/dev/null || grep -q '^# The demonstration' "$run/etc/main.cf" 2>/dev/null; then
+		rm -rf "$run" 2>/dev/null || :
+	fi
+	[ ! -e "$run" ] || die "$show cannot be removed: it is of another user, or not what a demonstration left"
+}
+
+reachable() { [ "$(id -u)" -ne 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$1" 2>/dev/null; }
+
+# The daemons' own users must be able to reach the directory, but a checkout below /root is closed to them; and the name of a
+# socket has room for 107 characters. Then the directory is elsewhere, and ./run a link to it.
 prepare() {
-	rm -rf "$run" 2>/dev/null || :
-	[ ! -e "$run" ] || die "$run cannot be removed: was it made by another user?"
-	if [ "$(id -u)" -eq 0 ]; then
-		sh "$top/conf/users.sh"
-		if ! setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$top" 2>/dev/null; then
-			ln -s "$(mktemp -d /var/tmp/posthorn-run.XXXXXX)" "$run"
-			chmod 755 "$(readlink "$run")"
-		fi
+	clear_away
+	[ "$(id -u)" -ne 0 ] || sh "$top/conf/users.sh"
+	if [ ${#run} -gt 80 ] || ! reachable "$(dirname "$run")"; then
+		ln -s "$(mktemp -d /var/tmp/posthorn-run.XXXXXX)" "$run"
+		run=$(readlink "$run")
 	fi
 	mkdir -p "$run" "$run/etc" "$run/nsd"
 	chmod 755 "$run" "$run/etc"
@@ -113,38 +133,49 @@ finish() {
 	[ -z "$sink_pid" ] || kill "$sink_pid" 2>/dev/null || :
 	[ -z "$nsd_pid" ] || kill "$nsd_pid" 2>/dev/null || :
 	wait 2>/dev/null || :
-	say "stopped; what it left is in ./run/"
+	say "stopped; what it left is in $show/"
 }
 
+# await WHAT PID FILE TENTHS COMMAND...: until the command succeeds; if the process ends or the time is over, shows the file and ends.
+await() {
+	what=$1 pid=$2 file=$3 n=$4
+	shift 4
+	until "$@"; do
+		kill -0 "$pid" 2>/dev/null || { cat "$file" >&2; die "$what did not start$hint"; }
+		n=$((n - 1))
+		[ $n -gt 0 ] || { cat "$file" >&2; die "$what takes too long to start"; }
+		sleep 0.1
+	done
+}
+hint="; another port can be chosen: make run RELAY_PORT=$relay SUBMISSION_PORT=$submission SINK_PORT=$sink DNS_PORT=$dns"
+dns_answers() { perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => shift, Timeout => 1)' "$dns"; }
+said_ready() { grep -q '^ready$' "$1" 2>/dev/null; }
+
 prepare
-configure
 trap finish EXIT
 trap 'exit 0' INT TERM
+configure
 PATH=$PATH:/usr/sbin nsd -d -c "$run/nsd/nsd.conf" >"$run/nsd/log" 2>&1 &
 nsd_pid=$!
 "$build/tools/sink" -l "$run/sink.ledger" -D 12 -U 6 127.0.0.11:"$sink" 127.0.0.12:"$sink" 127.0.0.13:"$sink" \
 	127.0.0.14:"$sink" >"$run/sink.out" 2>&1 &
 sink_pid=$!
-say "starting (log: run/posthorn.log)"
-# In the background with its own process group where there is setsid: Ctrl-C is ours to pass on.
+await "the name server" $nsd_pid "$run/nsd/log" 100 dns_answers
+await "the sink" $sink_pid "$run/sink.out" 100 said_ready "$run/sink.out"
+say "starting (log: $show/posthorn.log)"
+# In a session of its own: Ctrl-C is ours to pass on.
 setsid "$build/sbin/posthorn" -c "$run/etc" start >"$run/posthorn.out" 2>"$run/posthorn.log" &
 main_pid=$!
-n=0
-until grep -q '^ready$' "$run/posthorn.out" 2>/dev/null; do
-	kill -0 "$main_pid" 2>/dev/null || { cat "$run/posthorn.log" >&2; main_pid=; die "posthorn did not start"; }
-	n=$((n + 1))
-	[ $n -lt 600 ] || { cat "$run/posthorn.log" >&2; die "posthorn is not ready after a minute"; }
-	sleep 0.1
-done
+await posthorn $main_pid "$run/posthorn.log" 600 said_ready "$run/posthorn.out"
 
 say "sending 100 messages of two tenants by AUTH and STARTTLS to 127.0.0.1:$submission"
-"$build/tools/load" -c 4 -m 100 -T -A demo:secret -f news@shop.example -h 'X-Tenant: promotional|transactional' \
+"$build/tools/load" -c 4 -m 100 -T -A demo:secret -f "$sender" -h 'X-Tenant: promotional|transactional' \
 	-t user%u@bigmail.example,user%u@googol.example,user%u@freemail.example,user%u@corp.example,user%u@freemail.example \
 	-d 60 "127.0.0.1:$submission" >"$run/load.json" || die "sending failed: $(cat "$run/load.json")"
 
 n=0
 while [ $n -lt 300 ]; do
-	done=$(cat "$run"/log/events/*.jsonl | grep -cE '"type":"(Delivery|Bounce|Expiration|AdminBounce)"' || :)
+	done=$(cat "$run"/log/events/*.jsonl | grep -E '"type":"(Delivery|Bounce|Expiration|AdminBounce)"' | grep -cF "\"sender\":\"$sender\"" || :)
 	[ "$done" -lt 100 ] || break
 	n=$((n + 1))
 	sleep 0.1
@@ -152,9 +183,10 @@ done
 say
 cat "$run"/log/events/*.jsonl | perl "$top/t/demo/table.pl"
 say
-say "events:    run/log/events/   (follow them: build/sbin/posthorn -c run/etc events -f)"
-say "status:    build/sbin/posthorn -c run/etc status      queue: build/sbin/posthorn -c run/etc queue"
-say "send one:  printf 'Subject: hello\\nX-Tenant: promotional\\n\\nhi\\n' | build/sbin/posthorn -c run/etc sendmail -f me@shop.example you@bigmail.example"
+posthorn="${build#"$top/"}/sbin/posthorn -c $show/etc"
+say "events:    $show/log/events/   (follow them: $posthorn events -f)"
+say "status:    $posthorn status      queue: $posthorn queue"
+say "send one:  printf 'Subject: hello\\nX-Tenant: promotional\\n\\nhi\\n' | $posthorn sendmail -f me@shop.example you@bigmail.example"
 say "Ctrl-C stops it."
 wait "$main_pid" || :
 main_pid=

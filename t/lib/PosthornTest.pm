@@ -60,7 +60,7 @@ sub dir { $_[0]{dir} }
 sub port { $_[0]{port} }
 sub etc { "$_[0]{dir}/etc" }
 sub queue_dir { $_[0]{conf}{queue_directory} // "$_[0]{dir}/queue" }
-sub log_dir { "$_[0]{dir}/log" }
+sub log_dir { $_[0]{conf}{log_directory} // "$_[0]{dir}/log" }
 
 # Starts a program, its output into a file; returns the pid. The object ends it.
 sub spawn {
@@ -268,6 +268,7 @@ sub start {
 sub start_suite {
 	my ($self) = @_;
 	truncate "$self->{dir}/posthorn.out", 0;
+	local %ENV = (%ENV, %{ $self->{env} // {} });
 	my $pid = $self->{main} = $self->spawn('posthorn', "$build/sbin/posthorn", '-c', $self->etc, 'start');
 	my $ok = $self->wait_for('ready', sub {
 		croak "posthorn start ended:\n" . $self->tail_log if waitpid($pid, WNOHANG) == $pid;

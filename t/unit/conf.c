@@ -8,13 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include "base/conf.h"
 #include "base/suggest.h"
+
+#include "mistakes.h"
 
 struct target {
 	char *name, *path, *other;
@@ -250,11 +250,7 @@ test_addresses(void **state)
 }
 
 /* Text, and what its only error must say where. */
-static const struct {
-	const char *text;
-	unsigned line;
-	const char *says;
-} mistakes[] = {
+static const struct mistake mistakes[] = {
 	{ "\nsize_limt = 5\n", 2, "unknown parameter 'size_limt'; did you mean 'size_limit'?" },
 	{ "litsen_on = x\n", 1, "unknown parameter 'litsen_on'; did you mean 'listen_on'?" },
 	{ "no_such_thing_at_all = x\n", 1, "unknown parameter 'no_such_thing_at_all'" },
@@ -306,12 +302,7 @@ test_mistakes(void **state)
 	for (i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
 		load(f, mistakes[i].text);
 		assert_null(f->conf);
-		if (f->errs.n != 1)
-			fail_msg("%zu errors for <%s>", f->errs.n, mistakes[i].text);
-		if (strstr(f->errs.v[0].text, mistakes[i].says) == NULL)
-			fail_msg("<%s> gave <%s>, not <%s>", mistakes[i].text, f->errs.v[0].text, mistakes[i].says);
-		assert_int_equal(f->errs.v[0].line, mistakes[i].line);
-		assert_string_equal(f->errs.v[0].file, f->file);
+		mistake_check(&mistakes[i], &f->errs, f->file);
 		assert_null(f->t.name);
 	}
 }

@@ -19,6 +19,12 @@
 #define UNUSED __attribute__((unused))
 #define BARE NULL
 
+/* Longer than what the encoder looks at in one step. */
+#define HEX_16 "0123456789abcdef"
+#define HEX_32 HEX_16 HEX_16
+#define HEX_48 HEX_32 HEX_16
+#define HEX_64 HEX_32 HEX_32
+
 static const struct {
 	const char *in, *out; /* BARE: refused */
 } rows[] = {
@@ -26,14 +32,11 @@ static const struct {
 	    "..\r\n.\r\n" },
 	{ "..\r\n", "...\r\n.\r\n" }, { "\r\n.\r\n", "\r\n..\r\n.\r\n" }, { "a.b\r\n.c", "a.b\r\n..c\r\n.\r\n" },
 	{ "a\r\n\r\n.\r\n.\r\nb\r\n", "a\r\n\r\n..\r\n..\r\nb\r\n.\r\n" },
-	{ "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n.0123456789abcdef0123456789abcdef0123456789abcdef"
-	  "0123456789abcdef0123456789abcdef\r\n.x",
-	  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n..0123456789abcdef0123456789abcdef0123456789abcdef"
-	  "0123456789abcdef0123456789abcdef\r\n..x\r\n.\r\n" },
+	{ HEX_64 "\r\n." HEX_48 HEX_32 "\r\n.x", HEX_64 "\r\n.." HEX_48 HEX_32 "\r\n..x\r\n.\r\n" },
 	{ "\n", BARE }, { "\r", BARE }, { "a\nb\r\n", BARE }, { "a\rb\r\n", BARE }, { "a\r\n.\n", BARE }, { "a\n.\r\n",
 	    BARE }, { "a\r", BARE },
 	{ "a\r\r\n.\r\n", BARE }, { "\r\n.\r\r\n", BARE }, { "a\n\r\n", BARE },
-	{ "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n0123456789abcdef0123456789abcdef0123456789abcdef", BARE },
+	{ HEX_48 "0123456789abcde\n" HEX_48, BARE },
 };
 
 static int

@@ -109,7 +109,8 @@ static const struct row rows[] = {
 	    QL_FAILED, 550, "5.4.4", PHASE_DNS, 1, NULL, 0 },
 };
 
-#define SOURCE_33 "posthorn.source { name='ip-1', source_address='127.0.0.33' }\nposthorn.pool { name='pool-a', entries={ {name='ip-1'} } }\n"
+#define SOURCE_33 "posthorn.source { name='ip-1', source_address='127.0.0.33' }\n" \
+	"posthorn.pool { name='pool-a', entries={ {name='ip-1'} } }\n"
 
 static void
 run_row(const struct row *row)
@@ -329,7 +330,7 @@ test_dead_path(void **state UNUSED)
 static void
 test_limits(void **state UNUSED)
 {
-	static const script one[] = { { HELLO, TX1, "C:QUIT" } };
+	static const script one[] = { { HELLO, TX1, "C:QUIT", "W:50", "S:221 bye\r\n", "X" } };
 	struct world *w = world_new();
 	unsigned i;
 
@@ -340,6 +341,7 @@ test_limits(void **state UNUSED)
 		world_mail(w, &to_example);
 	world_run(w, 5);
 	assert_int_equal(w->peers[0]->n_conns, 5);
+	assert_int_equal(w->peers[0]->max_open, 1); /* one that was said QUIT on is one still */
 	assert_int_equal(peer_count(w->peers[0], "MISMATCH"), 0);
 	for (i = 0; i < 5; i++)
 		assert_int_equal(w->results[i].outcome, QL_DELIVERED);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +35,7 @@ struct peer {
 	pthread_t conns[CONNS_MAX];
 	unsigned n_conns;
 	unsigned n_resumed; /* TLS sessions */
+	unsigned n_open, max_open; /* connections at a time */
 	bool is_stopping;
 	pthread_mutex_t lock;
 	char *log; /* what clients said, line by line,
@@ -145,10 +147,16 @@ peer_data(struct peer_conn *c)
 static bool
 peer_tls(struct peer_conn *c)
 {
+	char sni[300];
+
 	c->ssl = SSL_new(c->p->tls);
 	SSL_set_fd(c->ssl, c->fd);
 	if (SSL_accept(c->ssl) != 1)
 		return false;
+	if (SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name) != NULL) {
+		snprintf(sni, sizeof(sni), "SNI %s\n", SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name));
+		peer_note(c->p, sni, strlen(sni));
+	}
 	if (SSL_session_reused(c->ssl)) {
 		pthread_mutex_lock(&c->p->lock);
 		c->p->n_resumed++;
@@ -200,6 +208,9 @@ peer_conn_main(void *arg)
 	if (c->ssl != NULL)
 		SSL_free(c->ssl);
 	close(c->fd);
+	pthread_mutex_lock(&c->p->lock);
+	c->p->n_open--;
+	pthread_mutex_unlock(&c->p->lock);
 	free(c);
 	return NULL;
 }
@@ -215,6 +226,8 @@ peer_main(void *arg)
 	while ((fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC)) != -1) {
 		pthread_mutex_lock(&p->lock);
 		n = p->n_conns++;
+		if (++p->n_open > p->max_open)
+			p->max_open = p->n_open;
 		pthread_mutex_unlock(&p->lock);
 		if (p->is_stopping || n >= CONNS_MAX) {
 			close(fd);

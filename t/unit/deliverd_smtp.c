@@ -3,7 +3,8 @@
 #include "deliverd_world.h"
 
 #define GREETING "S:220 peer ESMTP\r\n", "C:EHLO ip1.example"
-#define EHLO_PIPE "S:250-peer\r\n250-PIPELINING\r\n250-SIZE 10000000\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+#define EHLO_PIPE "S:250-peer\r\n250-PIPELINING\r\n250-SIZE 10000000\r\n" \
+	"250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
 #define EHLO_PLAIN "S:250 peer\r\n"
 #define HELLO GREETING, EHLO_PIPE
 #define TX1 "C:MAIL FROM:<", "C:RCPT TO:<", "C:DATA", "S:250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n", "D", \

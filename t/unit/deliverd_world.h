@@ -32,7 +32,9 @@
 #include "deliverd_peer.h"
 
 #define UNUSED __attribute__((unused))
+#ifndef RESULTS_MAX
 #define RESULTS_MAX 4096
+#endif
 #define PEERS_MAX 8
 #define SEGMENT 7
 
@@ -40,7 +42,7 @@ struct dns_row {
 	const char *name;
 	uint8_t status; /* 0: no answer at all */
 	const char *text;
-	const char *hosts; /* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1" */
+	const char *hosts; /* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1"; @ stands for the name asked for */
 };
 
 struct world {
@@ -52,6 +54,7 @@ struct world {
 	struct ipc *dns;
 	const struct dns_row *dns_rows;
 	unsigned n_asked;
+	uint32_t last_question;
 	struct peer *peers[PEERS_MAX];
 	unsigned n_peers;
 	uint16_t port;
@@ -265,19 +268,33 @@ make_hosts(enum mx_kind kind, const char *hosts)
 	return mx;
 }
 
+static const char *
+hosts_of(const struct dns_row *row, const char *name, char *out, size_t size)
+{
+	const char *at = strchr(row->hosts, '@');
+
+	if (at == NULL)
+		return row->hosts;
+	snprintf(out, size, "%.*s%s%s", (int)(at - row->hosts), row->hosts, name, at + 1);
+	return out;
+}
+
 static void
 d_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct world *w = arg;
 	const struct dns_row *row;
 	struct dns_reply reply;
-	char text[128] = "";
+	char text[128] = "", hosts[512];
 	struct dns_ask ask;
 	struct wbuf b;
 
 	assert_int_equal(dns_ask_decode(&m->body, &ask), 0);
 	w->n_asked++;
-	for (row = w->dns_rows; row != NULL && row->name != NULL && strcmp(row->name, ask.name) != 0; row++)
+	w->last_question = m->id;
+	assert_true(ask.families != 0);
+	for (row = w->dns_rows; row != NULL && row->name != NULL && strcmp(row->name, "*") != 0 &&
+	    strcmp(row->name, ask.name) != 0; row++)
 		;
 	if (row == NULL || row->name == NULL)
 		fail_msg("nobody said what %s is", ask.name);
@@ -288,7 +305,7 @@ d_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		snprintf(text, sizeof(text), "%s", row->text != NULL ? row->text : "");
 		reply.text = text;
 		if (row->hosts != NULL)
-			reply.mx = make_hosts(MX_RECORDS, row->hosts);
+			reply.mx = make_hosts(MX_RECORDS, hosts_of(row, ask.name, hosts, sizeof(hosts)));
 		wbuf_init(&b);
 		dns_reply_encode(&reply, &b);
 		ipc_send(ipc, DNS_ANSWER, m->id, &b, -1);

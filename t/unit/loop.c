@@ -395,6 +395,103 @@ test_watchdog(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void
+burn(int64_t ms)
+{
+	int64_t end = mono_ms() + ms;
+
+	while (mono_ms() < end)
+		;
+}
+
+static void
+hog(void *arg)
+{
+	(void)arg;
+	for (;;)
+		burn(1000);
+}
+
+static void
+wait_long(void *arg)
+{
+	usleep(2500000);
+	loop_stop(arg);
+}
+
+/* Much work in one callback, in pieces. */
+static void
+work_on(void *arg)
+{
+	for (int i = 0; i < 25; i++) {
+		loop_progress();
+		burn(100);
+	}
+	loop_stop(arg);
+}
+
+/* The child is stopped for stop_ms soon after its start. */
+static int
+cpu_watched_child(loop_fn *fn, unsigned seconds, unsigned cpu_seconds, int64_t after_ms, unsigned stop_ms)
+{
+	pid_t pid;
+	int status;
+
+	if ((pid = fork()) == 0) {
+		struct loop *l = loop_new();
+		struct timer t;
+
+		signal(SIGPROF, SIG_IGN);
+		loop_watchdog(l, seconds);
+		loop_watchdog_cpu(l, cpu_seconds);
+		timer_init(&t, l, fn, l);
+		timer_set(&t, after_ms);
+		loop_run(l);
+		loop_free(&l);
+		_exit(0);
+	}
+	if (stop_ms > 0) {
+		usleep(100000);
+		kill(pid, SIGSTOP);
+		usleep(stop_ms * 1000);
+		kill(pid, SIGCONT);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+/* What uses the CPU without an end is ended soon; what waits for a disk, works in pieces or was stopped is not. */
+static void
+test_watchdog_cpu(void **state)
+{
+	static const struct {
+		loop_fn *fn;
+		unsigned seconds;
+		int64_t after_ms;
+		unsigned stop_ms;
+		int signo;
+	} cases[] = {
+		{ hog, 60, 10, 0, SIGPROF },
+		{ wait_long, 60, 10, 0, 0 },
+		{ work_on, 60, 10, 0, 0 },
+		{ stop_it, 1, 1800, 1500, 0 },
+		{ hang, 1, 10, 0, SIGALRM }
+	};
+	int status;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		status = cpu_watched_child(cases[i].fn, cases[i].seconds, 1, cases[i].after_ms, cases[i].stop_ms);
+		if (cases[i].signo != 0) {
+			assert_true(WIFSIGNALED(status));
+			assert_int_equal(WTERMSIG(status), cases[i].signo);
+		} else {
+			assert_true(WIFEXITED(status));
+			assert_int_equal(WEXITSTATUS(status), 0);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -409,6 +506,7 @@ main(void)
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_attached),
 		cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_watchdog_cpu),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -9,12 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+
+#include "mistakes.h"
 
 struct fixture {
 	char dir[64];
@@ -59,12 +59,8 @@ teardown(void **state)
 static void
 load(struct fixture *f, const char *text)
 {
-	FILE *fp = fopen(f->file, "w");
-
 	clear(f);
-	assert_non_null(fp);
-	assert_true(fputs(text, fp) >= 0);
-	assert_int_equal(fclose(fp), 0);
+	text_put(f->file, text);
 	f->p = params_load(f->dir, &f->conf, &f->errs);
 }
 
@@ -174,11 +170,7 @@ test_accepted(void **state)
 	}
 }
 
-static const struct {
-	const char *text;
-	unsigned line;
-	const char *says;
-} mistakes[] = {
+static const struct mistake mistakes[] = {
 	{ "smptd_listen = 127.0.0.1:25\n", 1, "unknown parameter 'smptd_listen'; did you mean 'smtpd_listen'?" },
 	{ "\nsubmission_listen = 127.0.0.1:587\n", 2, "submission_listen needs STARTTLS: set smtpd_tls_cert_file" },
 	{ "submissions_listen = 127.0.0.1:465\n", 1, "submissions_listen needs TLS" },
@@ -217,11 +209,7 @@ test_mistakes(void **state)
 		load(f, mistakes[i].text);
 		assert_null(f->p);
 		assert_null(f->conf);
-		if (f->errs.n != 1)
-			fail_msg("%zu errors for <%s>", f->errs.n, mistakes[i].text);
-		if (strstr(f->errs.v[0].text, mistakes[i].says) == NULL)
-			fail_msg("<%s> gave <%s>, not <%s>", mistakes[i].text, f->errs.v[0].text, mistakes[i].says);
-		assert_int_equal(f->errs.v[0].line, mistakes[i].line);
+		mistake_check(&mistakes[i], &f->errs, f->file);
 	}
 }
 

@@ -11,11 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/log.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+
+#include "mistakes.h"
 
 #define SOURCES \
 	"posthorn.source { name = 'ip-1', source_address = '192.0.2.1', ehlo_domain = 'a.example.com' }\n" \
@@ -76,12 +76,8 @@ teardown(void **state)
 static void
 load(struct fixture *f, const char *text)
 {
-	FILE *fp = fopen(f->file, "w");
-
 	clear(f);
-	assert_non_null(fp);
-	assert_true(fputs(text, fp) >= 0);
-	assert_int_equal(fclose(fp), 0);
+	text_put(f->file, text);
 	f->p = policy_load(f->file, &f->errs);
 }
 
@@ -207,11 +203,7 @@ test_module_names(void **state)
 	expect_pool(f, NULL, "p");
 }
 
-static const struct {
-	const char *text;
-	unsigned line;
-	const char *says;
-} mistakes[] = {
+static const struct mistake mistakes[] = {
 	{ ONE_POOL "\nif then\n", 4, "unexpected symbol near 'then'" },
 	{ ONE_POOL "local x = nil\nx.y = 1\n", 4, "attempt to index a nil value (local 'x')" },
 	{ "error('my own words')\n", 1, "my own words" },
@@ -297,14 +289,7 @@ test_mistakes(void **state)
 	for (i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
 		load(f, mistakes[i].text);
 		assert_null(f->p);
-		if (f->errs.n != 1)
-			fail_msg("%zu errors for <%s>: %s", f->errs.n, mistakes[i].text, f->errs.n > 1 ?
-			    f->errs.v[1].text : "");
-		if (strstr(f->errs.v[0].text, mistakes[i].says) == NULL)
-			fail_msg("<%s> gave <%s>, not <%s>", mistakes[i].text, f->errs.v[0].text, mistakes[i].says);
-		if (f->errs.v[0].line != mistakes[i].line)
-			fail_msg("<%s>: line %u", f->errs.v[0].text, f->errs.v[0].line);
-		assert_string_equal(f->errs.v[0].file, f->file);
+		mistake_check(&mistakes[i], &f->errs, f->file);
 	}
 }
 

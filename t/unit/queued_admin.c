@@ -48,7 +48,8 @@ test_list_and_change(void **state)
 {
 	static const char *const a[] = { "a1@one.example", "a2@two.example" };
 	static const char *const b[] = { "b@one.example" };
-	struct mail ma = { .sender = "s@sender.example", .tenant = "acme", .campaign = "spring", .rcpts = a, .n_rcpts = 2 };
+	struct mail ma = { .sender = "s@sender.example", .tenant = "acme", .campaign = "spring", .rcpts = a,
+	    .n_rcpts = 2 };
 	struct mail mb = { .sender = "t@other.example", .rcpts = b, .n_rcpts = 1 };
 	struct rig r;
 	struct peer prod, cons;
@@ -127,7 +128,8 @@ test_orders_in_flight(void **state)
 	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
 	send_u32(&cons, QL_CREDIT, 100);
 	for (i = 0; i < 3; i++) {
-		(void)spool_one(&s, "s@sender.example", i == 0 ? "x@a.example" : i == 1 ? "x@b.example" : "x@c.example");
+		(void)spool_one(&s, "s@sender.example",
+		    i == 0 ? "x@a.example" : i == 1 ? "x@b.example" : "x@c.example");
 		assert_true(next_job(&cons, &job, 2000));
 		ids[i] = job.rec.id;
 		ql_job_clear(&job);

@@ -1,5 +1,5 @@
-/* Drives a real queued core over its socket: the daemon runs in a child process without its jail, the test plays smtpd and deliverd with
- * blocking sockets, and may kill the child at any moment. Used by the queued_*.c tests. */
+/* Drives a real queued core over its socket: the daemon runs in a child process without its jail, the test plays
+ * smtpd and deliverd with blocking sockets, and may kill the child at any moment. Used by the queued_*.c tests. */
 #ifndef T_UNIT_QUEUED_DRIVER_H
 #define T_UNIT_QUEUED_DRIVER_H
 
@@ -76,8 +76,10 @@ rig_write_config(struct rig *r)
 {
 	char path[128], text[8192];
 
-	(void)snprintf(text, sizeof(text), "myhostname = mx.test.example\nqueue_directory = %s/spool\nlog_directory = %s/log\n"
-	    "run_directory = %s/run\npolicy_file = %s/policy.lua\nindex_size_limit = 256M\n%s%s\n", r->dir, r->dir, r->dir, r->dir,
+	(void)snprintf(text, sizeof(text), "myhostname = mx.test.example\nqueue_directory = %s/spool\n"
+	    "log_directory = %s/log\nrun_directory = %s/run\npolicy_file = %s/policy.lua\n"
+	    "index_size_limit = 256M\n%s%s\n",
+	    r->dir, r->dir, r->dir, r->dir,
 	    strstr(r->extra, "index_commit_interval") == NULL ? "index_commit_interval = 50ms\n" : "", r->extra);
 	(void)snprintf(path, sizeof(path), "%s/main.cf", r->dir);
 	write_file(path, text);
@@ -348,11 +350,15 @@ peer_open(struct peer *p, const struct rig *r, uint8_t role, const char *name)
 	struct frame f;
 	struct wbuf w;
 	char buf[64];
+	int i, rc;
 
 	memset(p, 0, sizeof(*p));
 	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/run/queued.sock", r->dir);
 	p->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(p->fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	/* The name is there a moment before anybody listens. */
+	for (i = 0; (rc = connect(p->fd, (struct sockaddr *)&sun, sizeof(sun))) == -1 && i < 500; i++)
+		usleep(10000);
+	assert_int_equal(rc, 0);
 	(void)snprintf(buf, sizeof(buf), "%s", name);
 	h.name = buf;
 	wbuf_init(&w);
@@ -557,7 +563,8 @@ send_result(struct peer *p, const struct msgid *id, uint16_t rcpt, uint8_t outco
 	wbuf_clear(&w);
 }
 
-/* Takes jobs until none comes for `ms`; answers each recipient that way (outcome 0: not at all). Returns the recipients. */
+/* Takes jobs until none comes for `ms`; answers each recipient that way (outcome 0: not at all). Returns the
+ * recipients. */
 static inline unsigned
 take_all(struct peer *p, uint8_t outcome, uint16_t code, int ms)
 {

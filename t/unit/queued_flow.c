@@ -43,7 +43,8 @@ static void
 test_recipients_are_grouped(void **state)
 {
 	static const char *const rcpts[] = { "a@one.example", "b@one.example", "c@two.example", "d@one.example" };
-	struct mail m = { .sender = "s@sender.example", .tenant = "acme", .campaign = "spring", .rcpts = rcpts, .n_rcpts = 4 };
+	struct mail m = { .sender = "s@sender.example", .tenant = "acme", .campaign = "spring", .rcpts = rcpts,
+	    .n_rcpts = 4 };
 	struct rig r;
 	struct peer prod, cons;
 	struct spooler s;
@@ -344,7 +345,8 @@ test_unresolved_pool_waits(void **state)
 	struct spooler s;
 
 	(void)state;
-	rig_init(&r, "", TWO_POOLS "posthorn.on('get_egress_pool', function(d,t,c) if t == 'acme' then return 'p1' end end)\n");
+	rig_init(&r, "", TWO_POOLS
+	    "posthorn.on('get_egress_pool', function(d,t,c) if t == 'acme' then return 'p1' end end)\n");
 	rig_start(&r);
 	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
 	spool_open(&s, &prod);
@@ -356,7 +358,8 @@ test_unresolved_pool_waits(void **state)
 	assert_int_equal(take_all(&p1, 0, 0, 500) + take_all(&p2, 0, 0, 500), 0);
 	assert_int_equal(events_count(&r, "\"type\":\"Delayed\""), 1);
 	assert_int_equal(status_of(&r, "queues_without_pool"), 1);
-	(void)snprintf(r.policy, sizeof(r.policy), TWO_POOLS "posthorn.on('get_egress_pool', function(d,t,c) return 'p2' end)\n");
+	(void)snprintf(r.policy, sizeof(r.policy),
+	    TWO_POOLS "posthorn.on('get_egress_pool', function(d,t,c) return 'p2' end)\n");
 	rig_write_config(&r);
 	assert_int_equal(kill(r.pid, SIGHUP), 0);
 	assert_int_equal(take_all(&p2, QL_DELIVERED, 250, 2000), 1);

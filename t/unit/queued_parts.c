@@ -196,7 +196,8 @@ test_store_rows(void **state)
 {
 	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
 	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
-	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED, 1234567, 7654321, 451, { 4, 7, 1 }, { "greylisted", 10 } }, got;
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED, 1234567, 7654321, 451, { 4, 7, 1 },
+	    { "greylisted", 10 } }, got;
 	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
 	uint8_t key[ENV_KEY_LEN];
 	enum store_opened what;

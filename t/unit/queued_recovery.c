@@ -1,5 +1,5 @@
-/* queued after a crash: what was accepted is neither lost nor, beyond the last commit, repeated. kill -9 at chosen moments, lost notices, torn
- * tails, flipped bits, a damaged index, jobs that a consumer still holds, compaction. */
+/* queued after a crash: what was accepted is neither lost nor, beyond the last commit, repeated. kill -9 at chosen
+ * moments, lost notices, torn tails, flipped bits, a damaged index, jobs that a consumer still holds, compaction. */
 #include "queued_driver.h"
 
 static void
@@ -87,7 +87,8 @@ test_producer_survives_queued(void **state)
 	assert_true(status_becomes(&r, "messages", 30));
 	assert_int_equal(deliver_rest(&r, 500), 30);
 	/* And when it is gone, the rest is found without being told. */
-	(void)spool_add(&s, &(struct mail){ .sender = "s@sender.example", .rcpts = (const char *const[]){ "x@g.example" }, .n_rcpts = 1,
+	(void)spool_add(&s, &(struct mail){ .sender = "s@sender.example",
+	    .rcpts = (const char *const[]){ "x@g.example" }, .n_rcpts = 1,
 		.no_notice = true });
 	peer_close(&prod);
 	close(s.fd);
@@ -107,7 +108,8 @@ test_lost_notice(void **state)
 
 	(void)state;
 	start_all(&r, &prod, &s, "");
-	(void)spool_add(&s, &(struct mail){ .sender = "s@sender.example", .rcpts = rcpt, .n_rcpts = 1, .no_notice = true });
+	(void)spool_add(&s, &(struct mail){ .sender = "s@sender.example", .rcpts = rcpt, .n_rcpts = 1,
+	    .no_notice = true });
 	(void)spool_add(&s, &(struct mail){ .sender = "s@sender.example", .rcpts = rcpt, .n_rcpts = 1 });
 	assert_true(status_becomes(&r, "messages", 2));
 	peer_close(&prod);
@@ -128,7 +130,8 @@ test_held_jobs_are_not_repeated(void **state)
 
 	(void)state;
 	for (round = 0; round < 2; round++) {
-		start_all(&r, &prod, &s, round == 0 ? "index_commit_interval = 1s\n" : "index_commit_interval = 10ms\n");
+		start_all(&r, &prod, &s, round == 0 ? "index_commit_interval = 1s\n"
+		    : "index_commit_interval = 10ms\n");
 		peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
 		send_u32(&cons, QL_CREDIT, 100);
 		add_many(&s, 40, "d.example");

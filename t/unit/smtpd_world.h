@@ -121,9 +121,22 @@ world_params(struct params *p)
 	p->smtpd_tls_timeout = 30000;
 	p->smtpd_data_time_limit = 1800000;
 	p->smtpd_data_min_rate = 500;
+	p->smtpd_hold_limit = 50000;
 	p->submission_bare_newline = BARE_NEWLINE_NORMALIZE;
 	p->relay_domains.v = domains;
 	p->relay_domains.n = 1;
+}
+
+static inline struct rates *
+world_rates(void)
+{
+	int fd = rates_make();
+	struct rates *r = fd != -1 ? rates_new(fd) : NULL;
+
+	if (r == NULL)
+		abort();
+	close(fd);
+	return r;
 }
 
 /* passwd: the users' file, taken over; NULL for none. */
@@ -150,7 +163,7 @@ world_init(struct world *x, struct passwd_file *passwd)
 	eventlog_set_fd(x->w.events, dup(x->event_fd));
 	x->w.auth = auth_new(x->loop);
 	x->w.clients = clients_new(0);
-	x->w.rates = rates_new(1);
+	x->w.rates = world_rates();
 	timer_init(&x->w.stop_timer, x->loop, NULL, NULL);
 	x->w.spool = spool_new(x->loop, 0, &world_ops, x);
 	if (passwd != NULL) {
