@@ -214,6 +214,7 @@ parent_main(const struct args *a)
 	char *dir = xstrdup(a->config_dir), *pool = xstrdup(a->pool);
 	char *const extra[] = { dash_c, dir, dash_p, pool, NULL };
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	int status;
 	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_TELL,
 		.check = check_reload, .arg = &copy };
 
@@ -222,7 +223,10 @@ parent_main(const struct args *a)
 	exe[n] = '\0';
 	policy_free(&s.policy);
 	params_free(&s.params);
-	return roles_run(&rc);
+	status = roles_run(&rc);
+	free(dir);
+	free(pool);
+	return status;
 }
 
 static void

@@ -179,9 +179,8 @@ check_names(const struct params *p, const struct conf *conf, struct conf_errors 
 	bool is_set = false;
 
 	if (strchr(p->myhostname, '.') == NULL)
-		conf_error_add(warnings, NULL, 0, "myhostname is %s: receivers distrust a name without a domain; set the real "
-		    "one",
-		    p->myhostname);
+		conf_error_add(warnings, NULL, 0,
+		    "myhostname is %s: receivers distrust a name without a domain; set the real one", p->myhostname);
 	/* The default may be missing (Debian's package dns-root-data has it); what was asked for may not. */
 	(void)conf_text(conf, "dns_trust_anchor_file", &is_set);
 	if (is_set)

@@ -16,6 +16,7 @@ struct status {
 	json_t *supervisor, *daemons, *queue;
 	char *supervisor_err, *queue_err;
 	bool has_supervisor;
+	bool is_supervised; /* there is one, even if it does not answer */
 };
 
 static bool
@@ -48,10 +49,13 @@ status_on_queue(json_t *row, const char *text, void *arg)
 static bool
 status_ask(const char *dir, enum adm_peer peer, adm_row_fn *fn, struct status *st, char **err_r)
 {
-	struct adm_client *c = adm_connect(dir, peer, NULL, err_r);
+	bool is_absent = false;
+	struct adm_client *c = adm_connect(dir, peer, &is_absent, err_r);
 	struct ql_admin req;
 	int rv;
 
+	if (peer == ADM_SUPERVISOR)
+		st->is_supervised = !is_absent;
 	if (c == NULL)
 		return false;
 	adm_request_init(&req, "status");
@@ -132,7 +136,7 @@ status_print_daemons(const struct status *st)
 static bool
 status_is_good(const struct status *st)
 {
-	if (st->queue_err != NULL)
+	if (st->queue_err != NULL || (st->is_supervised && !st->has_supervisor))
 		return false;
 	for (size_t i = 0; i < json_array_size(st->daemons); i++) {
 		if (strcmp(str_of(json_array_get(st->daemons, i), "state"), "ready") != 0)
@@ -167,7 +171,7 @@ status_show(const struct admin *adm, const struct status *st)
 	} else {
 		if (st->has_supervisor)
 			status_print_daemons(st);
-		else
+		else if (!st->is_supervised)
 			printf("no supervisor: the daemons run on their own; see `systemctl status posthorn.target "
 			    "'posthorn-*''\n");
 		if (st->queue_err == NULL)
@@ -175,13 +179,15 @@ status_show(const struct admin *adm, const struct status *st)
 	}
 	if (st->queue_err != NULL)
 		return adm_fail("queued: %s", st->queue_err);
+	if (st->is_supervised && !st->has_supervisor)
+		return adm_fail("%s", st->supervisor_err != NULL ? st->supervisor_err : "the supervisor does not answer");
 	return status_is_good(st) ? ADM_OK : adm_fail("not all daemons are ready");
 }
 
 int
 cmd_status(struct admin *adm, int argc, char **argv)
 {
-	struct status st = { NULL, NULL, NULL, NULL, NULL, false };
+	struct status st = { 0 };
 	char *dir;
 	int rv;
 

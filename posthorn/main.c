@@ -12,10 +12,10 @@
 
 #include "admin.h"
 
-/* --json and --help are taken wherever they stand, up to "--": nobody should have to remember which side of the verb.
+/* --json, --help and --version are taken wherever they stand, up to "--": nobody should have to remember which side of the verb.
  */
 static int
-take_global_options(int argc, char **argv, bool *json, bool *help)
+take_global_options(int argc, char **argv, bool *json, bool *help, bool *version)
 {
 	int n = 0;
 
@@ -29,6 +29,8 @@ take_global_options(int argc, char **argv, bool *json, bool *help)
 			*json = true;
 		else if (strcmp(argv[i], "--help") == 0)
 			*help = true;
+		else if (strcmp(argv[i], "--version") == 0)
+			*version = true;
 		else
 			argv[n++] = argv[i];
 	}
@@ -40,10 +42,12 @@ static int
 run_verb(struct admin *adm, int argc, char **argv)
 {
 	const struct admin_verb *verb;
-	bool help = false;
+	bool help = false, version = false;
 	int opt;
 
-	argc = take_global_options(argc, argv, &adm->json, &help);
+	argc = take_global_options(argc, argv, &adm->json, &help, &version);
+	if (version)
+		return cmd_version(adm, 1, argv);
 	while ((opt = getopt(argc, argv, "+c:hV")) != -1) {
 		switch (opt) {
 		case 'c':
@@ -66,10 +70,15 @@ run_verb(struct admin *adm, int argc, char **argv)
 		adm_print_help(help ? stdout : stderr);
 		return help ? ADM_OK : ADM_USAGE;
 	}
+	if (strcmp(argv[0], "help") == 0) {
+		adm_print_help(stdout);
+		return ADM_OK;
+	}
 	if ((verb = adm_verb_find(argv[0])) == NULL)
 		return adm_verb_unknown(argv[0]);
 	if (help) {
-		printf("usage: posthorn [-c DIR] [--json] %s %s\n%s\n", verb->name, verb->args, verb->what);
+		printf("usage: posthorn [-c DIR] [--json] %s%s%s\n%s\n", verb->name, *verb->args != '\0' ? " " : "",
+		    verb->args, verb->what);
 		return ADM_OK;
 	}
 	return verb->run(adm, argc, argv);

@@ -18,6 +18,7 @@
 #include "passwd_file.h"
 
 #define USER_MAX 255
+#define TENANT_MAX 64
 #define VALUE_MAX 2048
 
 int
@@ -85,6 +86,14 @@ is_word(const char *s, size_t max, const char *more)
 	return true;
 }
 
+/* As in the tenant header of a message: it becomes part of a queue's name. */
+static bool
+is_tenant(const char *s)
+{
+	return *s != '\0' && strlen(s) <= TENANT_MAX && s[strspn(s, "abcdefghijklmnopqrstuvwxyz"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-")] == '\0';
+}
+
 static bool
 is_rate(const char *s)
 {
@@ -112,8 +121,8 @@ passwd_user_check(const struct passwd_user *u)
 {
 	if (!is_word(u->name, USER_MAX, "") || u->name[0] == '#')
 		return "a user name has up to 255 characters without white space and `:', and does not begin with `#'";
-	if (u->tenant != NULL && !is_word(u->tenant, USER_MAX, "@"))
-		return "a tenant has no white space, `:' or `@'";
+	if (u->tenant != NULL && !is_tenant(u->tenant))
+		return "a tenant has up to 64 letters, digits and `.', `_', `+', `-'";
 	if (u->domains != NULL && !is_domain_list(u->domains))
 		return "domains are separated by commas: a.example,.b.example";
 	if (u->rate != NULL && !is_rate(u->rate))

@@ -132,8 +132,8 @@ sup_on_stop_signal(void *arg)
 		sup_stop(sup, 0);
 		return;
 	}
-	/* A second Ctrl-C: the queue is safe in any case, so do not argue. But one wish often comes as several signals: to
-	 * us, and to our process group. */
+	/* A second Ctrl-C: the queue is safe in any case, so do not argue. But one wish often comes as several signals:
+	 * to us, and to our process group. */
 	if (loop_now(sup->loop) - sup->stopping_since < ONE_WISH)
 		return;
 	log_warn("stopping at once");
@@ -332,7 +332,8 @@ sup_close(struct supervisor *sup)
 int
 cmd_start(struct admin *adm, int argc, char **argv)
 {
-	struct supervisor sup = { .lock_fd = -1, .queue_lock_fd = -1, .alive_fd = -1, .notify_fd = -1, .exit_status = ADM_OK };
+	struct supervisor sup = { .lock_fd = -1, .queue_lock_fd = -1, .alive_fd = -1, .notify_fd = -1,
+		.exit_status = ADM_OK };
 	struct pool_list pools = { NULL, 0 };
 
 	(void)argv;

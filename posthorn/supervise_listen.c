@@ -21,11 +21,12 @@
 #define BUSY_WAIT 5000     /* ms that a predecessor's smtpd may take to let go of an address */
 #define BUSY_STEP 100
 
+/* Waits only at start: whoever serves already has daemons to watch, and no predecessor. */
 static int
-listen_bind(const struct conf_addr *a)
+listen_bind(const struct conf_addr *a, bool may_wait)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
-	int64_t until = mono_ms() + BUSY_WAIT;
+	int64_t until = mono_ms() + (may_wait ? BUSY_WAIT : 0);
 	int fd;
 
 	while ((fd = listen_socket(sa, a->len, BACKLOG)) == -1 && errno == EADDRINUSE && mono_ms() < until) {
@@ -93,7 +94,7 @@ sup_sockets_open(const struct params *p, struct sup_sockets *old, struct sup_soc
 			const struct conf_addr *a = &lists[i].addrs->v[k];
 			int fd = sockets_take(old, lists[i].name, a->text);
 
-			if (fd == -1 && (fd = listen_bind(a)) == -1) {
+			if (fd == -1 && (fd = listen_bind(a, old == NULL)) == -1) {
 				*err_r = xasprintf("cannot listen on %s (%s_listen): %s", a->text, lists[i].name,
 				    strerror(errno));
 				sockets_give_back(out, old);

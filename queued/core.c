@@ -49,8 +49,8 @@ queued_check_flow(struct queued *q)
 		return;
 	q->flow = want;
 	if (((want ^ was) & QL_FLOW_HOLD) != 0)
-		log_info("new mail is %s: %ju envelopes in memory", (want & QL_FLOW_HOLD) != 0 ? "held back" : "taken again",
-		    (uintmax_t)n);
+		log_info("new mail is %s: %ju envelopes in memory",
+		    (want & QL_FLOW_HOLD) != 0 ? "held back" : "taken again", (uintmax_t)n);
 	if (((want ^ was) & QL_FLOW_NO_SEGMENTS) != 0)
 		log_warn("%s", (want & QL_FLOW_NO_SEGMENTS) != 0 ?
 		    "no space for more segments: mail that does not fit into those at hand is refused" :

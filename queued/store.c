@@ -206,8 +206,9 @@ store_begin(struct store *st)
 	return mdb_txn_begin(st->env, NULL, 0, &st->writer);
 }
 
-/* Blocks behind the last page: on a disk that others have filled, deleting (which LMDB does in fresh pages) must go on, or mail that was
- * delivered would stay in the index. Without room, or on a file system that cannot, this is left out. */
+/* Blocks behind the last page: on a disk that others have filled, deleting (which LMDB does in fresh pages) must
+ * go on, or mail that was delivered would stay in the index. Without room, or on a file system that cannot, this
+ * is left out. */
 static void
 store_reserve(struct store *st)
 {
@@ -216,7 +217,8 @@ store_reserve(struct store *st)
 
 	if (used + RESERVE_BYTES / 2 <= st->reserved || mdb_env_get_fd(st->env, &fd) != 0)
 		return;
-	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, RESERVE_BYTES) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, RESERVE_BYTES) == 0 || errno == EOPNOTSUPP ||
+	    errno == ENOSYS)
 		st->reserved = used + RESERVE_BYTES;
 }
 

@@ -168,12 +168,14 @@ run(struct session *s, size_t taken)
 }
 
 static bool
-bad_line(struct session *s, enum line_status status, size_t taken)
+bad_line(struct session *s, enum line_status status, bool is_auth, size_t taken)
 {
 	s->command = NULL;
 	switch (status) {
 	case LINE_TOO_LONG:
-		reply_drop(s, PHASE_NONE, "500 5.5.2 Command line is too long");
+		/* RFC 4954 section 4.2 has a code of its own. */
+		reply_drop(s, is_auth ? PHASE_AUTH : PHASE_NONE, is_auth ?
+		    "500 5.5.6 Authentication message is too long" : "500 5.5.2 Command line is too long");
 		break;
 	case LINE_NUL:
 		evbuffer_drain(io_input(s->io), taken);
@@ -192,6 +194,7 @@ command_step(struct session *s)
 	struct evbuffer *in = io_input(s->io);
 	size_t limit = (size_t)s->worker->params->line_length_limit, taken;
 	enum line_status status;
+	bool is_auth;
 	char head[5];
 
 	/* Servers try again; applications do not (session.c). */
@@ -209,12 +212,13 @@ command_step(struct session *s)
 		return false;
 	}
 	status = line_peek(in, limit, s->worker->line, &taken);
-	if (status == LINE_TOO_LONG && limit < AUTH_LINE_MAX && strncasecmp(head, "AUTH ", 5) == 0)
+	is_auth = status == LINE_TOO_LONG && strncasecmp(head, "AUTH ", 5) == 0;
+	if (is_auth && limit < AUTH_LINE_MAX)
 		status = line_peek(in, AUTH_LINE_MAX, s->worker->line, &taken);
 	if (status == LINE_MORE)
 		return false;
 	if (status != LINE_OK)
-		return bad_line(s, status, taken);
+		return bad_line(s, status, is_auth, taken);
 	if (!run(s, taken)) {
 		s->command = NULL;
 		return false;

@@ -31,7 +31,7 @@ void spool_stop(struct spool *, uint64_t segment);
 typedef void spool_held_fn(uint64_t segment, uint8_t kind, uint64_t end, void *arg);
 void spool_relink(struct spool *, spool_held_fn *, void *arg);
 
-/* What queued says about space. NO_SEGMENTS: there will be none beyond those at hand. REFUSE: nothing is to be taken. */
+/* What queued says about space. NO_SEGMENTS: none beyond those at hand. REFUSE: nothing is to be taken. */
 enum spool_room { SPOOL_ROOM, SPOOL_NO_SEGMENTS, SPOOL_REFUSE };
 void spool_set_room(struct spool *, enum spool_room);
 

@@ -165,6 +165,22 @@ is $p->load('-m', 1, '-c', 1, '-d', 20, '-p', 'still')->{acked}, 1, 'and smtpd s
 PosthornTest::write_file("$etc/server.key", $good{'server.key'}, 0600);
 is +($p->posthorn('reload'))[0], 0, 'with the key back it is done';
 
+# A reload to an address that somebody else has is refused at once, and the old addresses serve on.
+my $busy = PosthornTest::free_port();
+my $thief = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $busy, Proto => 'tcp', Listen => 1, ReuseAddr => 1);
+with(smtpd_listen => "127.0.0.1:$busy");
+my $begin = time;
+($st, $out, $err) = $p->posthorn('reload');
+is $st, 1, 'a reload to a busy address is refused';
+like $err, qr/^posthorn: reload: cannot listen on 127\.0\.0\.1:$busy \(smtpd_listen\): Address already in use$/m, 'with a sentence';
+cmp_ok time - $begin, '<', 4, 'at once';
+is $p->load('-m', 1, '-c', 1, '-d', 20, '-p', 'busy')->{acked}, 1, 'and the old address serves on';
+undef $thief;
+is +($p->posthorn('reload'))[0], 0, 'when it is free the reload is done';
+is $p->load('-m', 1, '-c', 1, '-d', 3, '-p', 'gone')->{acked} // 0, 0, 'and the old address is given up';
+with();
+is +($p->posthorn('reload'))[0], 0, 'and back';
+
 # Output that cannot be written is a failure, also of mailq(1).
 my $env = "POSTHORN_CONFIG=$etc";
 for my $verb ('queue', 'mailq', 'conf') {
@@ -176,6 +192,17 @@ for my $verb ('queue', 'mailq', 'conf') {
 # What stands ready on sendmail -bs's standard input does not overtake the greeting.
 my $bs = qx(printf 'QUIT\\r\\n' | $env $PosthornTest::build/sbin/posthorn sendmail -bs);
 like $bs, qr/\A220 .*\n221 /, 'sendmail -bs waits for the greeting';
+
+# A supervisor that does not answer is not taken for none.
+kill 'STOP', $p->{main};
+($st, $out, $err) = $p->posthorn('status');
+kill 'CONT', $p->{main};
+is $st, 1, 'status of a supervisor that hangs';
+like $err, qr/^posthorn: the supervisor does not answer/, 'says so';
+like $out, qr/^queue /m, 'and shows the queue all the same';
+($st, $out) = $p->posthorn('--version');
+like $out, qr/\Aposthorn \d/, '--version';
+is $st, 0, 'is understood';
 
 # One wish to stop that comes as two signals (to the process, and to its group) is no wish to be killed.
 kill 'TERM', $p->{main};

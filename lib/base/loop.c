@@ -110,6 +110,18 @@ loop_new(void)
 	return l;
 }
 
+static void
+arm_itimer(int which, int64_t first_ms, int64_t every_ms)
+{
+	struct itimerval v = {
+		.it_value = { .tv_sec = first_ms / 1000, .tv_usec = first_ms % 1000 * 1000 },
+		.it_interval = { .tv_sec = every_ms / 1000, .tv_usec = every_ms % 1000 * 1000 }
+	};
+
+	if (setitimer(which, &v, NULL) == -1)
+		panic("cannot arm the watchdog");
+}
+
 void
 loop_free(struct loop **lp)
 {
@@ -286,18 +298,6 @@ watchdog_notify_ms(void)
 
 /* What the handlers of SIGALRM and SIGPROF know; a process watches one loop. */
 static volatile sig_atomic_t progress, progress_seen, n_idle_ticks;
-
-static void
-arm_itimer(int which, int64_t first_ms, int64_t every_ms)
-{
-	struct itimerval v = {
-		.it_value = { .tv_sec = first_ms / 1000, .tv_usec = first_ms % 1000 * 1000 },
-		.it_interval = { .tv_sec = every_ms / 1000, .tv_usec = every_ms % 1000 * 1000 }
-	};
-
-	if (setitimer(which, &v, NULL) == -1)
-		panic("cannot arm the watchdog");
-}
 
 /* Half the time is over: if the second half is no better, the signal's default action ends the process. Two halves,
  * because a process that was stopped (SIGSTOP, a frozen machine) finds its timer run out when it goes on, and must have

@@ -3,8 +3,10 @@
  * the disk.
  *
  * A short write (a full disk) leaves a torn line behind, and other processes may write before we can go on. So it is
- * not continued: the whole line is written again, on a new line. A reader sees at worst a fragment which is no JSON,
- * and nothing is lost. Undoing the fragment would need a lock around every write of everybody. */
+ * not continued: the whole line is written again, on a new line, and whoever finds that writing failed begins on a new
+ * line too. A reader sees fragments which are no JSON, and empty lines. (One line can still be glued to a fragment: the
+ * first of a process that wrote nothing while the disk was full. Only a lock around every write of everybody would
+ * prevent that.) */
 
 #include <sys/uio.h>
 
@@ -84,23 +86,24 @@ eventlog_flush(struct eventlog *log)
 {
 	struct wbuf *out = &log->lines.out;
 	char newline[] = "\n";
-	struct iovec iov[2] = { { newline, log->is_torn ? 1 : 0 }, { out->p, out->len } };
+	/* While writing fails, the fragment that the file ends in may also be another process's. */
+	bool on_new_line = log->is_torn || log->is_failing;
+	struct iovec iov[2] = { { newline, 1 }, { out->p, out->len } };
 	size_t want = out->len;
 	ssize_t n;
 
 	if (log->fd == -1 || want == 0)
 		return;
 	do
-		n = log->is_torn ? writev(log->fd, iov, 2) : write(log->fd, out->p, want);
+		n = on_new_line ? writev(log->fd, iov, 2) : write(log->fd, out->p, want);
 	while (n == -1 && errno == EINTR);
 	if (n <= 0) {
 		set_failing(log, n == 0 ? "nothing was written" : strerror(errno));
 		return;
 	}
-	if (log->is_torn) {
-		log->is_torn = false;
+	log->is_torn = false;
+	if (on_new_line)
 		n--;
-	}
 	drop_written(log, (size_t)n);
 	if ((size_t)n == want)
 		set_working(log);

@@ -1,4 +1,5 @@
-/* The frames with which queued greets (queue_client.h). queued is our own daemon; what it says is checked all the same. */
+/* The frames with which queued greets (queue_client.h). queued is our own daemon; what it says is checked all the
+ * same. */
 #include <stdlib.h>
 
 #include "base/ipc.h"

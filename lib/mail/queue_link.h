@@ -50,9 +50,9 @@ enum ql_type {
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
 enum ql_seg_kind { QL_SEG_NORMAL = 1, QL_SEG_LARGE };
-/* HOLD: too much is in memory; let new mail wait a while. NO_SEGMENTS: there is no space for what was asked for by SEG_WANT (the
- * grant follows when there is); what does not fit into segments at hand is refused, 452. REFUSE: the index or the event log cannot be
- * written; all mail is refused, 452. */
+/* HOLD: too much is in memory; let new mail wait a while. NO_SEGMENTS: there is no space for what was asked for by
+ * SEG_WANT (the grant follows when there is); what does not fit into segments at hand is refused, 452. REFUSE: the
+ * index or the event log cannot be written; all mail is refused, 452. */
 enum ql_flow { QL_FLOW_HOLD = 1, QL_FLOW_NO_SEGMENTS = 2, QL_FLOW_REFUSE = 4, QL_FLOW_ALL = 7 };
 
 struct ql_hello {

@@ -20,6 +20,7 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
 our $build = abs_path($ENV{BUILD} // 'build');
+our $tools = "$build/tools";
 our $postfix = abs_path('build/postfix') // 'build/postfix';
 my @locks;
 
@@ -127,7 +128,7 @@ sub sink {
 	my $ledger = "$self->{dir}/ledger";
 	my @addr = @{ $self->{sink_addresses} // ['127.0.0.1'] };
 	$self->{sink_args} = \@args;
-	my $pid = $self->spawn('sink', "$build/tools/sink", '-l', $ledger, @args, map { "$_:$port" } @addr);
+	my $pid = $self->spawn('sink', "$tools/sink", '-l', $ledger, @args, map { "$_:$port" } @addr);
 	$self->{sink_pid} = $pid;
 	$self->wait_for('sink', sub { slurp("$self->{dir}/sink.out") =~ /ready/ }, 10) or croak 'sink did not start';
 	return $self;
@@ -307,7 +308,7 @@ sub load_start {
 	my $n = ++$self->{loads};
 	my $port = $self->{port};
 	$port = $self->{submission} if grep { $_ eq '-A' } @args;
-	my $pid = $self->spawn("load$n", "$build/tools/load", '-a', "$self->{dir}/acked", '-x', "$self->{dir}/doubt", @args, "127.0.0.1:$port");
+	my $pid = $self->spawn("load$n", "$tools/load", '-a', "$self->{dir}/acked", '-x', "$self->{dir}/doubt", @args, "127.0.0.1:$port");
 	return { pid => $pid, n => $n };
 }
 

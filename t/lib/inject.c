@@ -1,12 +1,13 @@
-/* For tests: makes storage calls of one program and role fail, as a broken or full disk would, while the program runs in its
- * sandbox. (strace cannot: a system-call filter in kill mode takes what it injects for an attack.) Preloaded by LD_PRELOAD, steered
- * through a file that INJECT names and that the test writes to. It is mapped at start, before the sandbox, and shared by all processes, so
- * that a process that was started again goes on counting where the last one ended. No system calls are added but fcntl(F_GETFL) and
- * fstat(2), which every role may use.
+/* For tests: makes storage calls of one program and role fail, as a broken or full disk would, while the program
+ * runs in its sandbox. (strace cannot: a system-call filter in kill mode takes what it injects for an attack.)
+ * Preloaded by LD_PRELOAD, steered through a file that INJECT names and that the test writes to. It is mapped at
+ * start, before the sandbox, and shared by all processes, so that a process that was started again goes on
+ * counting where the last one ended. No system calls are added but fcntl(F_GETFL) and fstat(2), which every role
+ * may use.
  *
- * The control file: see struct control; `spec` is "program role calls file errno from to", for instance
- * "smtpd worker fdatasync,fsync any 5 3 5": role "-" is a process without one, "*" any; file is "log" (opened for appending), "data"
- * (other regular files), "dir" or "any". Only descriptors above 2 count. */
+ * The control file: see struct control; `spec` is "program role calls file errno from to", for instance "smtpd
+ * worker fdatasync,fsync any 5 3 5": role "-" is a process without one, "*" any; file is "log" (opened for
+ * appending), "data" (other regular files), "dir" or "any". Only descriptors above 2 count. */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -120,8 +121,9 @@ fails(const char *call, int fd)
 
 	if (control == NULL || atomic_load(&control->armed) == 0 || fd <= 2)
 		return false;
-	if (sscanf(control->spec, "%31s %31s %127s %7s %u %u %u", program, of_role, calls, kind, &error, &from, &to) != 7 ||
-	    strcmp(program, program_invocation_short_name) != 0 || (strcmp(of_role, "*") != 0 && strcmp(of_role, role) != 0) ||
+	if (sscanf(control->spec, "%31s %31s %127s %7s %u %u %u", program, of_role, calls, kind, &error, &from,
+	    &to) != 7 || strcmp(program, program_invocation_short_name) != 0 ||
+	    (strcmp(of_role, "*") != 0 && strcmp(of_role, role) != 0) ||
 	    !is_listed(calls, call) || !is_file(fd, kind)) {
 		errno = saved;
 		return false;

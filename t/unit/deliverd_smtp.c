@@ -126,7 +126,7 @@ static const struct row rows[] = {
 	    "busy" } }, 1, NULL, NULL },
 	{ "no greeting", { { "X" } }, 1, { TO_LOCAL }, { { QL_FAILED, 451, "4.4.2", PHASE_BANNER, 1, "greeting" } }, 1,
 	    NULL, NULL },
-	{ "reset instead of a greeting", { { "R" } }, 1, { TO_LOCAL }, { { QL_FAILED, 451, "4.4.2", PHASE_BANNER, 1,
+	{ "reset instead of a greeting", { { "W:50", "R" } }, 1, { TO_LOCAL }, { { QL_FAILED, 451, "4.4.2", PHASE_BANNER, 1,
 	    NULL } }, 1, NULL, NULL },
 	{ "slow greeting", { { "W:1500" } }, 1, { TO_LOCAL }, { { QL_FAILED, 451, "4.4.2", PHASE_BANNER, 1,
 	    "timeout" } }, 1, NULL, NULL },

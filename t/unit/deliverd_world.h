@@ -42,7 +42,8 @@ struct dns_row {
 	const char *name;
 	uint8_t status; /* 0: no answer at all */
 	const char *text;
-	const char *hosts; /* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1"; @ stands for the name asked for */
+	/* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1"; @ stands for the name asked for. */
+	const char *hosts;
 };
 
 struct world {

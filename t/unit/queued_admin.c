@@ -59,10 +59,8 @@ test_list_and_change(void **state)
 	const char *show[] = { "id", hex, "headers", "yes", NULL };
 
 	(void)state;
-	rig_init(&r, "bounce_notice = no\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "bounce_notice = no\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	id = spool_add(&s, &ma);
 	(void)spool_add(&s, &mb);
 	msgid_hex(&id, hex);
@@ -86,15 +84,13 @@ test_list_and_change(void **state)
 	assert_int_equal(change(&r, "queue.hold", "tenant", "acme"), 2);
 	assert_int_equal(change(&r, "queue.hold", "tenant", "acme"), 0);
 	assert_true(status_becomes(&r, "held", 2));
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 500), 1);
 	/* Held across a restart. */
 	peer_close(&cons);
 	rig_stop(&r);
 	rig_start(&r);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	assert_int_equal(take_all(&cons, 0, 0, 500), 0);
 	assert_int_equal(list(&r, NULL, NULL, "held by the operator"), 2);
 	assert_int_equal(change(&r, "queue.release", "recipient", "a1@one.example"), 1);
@@ -121,12 +117,9 @@ test_orders_in_flight(void **state)
 	unsigned i;
 
 	(void)state;
-	rig_init(&r, "bounce_notice = no\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	rig_open(&r, "bounce_notice = no\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 100);
 	for (i = 0; i < 3; i++) {
 		(void)spool_one(&s, "s@sender.example",
 		    i == 0 ? "x@a.example" : i == 1 ? "x@b.example" : "x@c.example");
@@ -162,12 +155,9 @@ test_retry_now(void **state)
 	struct ql_job job;
 
 	(void)state;
-	rig_init(&r, "", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 100);
 	(void)spool_one(&s, "s@sender.example", "x@a.example");
 	assert_true(next_job(&cons, &job, 2000));
 	send_result(&cons, &job.rec.id, 0, QL_FAILED, 451, "not now");
@@ -193,8 +183,7 @@ test_refusals(void **state)
 	char *text;
 
 	(void)state;
-	rig_init(&r, "", ONE_POOL);
-	rig_start(&r);
+	rig_open(&r, "", ONE_POOL);
 	assert_int_equal(ask(&r, "queue.eat", NULL, &text), 1);
 	free(text);
 	assert_int_equal(ask(&r, "queue.delete", NULL, &text), 1);
@@ -271,10 +260,8 @@ test_bad_peers_harm_nobody(void **state)
 	int what;
 
 	(void)state;
-	rig_init(&r, "segment_size = 1M\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "segment_size = 1M\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	for (what = 0; what < MISDEEDS; what++) {
 		misbehave(&r, &bad, (enum misdeed)what);
 		if (!is_dropped(&bad)) {

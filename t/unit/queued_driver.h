@@ -425,6 +425,21 @@ spool_open(struct spooler *s, struct peer *p)
 	spool_open_kind(s, p, QL_SEG_NORMAL);
 }
 
+/* A producer with a segment, and a consumer with credit. */
+static inline void
+producer_open(struct peer *p, struct spooler *s, struct rig *r, const char *name)
+{
+	peer_open(p, r, QL_ROLE_PRODUCER, name);
+	spool_open(s, p);
+}
+
+static inline void
+consumer_open(struct peer *p, struct rig *r, const char *pool, uint32_t credit)
+{
+	peer_open(p, r, QL_ROLE_CONSUMER, pool);
+	send_u32(p, QL_CREDIT, credit);
+}
+
 struct mail {
 	const char *sender, *tenant, *campaign;
 	const char *const *rcpts;

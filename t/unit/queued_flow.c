@@ -11,12 +11,9 @@ test_mail_in_and_out(void **state)
 	int i;
 
 	(void)state;
-	rig_init(&r, "", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 1000);
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 1000);
 	for (i = 0; i < 200; i++) {
 		(void)snprintf(rcpt, sizeof(rcpt), "u%d@d%d.example", i, i % 7);
 		(void)spool_one(&s, "from@sender.example", rcpt);
@@ -30,8 +27,7 @@ test_mail_in_and_out(void **state)
 	peer_close(&cons);
 	close(s.fd);
 	rig_start(&r);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 1000);
+	consumer_open(&cons, &r, "p1", 1000);
 	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 1500), 0);
 	/* The finished segment is recycled. */
 	assert_true(status_becomes(&r, "free_segments", 1));
@@ -52,13 +48,10 @@ test_recipients_are_grouped(void **state)
 	unsigned n = 0;
 
 	(void)state;
-	rig_init(&r, "", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	(void)spool_add(&s, &m);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	while (next_job(&cons, &job, 500)) {
 		n++;
 		if (strcmp(job.domain, "one.example") == 0) {
@@ -91,13 +84,10 @@ test_transient_failure_is_retried(void **state)
 	int64_t start;
 
 	(void)state;
-	rig_init(&r, "retry_interval = 1s\nmax_retry_interval = 2s\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "retry_interval = 1s\nmax_retry_interval = 2s\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	(void)spool_one(&s, "from@sender.example", "u@d.example");
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 10);
+	consumer_open(&cons, &r, "p1", 10);
 	assert_true(next_job(&cons, &job, 2000));
 	assert_int_equal(job.rcpts[0].attempts, 0);
 	start = mono_ms();
@@ -144,16 +134,13 @@ test_permanent_failure_bounces(void **state)
 	unsigned i, n = 0, notices = 0;
 
 	(void)state;
-	rig_init(&r, "bounce_notice_disabled_domains = quiet.example\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "bounce_notice_disabled_domains = quiet.example\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	(void)spool_add(&s, &m);
 	(void)spool_add(&s, &never);
 	(void)spool_add(&s, &null);
 	(void)spool_add(&s, &off);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	while (next_job(&cons, &job, 1000)) {
 		for (i = 0; i < job.n_rcpts; i++, n++)
 			send_result(&cons, &job.rec.id, job.rcpts[i].index, QL_FAILED, 550, "no such user");
@@ -191,14 +178,11 @@ test_success_and_delay_notices(void **state)
 	int64_t until = mono_ms() + 4000;
 
 	(void)state;
-	rig_init(&r, "delay_notice_after = 1s\nretry_interval = 600ms\nmax_retry_interval = 600ms\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "delay_notice_after = 1s\nretry_interval = 600ms\nmax_retry_interval = 600ms\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	(void)spool_add(&s, &wants);
 	(void)spool_add(&s, &delayed);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	while (mono_ms() < until) {
 		if (!next_job(&cons, &job, 300))
 			continue;
@@ -229,15 +213,12 @@ test_expiry(void **state)
 	struct ql_job job;
 
 	(void)state;
-	rig_init(&r, "maximal_queue_lifetime = 1s\nbounce_notice = no\nretry_interval = 500ms\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "maximal_queue_lifetime = 1s\nbounce_notice = no\nretry_interval = 500ms\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	(void)spool_one(&s, "from@sender.example", "u@d.example");
 	assert_true(status_becomes(&r, "expired", 1));
 	assert_int_equal(events_count(&r, "\"type\":\"Expiration\""), 1);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 10);
+	consumer_open(&cons, &r, "p1", 10);
 	(void)spool_one(&s, "from@sender.example", "v@d.example");
 	assert_true(next_job(&cons, &job, 2000));
 	usleep(1500000);
@@ -267,17 +248,14 @@ test_window(void **state)
 	unsigned i, n_slow = 0, n_fast = 0, again = 0;
 
 	(void)state;
-	rig_init(&r, "retry_interval = 1h\nmax_retry_interval = 1h\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "retry_interval = 1h\nmax_retry_interval = 1h\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	for (i = 0; i < 300; i++) {
 		(void)snprintf(rcpt, sizeof(rcpt), "u%u@slow.example", i);
 		(void)spool_one(&s, "from@sender.example", rcpt);
 	}
 	(void)spool_one(&s, "from@sender.example", "u@fast.example");
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 1000);
+	consumer_open(&cons, &r, "p1", 1000);
 	while (next_job(&cons, &job, 500)) {
 		if (strcmp(job.domain, "fast.example") == 0)
 			n_fast++;
@@ -314,10 +292,8 @@ test_backlog_leaves_memory(void **state)
 	unsigned i;
 
 	(void)state;
-	rig_init(&r, "queue_backlog_limit = 500\n", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
+	rig_open(&r, "queue_backlog_limit = 500\n", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
 	for (i = 0; i < 3000; i++) {
 		(void)snprintf(rcpt, sizeof(rcpt), "u%u@d%u.example", i, i % 2 == 0 ? 1 : i);
 		(void)spool_one(&s, "from@sender.example", rcpt);
@@ -325,8 +301,7 @@ test_backlog_leaves_memory(void **state)
 	assert_true(status_becomes(&r, "messages", 3000));
 	usleep(300000);
 	assert_in_range(status_of(&r, "in_memory"), 0, 500);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 200);
+	consumer_open(&cons, &r, "p1", 200);
 	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 1000), 3000);
 	assert_true(status_becomes(&r, "messages", 0));
 	assert_int_equal(status_of(&r, "unknown_results"), 0);
@@ -345,15 +320,11 @@ test_unresolved_pool_waits(void **state)
 	struct spooler s;
 
 	(void)state;
-	rig_init(&r, "", TWO_POOLS
+	rig_open(&r, "", TWO_POOLS
 	    "posthorn.on('get_egress_pool', function(d,t,c) if t == 'acme' then return 'p1' end end)\n");
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
-	peer_open(&p1, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&p1, QL_CREDIT, 10);
-	peer_open(&p2, &r, QL_ROLE_CONSUMER, "p2");
-	send_u32(&p2, QL_CREDIT, 10);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&p1, &r, "p1", 10);
+	consumer_open(&p2, &r, "p2", 10);
 	(void)spool_one(&s, "from@sender.example", "u@d.example");
 	assert_int_equal(take_all(&p1, 0, 0, 500) + take_all(&p2, 0, 0, 500), 0);
 	assert_int_equal(events_count(&r, "\"type\":\"Delayed\""), 1);
@@ -382,20 +353,16 @@ test_consumer_goes(void **state)
 	int i;
 
 	(void)state;
-	rig_init(&r, "", ONE_POOL);
-	rig_start(&r);
-	peer_open(&prod, &r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(&s, &prod);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 100);
 	for (i = 0; i < 20; i++) {
 		(void)snprintf(rcpt, sizeof(rcpt), "u%d@d.example", i);
 		(void)spool_one(&s, "from@sender.example", rcpt);
 	}
 	assert_int_equal(take_all(&cons, 0, 0, 300), 20);
 	peer_close(&cons);
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 100);
+	consumer_open(&cons, &r, "p1", 100);
 	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 500), 20);
 	assert_true(status_becomes(&r, "messages", 0));
 	peer_close(&cons);

@@ -132,8 +132,7 @@ test_held_jobs_are_not_repeated(void **state)
 	for (round = 0; round < 2; round++) {
 		start_all(&r, &prod, &s, round == 0 ? "index_commit_interval = 1s\n"
 		    : "index_commit_interval = 10ms\n");
-		peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-		send_u32(&cons, QL_CREDIT, 100);
+		consumer_open(&cons, &r, "p1", 100);
 		add_many(&s, 40, "d.example");
 		for (n = 0; n < 40 && next_job(&cons, &job, 2000); n++) {
 			ids[n] = job.rec.id;
@@ -282,8 +281,7 @@ test_compaction(void **state)
 
 	(void)state;
 	start_all(&r, &prod, &s, "segment_size = 4M\nretry_interval = 6s\nmax_retry_interval = 6s\n");
-	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-	send_u32(&cons, QL_CREDIT, 1000);
+	consumer_open(&cons, &r, "p1", 1000);
 	for (i = 0; i < 60; i++)
 		(void)spool_add(&s, &m);
 	for (i = 0; i < 60; i++) {
@@ -324,8 +322,7 @@ test_random_kills(void **state)
 	(void)state;
 	start_all(&r, &prod, &s, "index_commit_interval = 20ms\n");
 	for (round = 0; round < 10; round++) {
-		peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
-		send_u32(&cons, QL_CREDIT, 20);
+		consumer_open(&cons, &r, "p1", 20);
 		add_many(&s, 100, "d.example");
 		given += 100;
 		taken += take_all(&cons, QL_DELIVERED, 250, (int)(round * 3 % 20));

@@ -217,8 +217,8 @@ static const struct {
 	/* What no tenant header could name, and what would be another word in a queue's name. */
 	{ "app:$6$x$y:tenant=a/b", -1, NULL, NULL, NULL, 0, 0, 0 },
 	{ "app:$6$x$y:tenant=\xc3\xa4", -1, NULL, NULL, NULL, 0, 0, 0 },
-	{ "app:$6$x$y:tenant=a12345678901234567890123456789012345678901234567890123456789012345", -1, NULL, NULL, NULL, 0,
-	    0, 0 },
+	{ "app:$6$x$y:tenant=a12345678901234567890123456789012345678901234567890123456789012345", -1, NULL, NULL, NULL,
+	    0, 0, 0 },
 	/* Said twice, one of them is not what was meant. */
 	{ "app:$6$x$y:rate=1/h rate=2/h", -1, NULL, NULL, NULL, 0, 0, 0 },
 	{ "app:$6$x$y:envelope_from_return_path=yes envelope_from_return_path=no", -1, NULL, NULL, NULL, 0, 0, 0 },

@@ -148,19 +148,19 @@ static void
 child(int table_fd, int out, const struct user *u, int64_t now, int start)
 {
 	struct rates *r = rates_new(table_fd);
-	uint32_t n = 0;
+	uint32_t n = 0, tries = 0;
 	char c;
 
 	/* All begin at once. */
 	if (r == NULL || read(start, &c, 1) != 0)
 		_exit(1);
 	while (rates_take(r, u, now) == 0) {
-		n++;
-		if (n % 8 == 0) {
+		/* Every eighth message does not come to be. */
+		if (++tries % 8 == 0)
 			rates_give_back(r, u);
-			n--;
-		}
-		if (n % 64 == 0)
+		else
+			n++;
+		if (tries % 64 == 0)
 			usleep(1);
 	}
 	_exit(write(out, &n, sizeof n) == sizeof n ? 0 : 1);
@@ -209,24 +209,30 @@ test_killed(void **state)
 {
 	struct user u = { .name = app, .rate = 1000000000, .rate_per = 1000 };
 	struct user v = { .name = other, .rate = 4, .rate_per = 3600000 };
+	int fd, i, taken[2];
 	struct rates *r;
-	int fd, i;
 	pid_t pid;
+	char c = 0;
 
 	(void)state;
 	r = table(&fd);
+	assert_int_equal(pipe(taken), 0);
 	for (i = 0; i < 4; i++) {
 		if ((pid = fork()) == 0) {
 			struct rates *mine = rates_new(fd);
 
-			rates_take(mine, &v, 1000);
+			if (rates_take(mine, &v, 1000) != 0 || write(taken[1], &c, 1) != 1)
+				_exit(1);
 			for (;;)
 				rates_take(mine, &u, mono_ms());
 		}
-		usleep(20000);
+		assert_int_equal(read(taken[0], &c, 1), 1);
+		usleep(5000);
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 	}
+	close(taken[0]);
+	close(taken[1]);
 	assert_true(rates_take(r, &v, 1000) > 0);
 	rates_give_back(r, &v);
 	assert_int_equal(rates_take(r, &v, 1000), 0);

@@ -198,6 +198,12 @@ test_longest_line(void **state)
 	line[64 << 10] = line[(64 << 10) + 1] = 'x';
 	line[(64 << 10) + 2] = '\0';
 	talk(&x, line, "500|");
+	assert_non_null(strstr(x.out, "500 5.5.2 "));
+	x.params.line_length_limit = 2048;
+	hello(&x, LISTEN_SMTPD);
+	memcpy(line, "AUTH ", 5);
+	talk(&x, line, "500|");
+	assert_non_null(strstr(x.out, "500 5.5.6 "));
 	world_clear(&x);
 }
 
