@@ -225,8 +225,10 @@ send_kept(struct qlink *q, struct ipc *ipc)
 	struct kept *k;
 	uint32_t i;
 
-	for (i = recent_first(q); i < q->n_recent; i++)
+	for (i = recent_first(q); i < q->n_recent; i++) {
+		q->recent[i % RECENT_MAX].when = loop_now(q->net->loop);
 		send_delivered_again(q, ipc, &q->recent[i % RECENT_MAX].env);
+	}
 	while ((k = TAILQ_FIRST(&q->kept)) != NULL) {
 		TAILQ_REMOVE(&q->kept, k, link);
 		ipc_send(ipc, QL_RESULT, 0, &k->frame, -1);
@@ -250,7 +252,7 @@ on_up(struct ipc *ipc, void *arg)
 	send_held(q, ipc);
 	send_kept(q, ipc);
 	q->granted = 0;
-	log_info("connected to queued, %u envelopes held", q->net->n_items);
+	log_debug("connected to queued, %u envelopes held", q->net->n_items);
 }
 
 void

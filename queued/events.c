@@ -42,6 +42,8 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	struct event_record r;
 
 	events_fill(e, &r, type);
+	if (r.num_attempts > 0) /* finished before this one, as in a Delivery */
+		r.num_attempts--;
 	r.code = res->code;
 	r.enhanced = res->enhanced;
 	r.content = res->text;

@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 
 #include "queued/changes.h"
+#include "queued/consumer.h"
 #include "queued/expire.h"
 #include "queued/message.h"
 #include "queued/queued.h"
@@ -44,9 +45,10 @@ expire_one(struct queued *q, const uint8_t key[ENV_KEY_LEN])
 
 	if (e == NULL && (e = qenv_load(q->mem, key)) == NULL)
 		return;
-	if (e->state == ENVELOPE_INFLIGHT)
+	if (e->state == ENVELOPE_INFLIGHT) {
 		e->is_overdue = true;
-	else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= loop_wall(q->loop))
+		consumer_cancel(e->with->consumer, e); /* which gives it back unless it is being sent */
+	} else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= loop_wall(q->loop))
 		result_expire(q, e);
 }
 

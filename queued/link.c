@@ -175,7 +175,7 @@ client_start(struct client *cl)
 		admin_start(cl);
 		return;
 	}
-	log_info("%s connected role=%s pid=%u", cl->name, role_names[cl->role], cl->pid);
+	log_debug("%s connected role=%s pid=%u", cl->name, role_names[cl->role], cl->pid);
 	client_welcome(cl);
 	client_send_logfd(cl);
 	if (cl->role == QL_ROLE_PRODUCER) {
@@ -287,12 +287,12 @@ void
 clients_free(struct clients **csp)
 {
 	struct clients *cs = *csp;
-	struct client *cl;
+	struct client *cl, *following;
 
 	if (cs == NULL)
 		return;
 	ipc_server_free(&cs->server);
-	while ((cl = TAILQ_FIRST(&cs->all)) != NULL) {
+	TAILQ_FOREACH_SAFE(cl, &cs->all, next, following) {
 		client_stop(cl);
 		ipc_close(&cl->ipc);
 		client_free(&cl);

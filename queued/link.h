@@ -54,7 +54,7 @@ bool clients_lack_segments(const struct clients *);
 void client_send_logfd(struct client *);
 /* Frees it; its role's stop function has been called. */
 void client_free(struct client **);
-void client_gone(struct ipc *, const char *why, void *client); /* for every role */
+void client_gone(struct ipc *, const char *why, void *arg); /* for every role; arg: the client */
 
 void producer_start(struct client *);
 void producer_stop(struct client *);

@@ -139,6 +139,8 @@ offer_job(struct queued *q, struct squeue *sq)
 	if (max > sq->window - sq->outstanding)
 		max = sq->window - sq->outstanding;
 	n = offer_collect(sq, max, v);
+	if (n == 0)
+		panic("queue %s had a turn without anything to offer", sq->name);
 	if (message_envelope(q->mem, v[0]->msg, &why) == NULL) {
 		for (i = 0; i < n; i++)
 			offer_set_aside(q, v[i], why);

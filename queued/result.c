@@ -115,11 +115,31 @@ result_order(struct queued *q, struct qenv *e)
 	}
 }
 
+#define SAID_MAX (FAIL_TEXT_MAX + 32)
+
+/* A reply as the peer gave it, "550 5.1.1 text"; what we found ourselves has no reply's code. */
+static const char *
+said(const struct ql_result *r, char out[SAID_MAX])
+{
+	const char *text = r->text == NULL ? "" : r->text;
+	char status[20] = "";
+
+	if (r->is_local || r->code == 0)
+		return text;
+	if (r->enhanced.class != 0) {
+		status[0] = ' ';
+		enhanced_format(&r->enhanced, status + 1);
+	}
+	(void)snprintf(out, SAID_MAX, "%u%s%s%s", r->code, status, *text != '\0' ? " " : "", text);
+	return out;
+}
+
 static void
 result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	static const struct enhanced_code code = { 2, 0, 0 };
-	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, r->text, false, 0 };
+	char reply[SAID_MAX];
+	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0 };
 
 	squeue_grow_window(q, e->queue);
 	q->count.delivered++;
@@ -132,14 +152,9 @@ static void
 result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
 	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0 };
-	char diagnostic[FAIL_TEXT_MAX + 32];
 
 	if (!result_can_end(q, e))
 		return;
-	if (!r->is_local) {
-		(void)snprintf(diagnostic, sizeof(diagnostic), "%u %s", r->code, e->text == NULL ? "" : e->text);
-		facts.diagnostic = diagnostic;
-	}
 	events_failure(q, e, r, EV_BOUNCE, v->class, 0);
 	squeue_grow_window(q, e->queue);
 	q->count.bounced++;
@@ -150,7 +165,7 @@ result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const
 static void
 result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
-	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, true, e->expires };
+	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, r->is_local, e->expires };
 	int64_t after = q->params->delay_notice_after;
 
 	if (after <= 0 || (e->flags & ENV_DELAY_NOTIFIED) || e->msg->env == NULL ||
@@ -184,12 +199,13 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	struct verdict_input in;
 	struct verdict v;
+	char reply[SAID_MAX];
 
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
 	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
-	qenv_set_failure(e, r->code, &r->enhanced, r->text);
+	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
 	in.phase = (enum phase)r->phase;

@@ -168,6 +168,8 @@ squeue_update(struct squeue_set *set, struct squeue *sq)
 	bool want = sq->pool != NULL && sq->outstanding < sq->window && (sq->n_ready > 0 || sq->more_due);
 
 	(void)set;
+	if (sq->pool == NULL && sq->is_active)
+		panic("queue %s takes turns without a pool", sq->name);
 	if (want && !sq->is_active) {
 		TAILQ_INSERT_TAIL(&sq->pool->active, sq, active);
 		sq->pool->n_active++;

@@ -208,7 +208,7 @@ store_put_seg(struct store *st, const struct seg_row *row)
 	*p++ = row->kind;
 	p = put64(p, row->indexed);
 	p = put64(p, row->total);
-	p = put64(p, row->live);
+	(void)put64(p, row->live);
 	return store_put(st, DB_SEG, key, sizeof(key), buf, sizeof(buf));
 }
 

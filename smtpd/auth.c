@@ -87,7 +87,8 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 
 	if (a->helper != ipc)
 		return;
-	log_warn("the auth helper is gone: %s", why);
+	/* The parent says why it ended, if it did not end with us. */
+	log_debug("the auth helper is gone: %s", why);
 	a->helper = NULL;
 	fail_pending(a);
 }

@@ -199,7 +199,8 @@ authd_main(const struct params *p, unsigned instance)
 	struct role_link *link;
 	struct authd *a;
 
-	if (p->passwd_file != NULL && *p->passwd_file != '\0' && (file = passwd_load(p->passwd_file)) == NULL)
+	if (p->passwd_file != NULL && *p->passwd_file != '\0' && (file = passwd_load(p->passwd_file)) == NULL &&
+	    instance == 0 && p->submission_listen.n + p->submissions_listen.n > 0)
 		log_warn("cannot read %s: %s: nobody can log in", p->passwd_file, strerror(errno));
 	if (file == NULL)
 		file = xcalloc(1, sizeof *file);

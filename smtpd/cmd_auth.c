@@ -1,6 +1,7 @@
 /* AUTH PLAIN and LOGIN (RFC 4954, RFC 4616, draft-murchison-sasl-login). Never a mechanism that needs recoverable
  * passwords. Name and password are a stranger's and are decoded strictly; the password is wiped after use and never
- * logged, a name that failed is logged (escaped) for those who watch for guessing. Checking is the auth role's: the session waits, the loop does not. */
+ * logged, a name that failed is logged (escaped) for those who watch for guessing. Checking is the auth role's: the
+ * session waits, the loop does not. */
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>

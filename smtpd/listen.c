@@ -1,12 +1,12 @@
 /* Listening sockets (parent role, root). Nothing here reads a network byte. */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/xalloc.h"
@@ -43,32 +43,16 @@ listeners_add(struct listeners *l, const char *name, int fd)
 }
 
 static int
-bind_one(const struct conf_addr *a)
-{
-	const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
-	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, saved;
-
-	if (fd == -1)
-		return -1;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-	    (sa->sa_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-	    bind(fd, sa, a->len) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
-static int
 bind_all(struct listeners *l, const char *name, const struct conf_addrs *addrs)
 {
 	size_t i;
 	int fd;
 
 	for (i = 0; i < addrs->n; i++) {
-		if ((fd = bind_one(&addrs->v[i])) == -1) {
-			log_error("cannot listen on %s: %s", addrs->v[i].text, strerror(errno));
+		const struct conf_addr *a = &addrs->v[i];
+
+		if ((fd = listen_socket((const struct sockaddr *)&a->sa, a->len, BACKLOG)) == -1) {
+			log_error("cannot listen on %s: %s", a->text, strerror(errno));
 			return -1;
 		}
 		listeners_add(l, name, fd);

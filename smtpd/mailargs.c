@@ -143,19 +143,21 @@ parse_notify(const char *s, uint8_t *out)
 		uint8_t bit;
 	} words[] = { { "NEVER", NOTIFY_NEVER }, { "SUCCESS", NOTIFY_SUCCESS }, { "FAILURE", NOTIFY_FAILURE },
 		{ "DELAY", NOTIFY_DELAY } };
+	const char *end;
 	uint8_t bits = 0;
-	size_t len, i;
+	size_t i;
 
-	for (;; s += len + 1) {
-		len = strcspn(s, ",");
+	for (;; s = end + 1) {
+		end = strchrnul(s, ',');
 		for (i = 0; i < sizeof words / sizeof words[0]; i++) {
-			if (strlen(words[i].word) == len && strncasecmp(s, words[i].word, len) == 0)
+			if (strlen(words[i].word) == (size_t)(end - s) &&
+			    strncasecmp(s, words[i].word, (size_t)(end - s)) == 0)
 				break;
 		}
 		if (i == sizeof words / sizeof words[0] || (bits & words[i].bit) != 0)
 			return -1;
 		bits |= words[i].bit;
-		if (s[len] == '\0')
+		if (*end == '\0')
 			break;
 	}
 	/* RFC 3461 4.1: NEVER stands alone. */

@@ -54,9 +54,9 @@ struct message_context {
 	int64_t now;                 /* wall ms */
 };
 
-/* Makes the message out of the content and the envelope of a transaction; takes both over (content is left empty, *env
- * NULL). NULL and a whole reply in *reply_r (static) if it must be refused; env is kept then. */
-struct message *message_new(const struct message_context *, struct content *, struct envelope **env,
+/* Makes the message out of the content and the envelope of a transaction; takes both over (content is left empty, *ep
+ * NULL). NULL and a whole reply in *reply_r (static) if it must be refused; *ep is kept then. */
+struct message *message_new(const struct message_context *, struct content *, struct envelope **ep,
     const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */
 void message_free(struct message **);

@@ -182,13 +182,12 @@ passwd_load(const char *path)
 	char *line = NULL;
 	size_t cap = 0, room = 0;
 	unsigned number = 0;
-	ssize_t len;
 	FILE *fp;
 
 	if ((fp = fopen(path, "re")) == NULL)
 		return NULL;
 	f = xcalloc(1, sizeof *f);
-	while ((len = getline(&line, &cap, fp)) != -1) {
+	while (getline(&line, &cap, fp) != -1) {
 		number++;
 		line[strcspn(line, "\r\n")] = '\0';
 		switch (passwd_parse_line(line, &e, &err)) {

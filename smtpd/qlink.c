@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+#include "mail/queue_client.h"
+
 #include "smtpd/qlink.h"
 
 struct qlink {
@@ -28,30 +30,17 @@ static void
 on_welcome(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
-	struct ql_welcome w;
 
-	if (ql_welcome_decode(&m->body, &w) == -1 || w.proto != QL_PROTO) {
-		ipc_reject(ipc, "malformed welcome");
-		return;
-	}
-	q->token = w.token;
-	q->has_token = true;
-	eventlog_set_node(q->events, w.nodeid);
+	if (queue_client_welcome(ipc, m, q->events, &q->token))
+		q->has_token = true;
 }
 
 static void
 on_logfd(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
-	char *hour = NULL;
 
-	if (ql_str_decode(&m->body, 64, &hour) == -1) {
-		ipc_reject(ipc, "malformed log descriptor");
-		return;
-	}
-	free(hour);
-	eventlog_set_fd(q->events, m->fd);
-	m->fd = -1;
+	queue_client_logfd(ipc, m, q->events);
 }
 
 static void
@@ -158,7 +147,7 @@ on_up(struct ipc *ipc, void *arg)
 	struct ql_hello hello = { .proto = QL_PROTO, .role = QL_ROLE_PRODUCER, .name = q->name, .pid =
 	    (uint32_t)getpid() };
 
-	log_info("connected to queued");
+	log_debug("connected to queued");
 	wbuf_reset(&q->out);
 	ql_hello_encode(&hello, &q->out);
 	ipc_send(ipc, QL_HELLO, 0, &q->out, -1);

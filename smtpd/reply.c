@@ -3,7 +3,6 @@
  * AUTH, and every refusal of a connection, is a Rejection event. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -50,22 +49,27 @@ fill_peer(const struct session *s, struct event_record *ev)
 	}
 }
 
+void
+reply_to_event(const char *line, struct event_record *ev)
+{
+	const char *text = line + 4;
+
+	ev->code = (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0'));
+	text += enhanced_parse(text, strlen(text), &ev->enhanced);
+	ev->content = text + strspn(text, " ");
+}
+
 static void
 write_rejection(struct session *s, enum phase phase, const char *rcpt, const char *line)
 {
 	struct event_record ev = { .type = EV_REJECTION, .phase = (uint8_t)phase };
-	const char *text = line + 4;
 
 	fill_peer(s, &ev);
+	reply_to_event(line, &ev);
 	ev.sender = s->tx.env != NULL ? s->tx.env->sender : NULL;
 	ev.recipient = rcpt;
 	ev.tenant = s->is_authenticated ? s->user.tenant : NULL;
 	ev.command = phase == PHASE_DOT ? "." : s->command;
-	ev.code = (uint16_t)atoi(line);
-	text += enhanced_parse(text, strlen(text), &ev.enhanced);
-	while (*text == ' ')
-		text++;
-	ev.content = text;
 	eventlog_write(s->worker->events, &ev);
 }
 

@@ -469,16 +469,13 @@ void
 session_refuse(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr *sa, const char *text)
 {
 	char client[46];
-	struct event_record ev = { .type = EV_REJECTION, .peer_addr = client, .phase = PHASE_CONNECT, .is_local =
-	    true };
+	struct event_record ev = { .type = EV_REJECTION, .peer_addr = client, .phase = PHASE_CONNECT,
+		.is_local = true };
 	char line[256];
 	int n;
 
 	sockaddr_text(sa, client);
-	ev.code = (uint16_t)atoi(text);
-	ev.content = text + 4 + enhanced_parse(text + 4, strlen(text + 4), &ev.enhanced);
-	while (*ev.content == ' ')
-		ev.content++;
+	reply_to_event(text, &ev);
 	eventlog_write(w->events, &ev);
 	/* Nobody who speaks TLS from the start could read it. One try: it fits an empty socket buffer. */
 	if (kind != LISTEN_SUBMISSIONS) {

@@ -57,6 +57,7 @@ struct tx {
 	const char *chunk_reply;     /* whole reply due after the chunk; NULL: judge by content */
 	int64_t data_start;          /* loop_now() */
 	uint64_t data_octets;
+	size_t counted;              /* of this content in worker.content_bytes */
 	struct content content;
 	struct large *large;
 	struct message *message;     /* in the spool's hands */
@@ -114,6 +115,8 @@ void session_greet(struct session *);
 void session_settle(struct session *);
 
 /* reply.c */
+/* A reply line of ours, "550 5.1.1 No such user", into its parts, which point into it. */
+void reply_to_event(const char *line, struct event_record *);
 void reply_plain(struct session *, const char *line); /* "250 2.0.0 Ok", CRLF is added; may hold several lines */
 void reply_fmt(struct session *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An error reply: Rejection event, error count, penalty. rcpt: NULL or the recipient it is about. */

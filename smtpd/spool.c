@@ -293,6 +293,8 @@ leaves_min_free(struct spool *s, const struct segment *seg, uint64_t size)
 		if (fstatfs(seg->fd, &fs) == -1) {
 			log_warn("fstatfs of the spool: %s", strerror(errno));
 			s->free_bytes = UINT64_MAX;
+		} else if (fs.f_blocks == 0) { /* a tmpfs without limit says nothing */
+			s->free_bytes = UINT64_MAX;
 		} else if (fs.f_files > 0 && fs.f_ffree < INODES_MIN) {
 			s->free_bytes = 0;
 		} else {

@@ -24,9 +24,9 @@ struct spool *spool_new(struct loop *, int64_t min_free, const struct spool_ops 
 void spool_free(struct spool **);
 
 /* A segment from queued; takes over the descriptor. */
-void spool_grant(struct spool *, uint64_t segment, uint8_t kind, uint64_t limit, int fd);
+void spool_grant(struct spool *, uint64_t number, uint8_t kind, uint64_t limit, int fd);
 /* queued wants it back. */
-void spool_stop(struct spool *, uint64_t segment);
+void spool_stop(struct spool *, uint64_t number);
 /* After a reconnect: names every segment still held, then asks again for what is missing. */
 typedef void spool_held_fn(uint64_t segment, uint8_t kind, uint64_t end, void *arg);
 void spool_relink(struct spool *, spool_held_fn *, void *arg);

@@ -12,6 +12,7 @@
 #include "smtpd/session_private.h"
 
 #define STREAM_CHUNK (256 << 10)
+#define COUNT_FROM (64 << 10) /* small messages pass even when memory is short */
 
 static int
 rcpt_cmp(struct tx_rcpt *a, struct tx_rcpt *b)
@@ -34,6 +35,7 @@ tx_reset(struct session *s)
 	struct tx *tx = &s->tx;
 	struct tx_rcpt *r;
 
+	s->worker->content_bytes -= tx->counted;
 	if (tx->has_rate)
 		rates_give_back(s->worker->rates, &s->user);
 	while ((r = RB_ROOT(&tx->rcpts)) != NULL) {
@@ -118,6 +120,20 @@ stream_some(struct session *s)
 		storage_failed(s, result);
 }
 
+/* Many clients that send a little and then nothing could fill the memory together: those that would grow on are
+ * refused then, the content that follows is read and dropped. */
+static bool
+is_too_much(struct session *s)
+{
+	struct content *c = &s->tx.content;
+	struct worker *w = s->worker;
+	size_t now = c->head.cap + c->body.cap;
+
+	w->content_bytes += now - s->tx.counted;
+	s->tx.counted = now;
+	return w->content_limit > 0 && w->content_bytes > w->content_limit && now > COUNT_FROM;
+}
+
 /* No session holds more than SPOOL_SMALL_MAX and a piece of input in memory. */
 bool
 tx_stream(struct session *s)
@@ -125,11 +141,14 @@ tx_stream(struct session *s)
 	struct tx *tx = &s->tx;
 	struct content *c = &tx->content;
 
+	if (is_too_much(s) && tx->chunk_reply == NULL && c->error == CONTENT_GOOD)
+		tx->chunk_reply = "452 4.3.1 Insufficient memory, try again later";
 	if (c->error != CONTENT_GOOD || tx->chunk_reply != NULL) {
 		/* Nothing is kept any more. */
 		if (tx->large != NULL)
 			spool_large_abandon(&tx->large);
-		wbuf_reset(&c->body);
+		wbuf_clear(&c->body);
+		(void)is_too_much(s);
 		return true;
 	}
 	if (tx->large == NULL) {

@@ -247,6 +247,15 @@ share(int64_t limit, unsigned workers)
 	return (unsigned)((limit + workers - 1) / workers);
 }
 
+/* A quarter of the memory for content, over all workers: the rest is the page cache's, queued's and deliverd's. */
+static uint64_t
+content_limit(unsigned workers)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 / workers : 0;
+}
+
 static void
 set_up(struct worker_process *p, const struct params *params, unsigned instance, unsigned workers)
 {
@@ -259,6 +268,7 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->policy = load_policy(params);
 	load_tls(w);
 	w->drain_quiet = DRAIN_QUIET_MS;
+	w->content_limit = content_limit(workers);
 	w->has_users = params->passwd_file != NULL && *params->passwd_file != '\0';
 	w->line = xmalloc(WORKER_LINE_MAX + 1);
 	w->connection_share = share(params->smtpd_connection_limit, workers);

@@ -42,6 +42,8 @@ struct worker {
 	struct session_list sessions;
 	size_t n_sessions;
 	unsigned n_waiting_large;    /* sessions that wait for a large segment */
+	uint64_t content_bytes;      /* memory that open transactions hold */
+	uint64_t content_limit;      /* of it; 0: none */
 	bool is_held;                /* queued wants no new mail now */
 	int64_t drain_quiet;         /* submission: the silence (ms) after which clients look before they send */
 	bool is_drain_due;           /* sessions end where no mail is lost to it */

@@ -186,7 +186,7 @@ role_proc_start(struct role_proc *p)
 	}
 	p->pid = pid;
 	p->ctl = ipc_new(r->loop, pair[0], &ops, p);
-	log_info("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid, p->gen->number);
+	log_debug("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid, p->gen->number);
 }
 
 void
@@ -223,7 +223,7 @@ log_end(const struct role_proc *p, int status)
 	} else
 		snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(status));
 	if (wanted && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		log_info("role ended role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)p->pid,
+		log_debug("role ended role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)p->pid,
 		    p->gen->number);
 	else
 		log_error("role ended: %s role=%s instance=%u pid=%d generation=%u", how, p->spec->name, p->index,

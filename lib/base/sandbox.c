@@ -151,6 +151,8 @@ set_limit(int which, const char *name, rlim_t soft, rlim_t hard)
 		fatal("sandbox: cannot set limit %s: %m", name);
 }
 
+#define FILES_ENOUGH 8192
+
 /* While still root: only root may raise the hard limit. Others get what there is. */
 static void
 limit_files(const struct sandbox *sb)
@@ -164,7 +166,8 @@ limit_files(const struct sandbox *sb)
 
 		if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
 			return;
-		log_warn("sandbox: role %s wants %zu descriptors and gets %llu", sb->role, sb->max_fds,
+		/* A few thousand serve anybody; fewer may not. */
+		(rl.rlim_max < FILES_ENOUGH ? log_warn : log_debug)("sandbox: role %s wants %zu descriptors and gets %llu", sb->role, sb->max_fds,
 		    (unsigned long long)rl.rlim_max);
 		set_limit(RLIMIT_NOFILE, "NOFILE", rl.rlim_max, rl.rlim_max);
 		return;

@@ -7,7 +7,8 @@
  *
  * The control file: see struct control; `spec` is "program role calls file errno from to", for instance "smtpd
  * worker fdatasync,fsync any 5 3 5": role "-" is a process without one, "*" any; file is "log" (opened for
- * appending), "data" (other regular files), "dir" or "any". Only descriptors above 2 count. */
+ * appending), "meta" (opened with O_DSYNC, as LMDB does for its meta pages), "data" (other regular files), "dir" or
+ * "any". Only descriptors above 2 count. */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -108,7 +109,7 @@ is_file(int fd, const char *kind)
 		return false;
 	if (strcmp(kind, "any") == 0)
 		return true;
-	return strcmp(kind, (flags & O_APPEND) != 0 ? "log" : "data") == 0;
+	return strcmp(kind, (flags & O_APPEND) != 0 ? "log" : (flags & O_DSYNC) != 0 ? "meta" : "data") == 0;
 }
 
 /* Whether this call is one of those; sets errno. */

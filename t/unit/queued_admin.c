@@ -163,7 +163,7 @@ test_retry_now(void **state)
 	send_result(&cons, &job.rec.id, 0, QL_FAILED, 451, "not now");
 	ql_job_clear(&job);
 	assert_false(next_job(&cons, &job, 500));
-	assert_int_equal(list(&r, NULL, NULL, "\"last_failure\":\"not now\""), 1);
+	assert_int_equal(list(&r, NULL, NULL, "\"last_failure\":\"451 4.1.1 not now\""), 1);
 	assert_int_equal(change(&r, "queue.retry", "all", "yes"), 1);
 	assert_true(next_job(&cons, &job, 2000));
 	assert_int_equal(job.rcpts[0].attempts, 1);

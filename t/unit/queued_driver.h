@@ -191,6 +191,13 @@ rig_start(struct rig *r)
 }
 
 static inline void
+rig_open(struct rig *r, const char *extra, const char *policy)
+{
+	rig_init(r, extra, policy);
+	rig_start(r);
+}
+
+static inline void
 rig_signal_end(struct rig *r, int signo)
 {
 	int status;
@@ -425,21 +432,6 @@ spool_open(struct spooler *s, struct peer *p)
 	spool_open_kind(s, p, QL_SEG_NORMAL);
 }
 
-/* A producer with a segment, and a consumer with credit. */
-static inline void
-producer_open(struct peer *p, struct spooler *s, struct rig *r, const char *name)
-{
-	peer_open(p, r, QL_ROLE_PRODUCER, name);
-	spool_open(s, p);
-}
-
-static inline void
-consumer_open(struct peer *p, struct rig *r, const char *pool, uint32_t credit)
-{
-	peer_open(p, r, QL_ROLE_CONSUMER, pool);
-	send_u32(p, QL_CREDIT, credit);
-}
-
 struct mail {
 	const char *sender, *tenant, *campaign;
 	const char *const *rcpts;
@@ -527,6 +519,21 @@ send_u32(struct peer *p, uint16_t type, uint32_t n)
 	ql_u32_encode(n, &w);
 	peer_send(p, type, &w);
 	wbuf_clear(&w);
+}
+
+/* A producer with a segment, and a consumer with credit. */
+static inline void
+producer_open(struct peer *p, struct spooler *s, const struct rig *r, const char *name)
+{
+	peer_open(p, r, QL_ROLE_PRODUCER, name);
+	spool_open(s, p);
+}
+
+static inline void
+consumer_open(struct peer *p, const struct rig *r, const char *pool, uint32_t credit)
+{
+	peer_open(p, r, QL_ROLE_CONSUMER, pool);
+	send_u32(p, QL_CREDIT, credit);
 }
 
 static inline void

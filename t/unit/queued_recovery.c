@@ -5,10 +5,8 @@
 static void
 start_all(struct rig *r, struct peer *prod, struct spooler *s, const char *extra)
 {
-	rig_init(r, extra, ONE_POOL);
-	rig_start(r);
-	peer_open(prod, r, QL_ROLE_PRODUCER, "smtpd-1");
-	spool_open(s, prod);
+	rig_open(r, extra, ONE_POOL);
+	producer_open(prod, s, r, "smtpd-1");
 }
 
 static void

@@ -299,6 +299,53 @@ test_waiting(void **state)
 	world_clear(&x);
 }
 
+/* queued has no space for more segments: what fits is taken, the rest is refused, without waiting. */
+static void
+test_no_segments(void **state)
+{
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	reset(&x, &o);
+	x.grants = false;
+	spool_stop(x.w.spool, 2);
+	spool_stop(x.w.spool, 3);
+	spool_set_room(x.w.spool, SPOOL_NO_SEGMENTS);
+	assert_true(spool_has_space(x.w.spool, 900000));
+	submit(&x, &o, 900000);
+	run_ms(x.loop, 1);
+	assert_int_equal(o.n[MESSAGE_DURABLE], 1);
+	assert_false(spool_has_space(x.w.spool, 900000));
+	assert_true(spool_has_space(x.w.spool, 1000));
+	/* Segment 4 is the one that large messages may have. */
+	assert_true(spool_has_space(x.w.spool, 2 << 20));
+	submit(&x, &o, 900000);
+	run_ms(x.loop, 1);
+	assert_int_equal(o.n[MESSAGE_NO_SPACE], 1);
+	/* The full one is given up; who speaks to us now is greeted all the same. */
+	assert_true(spool_is_ready(x.w.spool));
+	assert_false(spool_has_space(x.w.spool, 1000));
+	spool_set_room(x.w.spool, SPOOL_ROOM);
+	assert_false(spool_is_ready(x.w.spool));
+	/* Who waits hears it, too. */
+	submit(&x, &o, 1000);
+	run_ms(x.loop, 5);
+	assert_int_equal(o.n[MESSAGE_NO_SPACE], 1);
+	spool_set_room(x.w.spool, SPOOL_NO_SEGMENTS);
+	run_ms(x.loop, 5);
+	assert_int_equal(o.n[MESSAGE_NO_SPACE], 2);
+	/* A segment that comes before the notice is used. */
+	world_grant(&x, QL_SEG_NORMAL);
+	spool_set_room(x.w.spool, SPOOL_REFUSE);
+	assert_false(spool_has_space(x.w.spool, 1000));
+	spool_set_room(x.w.spool, SPOOL_ROOM);
+	submit(&x, &o, 1000);
+	run_ms(x.loop, 1);
+	assert_int_equal(o.n[MESSAGE_DURABLE], 2);
+	world_clear(&x);
+}
+
 /* A grant that makes no sense is not taken. */
 static void
 test_grants(void **state)
@@ -330,6 +377,7 @@ main(void)
 		cmocka_unit_test(test_withdrawn),
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_no_segments),
 		cmocka_unit_test(test_grants)
 	};
 

@@ -180,6 +180,54 @@ test_chunk_waits_for_segment(void **state)
 	}
 }
 
+/* Clients that leave messages half sent cannot fill the memory: who goes on is refused, small messages pass, and all of
+ * it is free again afterwards. */
+static void
+test_memory(void **state)
+{
+	size_t len = 300 << 10, i;
+	int first, round;
+	struct world x;
+	char *text;
+
+	(void)state;
+	world_init(&x, NULL);
+	trust(&x);
+	x.w.content_limit = 768 << 10;
+	text = xmalloc(len);
+	memset(text, 'x', len);
+	memcpy(text, "A: b\r\n\r\n", 8);
+	for (i = 78; i <= len; i += 70)
+		memcpy(text + i - 2, "\r\n", 2);
+	memcpy(text + len - 2, "\r\n", 2);
+	for (round = 0; round < 2; round++) {
+		hello(&x, LISTEN_SMTPD);
+		talk(&x, TX "DATA\r\n", "250 250 354");
+		client_send(&x, text, len);
+		first = x.fd;
+		x.fd = -1;
+		hello(&x, LISTEN_SMTPD);
+		talk(&x, TX "DATA\r\n", "250 250 354");
+		client_send(&x, text, len);
+		talk(&x, ".\r\n", "452");
+		talk(&x, TX, "250 250");
+		x.out_len = 0;
+		client_send(&x, S("BDAT 307200 LAST\r\n"));
+		client_send(&x, text, len);
+		expect_codes(&x, "chunk", "452");
+		talk(&x, TX "DATA\r\n", "250 250 354");
+		talk(&x, MESSAGE, "250");
+		close(first);
+		UNTIL(x.loop, x.w.n_sessions == 1);
+		talk(&x, TX "DATA\r\n", "250 250 354");
+		client_send(&x, text, len);
+		talk(&x, ".\r\n", "250");
+		assert_int_equal(x.w.content_bytes, 0);
+	}
+	free(text);
+	world_clear(&x);
+}
+
 /* The longest line that can be configured ends the connection like any other, instead of filling the input for ever. */
 static void
 test_longest_line(void **state)
@@ -306,6 +354,7 @@ main(void)
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_rate_is_taken_at_mail),
 		cmocka_unit_test(test_chunk_waits_for_segment),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_longest_line),
 		cmocka_unit_test(test_drain_servers),
 		cmocka_unit_test(test_drain_applications),
