@@ -149,9 +149,8 @@ site_new(struct net *net, char *key, const struct mx_list *mx, const char *name)
 struct site *
 site_get(struct net *net, struct mx_list *mx, const char *name)
 {
-	struct site find, *site;
+	struct site find = { .key = name != NULL ? xasprintf("=%s", name) : site_key(mx) }, *site;
 
-	find.key = name != NULL ? xasprintf("=%s", name) : site_key(mx);
 	site = RB_FIND(site_tree, &net->sites, &find);
 	if (site == NULL)
 		site = site_new(net, find.key, mx, name);

@@ -19,7 +19,7 @@ ok $p->wait_for('final records', sub { (grep { $final{ $_->{type} } && $_->{send
 my (%ends, %reception, %writers);
 for my $e ($p->events) {
 	$ends{"$e->{id} $e->{recipient}"}++ if $final{ $e->{type} };
-	$reception{ $e->{id} } = $e if $e->{type} eq 'Reception';
+	$reception{ $e->{id} } = $e if $e->{type} eq 'Reception' && $e->{sender} ne '';
 	push @{ $writers{ $e->{writer} } }, $e->{seq};
 }
 is scalar keys %reception, $n, 'one Reception each';
