@@ -180,7 +180,8 @@ status_show(const struct admin *adm, const struct status *st)
 	if (st->queue_err != NULL)
 		return adm_fail("queued: %s", st->queue_err);
 	if (st->is_supervised && !st->has_supervisor)
-		return adm_fail("%s", st->supervisor_err != NULL ? st->supervisor_err : "the supervisor does not answer");
+		return adm_fail("%s", st->supervisor_err != NULL ? st->supervisor_err :
+		    "the supervisor does not answer");
 	return status_is_good(st) ? ADM_OK : adm_fail("not all daemons are ready");
 }
 

@@ -12,8 +12,8 @@
 
 #include "admin.h"
 
-/* --json, --help and --version are taken wherever they stand, up to "--": nobody should have to remember which side of the verb.
- */
+/* --json, --help and --version are taken wherever they stand, up to "--": nobody should have to remember which side of
+ * the verb. */
 static int
 take_global_options(int argc, char **argv, bool *json, bool *help, bool *version)
 {

@@ -171,6 +171,8 @@ sub injected {
 	for my $case (@cases) {
 		my ($who, $calls, $file, $error, $from, $to, $allowed, $ends) = @$case;
 		my $name = sprintf '%s: %s on %s %s', $who, ($error == EIO ? 'EIO' : 'ENOSPC'), $file, $calls;
+		# What the case before has brought about is over.
+		$p->wait_for('mail is taken', sub { mail_reply($p) =~ /^250/ }, 20);
 		my $before = log_count($p, $end);
 		codes($p);
 		# queued writes events where a recipient is deferred.

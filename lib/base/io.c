@@ -5,7 +5,7 @@
  * Callbacks come from the loop's own round only, never from inside a call the owner makes, and in a fixed order: what
  * arrived before an end or an error is handed over before it. Libevent is told what to watch as late as possible:
  * pausing a connection whose peer waits for our answer anyway (SMTP's usual state) costs no system call. */
-#include <sys/queue.h>
+#include <bsd/sys/queue.h>
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
 #ifndef BASE_IO_PRIVATE_H
 #define BASE_IO_PRIVATE_H
 
-#include <sys/queue.h>
+#include <bsd/sys/queue.h>
 
 #include "base/io.h"
 

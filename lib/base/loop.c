@@ -3,7 +3,7 @@
  *
  * The clock is read at most once a turn, when somebody first asks. A timer whose deadline moves later (the usual
  * case: progress was made) is not told to libevent: when the old deadline fires early, the rest is armed then. */
-#include <sys/queue.h>
+#include <bsd/sys/queue.h>
 #include <sys/time.h>
 
 #include <event2/event.h>

@@ -186,7 +186,8 @@ role_proc_start(struct role_proc *p)
 	}
 	p->pid = pid;
 	p->ctl = ipc_new(r->loop, pair[0], &ops, p);
-	log_debug("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid, p->gen->number);
+	log_debug("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid,
+	    p->gen->number);
 }
 
 void

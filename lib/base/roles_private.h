@@ -2,7 +2,7 @@
 #ifndef BASE_ROLES_PRIVATE_H
 #define BASE_ROLES_PRIVATE_H
 
-#include <sys/queue.h>
+#include <bsd/sys/queue.h>
 
 #include "base/roles.h"
 

@@ -167,7 +167,8 @@ limit_files(const struct sandbox *sb)
 		if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
 			return;
 		/* A few thousand serve anybody; fewer may not. */
-		(rl.rlim_max < FILES_ENOUGH ? log_warn : log_debug)("sandbox: role %s wants %zu descriptors and gets %llu", sb->role, sb->max_fds,
+		(rl.rlim_max < FILES_ENOUGH ? log_warn : log_debug)(
+		    "sandbox: role %s wants %zu descriptors and gets %llu", sb->role, sb->max_fds,
 		    (unsigned long long)rl.rlim_max);
 		set_limit(RLIMIT_NOFILE, "NOFILE", rl.rlim_max, rl.rlim_max);
 		return;

@@ -5,8 +5,10 @@
 #include "deliverd/path.h"
 
 #define HELLO "S:220 peer ESMTP\r\n", "C:EHLO", "S:250-peer\r\n250 PIPELINING\r\n"
-#define TX1 "C:MAIL FROM:<", "C:RCPT TO:<", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 2.0.0 taken\r\n"
-#define REFUSED "C:MAIL FROM:<", "C:RCPT TO:<", "C:DATA", "S:250 ok\r\n550 5.1.1 no\r\n503 no\r\n", "C:RSET", "S:250 ok\r\n"
+#define TX1 \
+	"C:MAIL FROM:<", "C:RCPT TO:<", "C:DATA", "S:250 ok\r\n250 ok\r\n354 go\r\n", "D", "S:250 2.0.0 taken\r\n"
+#define REFUSED \
+	"C:MAIL FROM:<", "C:RCPT TO:<", "C:DATA", "S:250 ok\r\n550 5.1.1 no\r\n503 no\r\n", "C:RSET", "S:250 ok\r\n"
 #define BYE "C:QUIT", "S:221 bye\r\n", "X"
 #define TX5 TX1, TX1, TX1, TX1, TX1
 #define SOURCE_33 "posthorn.source { name='ip-1', source_address='127.0.0.33' }\n" \
@@ -115,15 +117,15 @@ static void
 test_credit_returns(void **state UNUSED)
 {
 	static const script mixed[] = { { HELLO, TX1, REFUSED, TX1, BYE },
-	    { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n", "X" }, { "S:421 busy\r\n", "X" }, { HELLO, REFUSED, TX1,
-	    "C:MAIL", "X" }, { HELLO, TX1, TX1, TX1, BYE } };
+	    { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n", "X" }, { "S:421 busy\r\n", "X" },
+	    { HELLO, REFUSED, TX1, "C:MAIL", "X" }, { HELLO, TX1, TX1, TX1, BYE } };
 	struct world *w = world_new();
 	unsigned i, sent = 0;
 	uint64_t credit;
 
 	peer_new(w, 1, mixed, 5);
-	world_start(w, "deliverd_credit = 64\nsmtp_connection_limit = 2\nsmtp_deliveries_per_connection = 3\n", SOURCE_33,
-	    dest_1);
+	world_start(w, "deliverd_credit = 64\nsmtp_connection_limit = 2\nsmtp_deliveries_per_connection = 3\n",
+	    SOURCE_33, dest_1);
 	while (sent < 100) {
 		for (; sent < 100 && sent < w->credit; sent++)
 			world_mail(w, &to_example);

@@ -349,8 +349,9 @@ peer_expect(struct peer *p, uint16_t type, struct frame *f, int ms)
 	return false;
 }
 
-static inline void
-peer_open(struct peer *p, const struct rig *r, uint8_t role, const char *name)
+/* False: it was not let in. */
+static inline bool
+peer_try(struct peer *p, const struct rig *r, uint8_t role, const char *name)
 {
 	struct ql_hello h = { QL_PROTO, role, NULL, 1, 1 };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
@@ -372,10 +373,18 @@ peer_open(struct peer *p, const struct rig *r, uint8_t role, const char *name)
 	ql_hello_encode(&h, &w);
 	peer_send(p, QL_HELLO, &w);
 	wbuf_clear(&w);
-	if (role != QL_ROLE_ADMIN) {
-		assert_true(peer_expect(p, QL_LOGFD, &f, 5000));
-		frame_clear(&f);
-	}
+	if (role == QL_ROLE_ADMIN)
+		return true;
+	if (!peer_expect(p, QL_LOGFD, &f, 5000))
+		return false;
+	frame_clear(&f);
+	return true;
+}
+
+static inline void
+peer_open(struct peer *p, const struct rig *r, uint8_t role, const char *name)
+{
+	assert_true(peer_try(p, r, role, name));
 }
 
 static inline void
@@ -439,6 +448,7 @@ struct mail {
 	uint8_t notify;
 	size_t body_len; /* 0: small */
 	bool no_notice;  /* QL_RECEIVED is lost */
+	const struct msgid *id; /* NULL: a new one */
 };
 
 /* Appends a message and tells of it; returns its id. */
@@ -458,6 +468,8 @@ spool_add(struct spooler *s, const struct mail *m)
 	memset(body, 'x', blen);
 	memcpy(body + blen - 2, "\r\n", 2);
 	msgid_new(&env->id, wall_ms());
+	if (m->id != NULL)
+		env->id = *m->id;
 	id = env->id;
 	env->received = wall_ms();
 	free(env->sender);
