@@ -210,6 +210,25 @@ answers_walk(struct packet *k, size_t pos, unsigned count, char name[DNS_NAME_MA
 	return 0;
 }
 
+/* A server that does not know and names others instead (RFC 2308 section 2.1): name servers in the authority section,
+ * no SOA. Not to be taken for "there is no such record": what has no mail exchanger and no address bounces. */
+static bool
+is_referral(struct packet *k, size_t pos, unsigned n_answers, unsigned n_authority)
+{
+	struct rr_view rr;
+	bool has_ns = false;
+
+	for (; n_answers > 0; n_answers--)
+		if (rr_get(k, &pos, &rr) == -1)
+			return false;
+	for (; n_authority > 0 && rr_get(k, &pos, &rr) == 0; n_authority--) {
+		if (rr.type == DNS_TYPE_SOA)
+			return false;
+		has_ns |= rr.type == DNS_TYPE_NS;
+	}
+	return has_ns;
+}
+
 int
 dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
 {
@@ -240,5 +259,9 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 	}
 	if (r == -1 || answers_walk(&k, pos, count, name, type, false, out) == -1)
 		return -1;
+	if (out->n == 0 && out->n_skipped == 0 && is_referral(&k, pos, count, get16(pkt + 8))) {
+		*err_r = "the name server only refers to others";
+		return -1;
+	}
 	return 0;
 }

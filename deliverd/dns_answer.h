@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 #define DNS_TYPE_A 1
+#define DNS_TYPE_NS 2
 #define DNS_TYPE_CNAME 5
+#define DNS_TYPE_SOA 6
 #define DNS_TYPE_MX 15
 #define DNS_TYPE_AAAA 28
 #define DNS_RRS_MAX 64    /* more are ignored */

@@ -37,6 +37,18 @@ next_key(struct queued *q, struct admin_job *j)
 	return found && (!j->filter.has_id || memcmp(j->cursor, j->filter.id.b, MSGID_LEN) == 0);
 }
 
+/* Under way, and to be held when it comes back: that is taken back. */
+static void
+release_in_flight(struct queued *q, struct admin_job *j, struct qenv *e)
+{
+	if (e->order != ORDER_HOLD)
+		return;
+	e->order = ORDER_NONE;
+	e->flags &= (uint16_t)~ENV_HELD;
+	changes_add(q->changes, e);
+	j->count++;
+}
+
 static void
 change_in_flight(struct admin_job *j, struct qenv *e)
 {
@@ -103,7 +115,10 @@ change_one(struct queued *q, struct admin_job *j, const uint8_t key[ENV_KEY_LEN]
 	if (e->state == ENVELOPE_DONE)
 		return;
 	if (e->state == ENVELOPE_INFLIGHT) {
-		change_in_flight(j, e);
+		if (j->action == ADMIN_RELEASE)
+			release_in_flight(q, j, e);
+		else
+			change_in_flight(j, e);
 		return;
 	}
 	/* Stored envelopes are dirty after a change, so the object is still there; one that was only looked at goes. */

@@ -96,10 +96,18 @@ compact_second(struct compact *c)
 	if (changes_commit(q->changes) == -1)
 		return;
 	c->from = best;
+	best->is_pinned = true;
 	c->at = 0;
 	c->start = c->own.pos;
 	c->n_moved = 0;
 	loop_again(q->loop);
+}
+
+static void
+compact_release(struct compact *c)
+{
+	c->from->is_pinned = false;
+	c->from = NULL;
 }
 
 static void
@@ -109,7 +117,7 @@ compact_abort(struct compact *c, const char *why)
 	ownseg_rewind(&c->own, c->start);
 	/* Not again before it has changed much. */
 	c->from->total = c->from->live;
-	c->from = NULL;
+	compact_release(c);
 }
 
 /* Copies one record behind what is there. 1: copied; 0: it is damaged and stays where it is; -1: no room. */
@@ -261,7 +269,7 @@ compact_finish(struct compact *c)
 	    c->own.seg->number);
 	if (c->from->live > 0)
 		c->from->total = c->from->live; /* what is damaged stays */
-	c->from = NULL;
+	compact_release(c);
 }
 
 static bool
@@ -291,7 +299,7 @@ compact_turn(struct compact *c)
 	if (c->from->live == 0) {
 		/* Finished by itself meanwhile; it goes the usual way. */
 		ownseg_rewind(&c->own, c->start);
-		c->from = NULL;
+		compact_release(c);
 		return;
 	}
 	if ((fd = segment_fd(q->segs, c->from)) == -1) {

@@ -175,8 +175,8 @@ on_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct qenv *e;
 	uint8_t key[ENV_KEY_LEN];
 
-	if (ql_envid_decode(&m->body, &id) == -1) {
-		ipc_reject(ipc, "malformed HELD");
+	if (ql_envid_decode(&m->body, &id) == -1 || cl->consumer->has_started) {
+		ipc_reject(ipc, cl->consumer->has_started ? "HELD after CREDIT" : "malformed HELD");
 		return;
 	}
 	env_key_pack(&id, key);
@@ -191,10 +191,8 @@ on_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	if (e->state == ENVELOPE_INFLIGHT)
 		return;
 	result_put_in_flight(q, e, cl->consumer);
-	if (e->flags & ENV_HELD) {
+	if (e->flags & ENV_HELD)
 		e->order = ORDER_HOLD;
-		consumer_cancel(cl->consumer, e);
-	}
 }
 
 static void
@@ -208,6 +206,7 @@ on_credit(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "bad CREDIT");
 		return;
 	}
+	c->has_started = true;
 	c->credit += n;
 	c->pool->credit += n;
 }

@@ -29,6 +29,7 @@ struct consumer {
 	uint64_t outstanding;
 	struct consumer_seg *segs;
 	uint32_t n_segs;
+	bool has_started; /* it has granted credit: no more HELD */
 };
 
 /* Role change after HELLO. */

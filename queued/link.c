@@ -13,11 +13,14 @@
 #include "queued/link.h"
 #include "queued/logfiles.h"
 #include "queued/queued.h"
+#include "queued/sched.h"
 
 #define HELLO_MS 10000
 #define SILENT_MAX 64 /* connections that have not said HELLO */
 #define CLIENTS_MAX 512
+#define SHARE_MAX(n) ((n) / 2) /* of either for one user, so that none locks the others out */
 #define NAME_MAX_LEN 128
+#define STRANGE_POOLS_MAX 64 /* pools that policy does not (or no longer) know */
 
 struct clients *
 clients_new(struct queued *q)
@@ -200,6 +203,17 @@ name_is_valid(const char *name)
 	return true;
 }
 
+/* A deliverd whose pool policy has dropped still has jobs to tell of; but names cost memory for good. */
+static bool
+pool_is_welcome(struct queued *q, const char *name)
+{
+	struct pool *p;
+
+	HASH_FIND(hh, q->pools->all, name, strlen(name), p);
+	return p != NULL || policy_pool_find(q->policy, name) != NULL ||
+	    HASH_COUNT(q->pools->all) < policy_pool_count(q->policy) + STRANGE_POOLS_MAX;
+}
+
 static void
 on_hello(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
@@ -217,6 +231,8 @@ on_hello(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		why = "its user may not have that role";
 	else if (h.role != QL_ROLE_ADMIN && !name_is_valid(h.name))
 		why = "bad name in HELLO";
+	else if (h.role == QL_ROLE_CONSUMER && !pool_is_welcome(cl->q, h.name))
+		why = "there is no such pool";
 	if (why == NULL) {
 		cl->role = h.role;
 		cl->q->clients->n_silent--;
@@ -234,6 +250,21 @@ static const struct ipc_rule hello_rules[] = {
 	{ QL_HELLO, false, QL_MAX_SMALL, "HELLO", on_hello },
 };
 static const struct ipc_ops hello_ops = { hello_rules, 1, client_gone };
+
+/* Whether this client's user has more than his share. */
+static bool
+is_crowding(const struct clients *cs, const struct client *cl)
+{
+	const struct client *other;
+	uint32_t n = 0, n_silent = 0;
+
+	TAILQ_FOREACH(other, &cs->all, next)
+		if (other->cred.uid == cl->cred.uid) {
+			n++;
+			n_silent += other->role == 0;
+		}
+	return n > SHARE_MAX(CLIENTS_MAX) || n_silent > SHARE_MAX(SILENT_MAX);
+}
 
 static void
 on_accept(struct loop *loop, int fd, void *arg)
@@ -257,6 +288,9 @@ on_accept(struct loop *loop, int fd, void *arg)
 	    !(role_is_allowed(cs->q, cl, QL_ROLE_PRODUCER) || role_is_allowed(cs->q, cl, QL_ROLE_CONSUMER) ||
 	    is_admin(cs->q, cl))) {
 		log_warn("connection refused uid=%ju pid=%jd", (uintmax_t)cl->cred.uid, (intmax_t)cl->cred.pid);
+		ipc_close(&cl->ipc);
+		client_free(&cl);
+	} else if (is_crowding(cs, cl)) {
 		ipc_close(&cl->ipc);
 		client_free(&cl);
 	}

@@ -2,6 +2,7 @@
  * and socket while privileged, the jail, then the loop. It reads no network byte; its peers are our own daemons and
  * operators, by UNIX socket. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
@@ -9,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/parent_watch.h"
 #include "base/sandbox.h"
 #include "base/xalloc.h"
 
@@ -22,12 +25,15 @@
 #define USER "posthorn-queued"
 #define USER_PRODUCER "posthorn-smtpd"
 #define USER_CONSUMER "posthorn-deliverd"
+#define LOCK_TRIES 100 /* of 100 ms */
 #define WATCHDOG_SECONDS 60 /* a commit or a reload on a slow disk takes its time */
 #define MAX_FDS 8192
 
 struct daemon {
 	struct loop *loop;
 	struct queued *q;
+	struct parent_watch *watch;
+	int lock; /* held for life: the spool has one owner */
 };
 
 static void
@@ -50,6 +56,13 @@ on_term(void *arg)
 	notify_stopping();
 	d->q->is_stopping = true;
 	loop_stop(d->loop);
+}
+
+static void
+on_orphaned(void *arg)
+{
+	log_warn("the supervisor is gone");
+	on_term(arg);
 }
 
 /* A directory that is not there is made, for our user; one that is, is left as it is. */
@@ -165,6 +178,26 @@ enter_sandbox(const struct params *p, const char *config_dir)
 	free(events);
 }
 
+/* Two owners would ruin spool and index. One that is on its way out (its supervisor was killed) gets the time to go. */
+static int
+lock_spool(const char *queue_directory)
+{
+	char *path = xasprintf("%s/queued.lock", queue_directory);
+	int fd, tries = LOCK_TRIES;
+
+	if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) == -1)
+		fatal("%s: %s", path, strerror(errno));
+	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			fatal("%s: %s", path, strerror(errno));
+		if (tries-- == 0)
+			fatal("another queued is running on %s", queue_directory);
+		(void)usleep(100000);
+	}
+	free(path);
+	return fd;
+}
+
 static void
 run(struct daemon *d, const char *config_dir)
 {
@@ -178,7 +211,9 @@ run(struct daemon *d, const char *config_dir)
 	allowed = lookup_roles(p);
 	user = lookup_user();
 	make_dirs(p, user, allowed.has_admin_gid ? allowed.admin_gid : user == NULL ? 0 : user->pw_gid);
+	d->lock = lock_spool(p->queue_directory);
 	d->loop = loop_new();
+	d->watch = parent_watch_new(d->loop, on_orphaned, d);
 	notify_open();
 	if ((fd = ipc_listen(path, 0666)) == -1)
 		fatal("%s: %s", path, strerror(errno));
@@ -201,7 +236,7 @@ run(struct daemon *d, const char *config_dir)
 int
 main(int argc, char **argv)
 {
-	struct daemon d = { NULL, NULL };
+	struct daemon d = { .lock = -1 };
 	const char *config_dir = params_default_dir;
 	char *resolved;
 	int c;
@@ -219,6 +254,7 @@ main(int argc, char **argv)
 	if ((resolved = realpath(config_dir, NULL)) == NULL)
 		fatal("%s: %s", config_dir, strerror(errno));
 	run(&d, resolved);
+	parent_watch_free(&d.watch);
 	queued_free(&d.q);
 	loop_free(&d.loop);
 	free(resolved);

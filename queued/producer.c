@@ -133,7 +133,9 @@ producer_tell_stop(struct client *cl, uint64_t number)
 	ipc_send(cl->ipc, QL_SEG_STOP, 0, out, -1);
 }
 
-/* After a reconnect: it still holds this segment, written durably up to end. */
+/* After a reconnect: it still holds this segment, written durably up to end. Any producer could say so, and the
+ * lock only tells that somebody holds it: so what counts in such a segment is what is read from it, and it is not
+ * sealed before the lock is gone. */
 static void
 on_seg_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
@@ -152,8 +154,7 @@ on_seg_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		producer_tell_stop(cl, number);
 		return;
 	}
-	if (kind == QL_SEG_LARGE)
-		seg->kind = QL_SEG_LARGE;
+	segment_adopt_kind(q->segs, seg, kind);
 	producer_take(cl, seg);
 	if (end > seg->seen)
 		recover_scan(q, seg, end);
@@ -183,8 +184,15 @@ on_seg_done(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed SEG_DONE");
 		return;
 	}
-	if ((seg = producer_segment(cl, number)) != NULL)
+	if ((seg = producer_segment(cl, number)) == NULL)
+		return;
+	if (segment_is_locked(cl->q->segs, seg)) {
+		/* Whoever holds it may append. Once nobody does, its end is found by reading. */
+		producer_forget_segment(seg);
+		seg->state = SEG_ORPHAN;
+	} else {
 		segment_close(cl->q->segs, seg, end);
+	}
 }
 
 static bool
@@ -197,6 +205,28 @@ received_is_valid(const struct segment *seg, const struct ql_received *r)
 	    rec->offset <= seg->limit && record_len(rec) <= seg->limit + RECORD_ALIGN - rec->offset &&
 	    r->env->n_rcpts > 0 &&
 	    r->env->n_rcpts == rec->n_rcpts && msgid_cmp(&rec->id, &r->env->id) == 0;
+}
+
+static bool
+is_known_message(struct queued *q, const struct msgid *id)
+{
+	bool r;
+
+	if (message_find(q->mem, id) != NULL)
+		return true;
+	store_read_begin(q->store);
+	r = store_has_message(q->store, id);
+	store_read_end(q->store);
+	return r;
+}
+
+/* Whether it may be taken from the notice: nothing before it is missing, the segment is the producer's beyond doubt,
+ * and memory is not full of what it was told to hold back. Else it is read from the segment in its turn. */
+static bool
+is_next(struct queued *q, const struct segment *seg, uint64_t offset)
+{
+	return offset == seg->seen && !seg->is_scanning && !seg->is_adopted &&
+	    queued_backlog(q) <= 2 * (uint64_t)q->params->queue_backlog_limit;
 }
 
 static void
@@ -217,8 +247,8 @@ on_received(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "RECEIVED that contradicts itself");
 		goto out;
 	}
-	if (r.rec.offset == seg->seen && !seg->is_scanning) {
-		if (message_find(q->mem, &r.rec.id) != NULL) {
+	if (is_next(q, seg, r.rec.offset)) {
+		if (is_known_message(q, &r.rec.id)) {
 			ipc_reject(ipc, "the same message id twice");
 			goto out;
 		}

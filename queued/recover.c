@@ -70,6 +70,16 @@ scan_done(struct queued *q, struct segment *seg)
 	}
 }
 
+/* It cannot be read now; recover_retry() asks again. It must not count as complete. */
+static void
+scan_failed(struct queued *q, struct segment *seg)
+{
+	log_error("reading segment %016" PRIx64 ": %s", seg->number, strerror(errno));
+	seg->is_failed = true;
+	TAILQ_REMOVE(&q->recover->queue, seg, scan);
+	seg->is_scanning = false;
+}
+
 static uint64_t
 file_end(int fd)
 {
@@ -89,10 +99,7 @@ scan_gap(struct queued *q, struct segment *seg, int fd, uint64_t search_from, co
 	if (search_from < end)
 		r = record_resync(fd, seg->number, search_from, end, &found);
 	if (r == -2) {
-		log_error("reading segment %016" PRIx64 ": %s", seg->number, strerror(errno));
-		seg->is_failed = true;
-		TAILQ_REMOVE(&q->recover->queue, seg, scan);
-		seg->is_scanning = false;
+		scan_failed(q, seg);
 		return false;
 	}
 	if (r == 1) {
@@ -100,7 +107,8 @@ scan_gap(struct queued *q, struct segment *seg, int fd, uint64_t search_from, co
 		seg->seen = found;
 		return true;
 	}
-	if (seg->scan_to != SEG_SCAN_TO_END && seg->seen < end) {
+	/* While somebody appends, an announced end proves nothing yet. */
+	if (seg->scan_to != SEG_SCAN_TO_END && seg->seen < end && seg->state == SEG_CLOSED) {
 		damage_report(q, seg, seg->seen, end, why);
 		seg->seen = end;
 	}
@@ -150,8 +158,13 @@ recover_turn(struct queued *q)
 	if (queued_backlog(q) > (uint64_t)q->params->queue_backlog_limit)
 		return;
 	loop_again(q->loop);
-	if ((fd = segment_fd(q->segs, seg)) == -1) {
-		log_error("opening segment %016" PRIx64 ": %s", seg->number, strerror(errno));
+	fd = segment_fd(q->segs, seg);
+	if (fd == -1 && errno != ENOENT) {
+		scan_failed(q, seg);
+		return;
+	}
+	if (fd == -1) {
+		log_error("segment %016" PRIx64 " is missing", seg->number);
 		scan_done(q, seg);
 		return;
 	}

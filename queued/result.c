@@ -283,4 +283,8 @@ result_put_in_flight(struct queued *q, struct qenv *e, struct consumer *c)
 {
 	e->with = consumer_seg_get(c, e->msg->seg->number);
 	qenv_set_state(q->mem, e, ENVELOPE_INFLIGHT);
+	/* Policy may have changed its mind while we were away, or the consumer lies: it is to be sent by another pool,
+	 * or by none now. Only what is in the middle of a transaction ends there. */
+	if ((e->flags & ENV_HELD) || e->queue->pool != c->pool)
+		consumer_cancel(c, e);
 }

@@ -122,11 +122,21 @@ sched_unpark(struct queued *q, struct pool *p)
 	}
 }
 
+/* A queue may have outstanding at most so many times what credit is left. However many destinations take nothing,
+ * and however wide their windows are, some credit stays for those that do: n of them leave 1/(1 + 2n) of it. */
+#define SHARE 2
+
+bool
+sched_has_share(const struct squeue *sq)
+{
+	return sq->outstanding < SHARE * sq->pool->credit;
+}
+
 /* Gives each of its queues a turn while there is credit. */
 static void
 sched_pool(struct queued *q, struct pool *p)
 {
-	unsigned budget = TURN_JOBS;
+	unsigned budget = TURN_JOBS, passed = 0;
 	bool is_stuck = false;
 	struct squeue *sq;
 
@@ -139,10 +149,16 @@ sched_pool(struct queued *q, struct pool *p)
 			continue;
 		}
 		sq->refs++;
-		if (sq->n_ready == 0 && sq->more_due)
-			squeue_load(q->queues, sq);
-		if (sq->n_ready > 0)
-			is_stuck = offer_job(q, sq) == -1;
+		if (!sched_has_share(sq)) {
+			/* When all that are left have enough, what changes that is a result or credit. */
+			is_stuck = ++passed >= p->n_active;
+		} else {
+			passed = 0;
+			if (sq->n_ready == 0 && sq->more_due)
+				squeue_load(q->queues, sq);
+			if (sq->n_ready > 0)
+				is_stuck = offer_job(q, sq) == -1;
+		}
 		if (sq->is_active) {
 			TAILQ_REMOVE(&p->active, sq, active);
 			TAILQ_INSERT_TAIL(&p->active, sq, active);

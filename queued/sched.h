@@ -38,6 +38,8 @@ void pool_park(struct pool_set *, struct pool *, uint32_t queue);
 
 /* Wakes queues whose time has come and offers what may be offered, within bounds; called on every turn. */
 void sched_turn(struct queued *);
+/* Whether the queue may have more of its pool's credit. */
+bool sched_has_share(const struct squeue *);
 /* Sets the timer for the next due time. */
 void sched_arm(struct queued *);
 /* After a reload: every queue asks policy again. */

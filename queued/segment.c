@@ -237,6 +237,18 @@ segment_is_locked(struct segments *s, struct segment *seg)
 	return fd == -1 ? errno != ENOENT : segfile_has_producer(fd);
 }
 
+/* A row that was not committed, or a file without one, does not tell. */
+void
+segment_adopt_kind(struct segments *s, struct segment *seg, uint8_t kind)
+{
+	seg->is_adopted = true;
+	if (kind != QL_SEG_LARGE || seg->kind == QL_SEG_LARGE)
+		return;
+	seg->kind = QL_SEG_LARGE;
+	seg->limit = segment_limit(s->q, seg->kind);
+	segment_mark_dirty(s, seg);
+}
+
 void
 segment_close(struct segments *s, struct segment *seg, uint64_t end)
 {
@@ -282,11 +294,14 @@ segments_reap(struct segments *s)
 
 	TAILQ_FOREACH_SAFE(seg, &s->dying, dying, next) {
 		message_drop_idle(s->q->mem, seg);
-		if (seg->messages > 0 || seg->is_dirty)
+		if (seg->messages > 0 || seg->is_dirty || seg->is_pinned)
 			continue;
 		consumers_close_segment(s->q, seg);
 		is_late = loop_now(s->q->loop) - seg->dying_since > SEG_DYING_MS;
 		fd = segment_fd(s, seg);
+		/* What cannot be looked at, or may still be appended to, is nobody's to throw away. */
+		if (fd == -1 ? errno != ENOENT : segfile_has_producer(fd))
+			continue;
 		if (fd == -1 || !segfile_has_reader(fd))
 			segment_remove(s, seg, !s->q->is_disk_full);
 		else if (is_late || seg->kind != QL_SEG_NORMAL)

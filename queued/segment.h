@@ -46,6 +46,8 @@ struct segment {
 	uint64_t scan_to;  /* while scanning: where it ends, or SEG_SCAN_TO_END */
 	bool is_scanning;
 	bool is_failed;    /* cannot be read now; tried again later */
+	bool is_adopted;   /* HELD by who says that it is his from before: only what is read from it counts */
+	bool is_pinned;    /* being compacted: the object stays */
 	TAILQ_ENTRY(segment) scan;
 	bool is_dirty;     /* its row differs */
 	TAILQ_ENTRY(segment) dirty;
@@ -84,6 +86,8 @@ int segment_fd(struct segments *, struct segment *);
 /* A fresh read-only descriptor with the reader's lock, to be passed on and closed. -1 and errno. */
 int segment_reader_fd(struct segments *, const struct segment *);
 bool segment_is_locked(struct segments *, struct segment *);
+/* A producer that reconnected has it. */
+void segment_adopt_kind(struct segments *, struct segment *, uint8_t kind);
 /* The producer said it is done (end known), or is gone (SEG_SCAN_TO_END). */
 void segment_close(struct segments *, struct segment *, uint64_t end);
 /* Scanned or told: complete now. */

@@ -202,8 +202,8 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 void
 squeue_set_more_due(struct squeue_set *set, struct squeue *sq)
 {
-	if (!sq->more_due)
-		sq->has_cursor = false;
+	/* From the start also while it is being loaded: what became due may lie before the cursor. */
+	sq->has_cursor = false;
 	sq->more_due = true;
 	squeue_update(set, sq);
 }
