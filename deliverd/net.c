@@ -1,5 +1,5 @@
 /* The net role's context (net.h): made from a configuration, swapped for another, wound down. The process around it
- * is in net_main.c. */
+ * is in main.c. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>

@@ -83,6 +83,31 @@ events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint1
 }
 
 void
+events_generated(struct queued *q, const struct record *rec, const struct envelope *env, const struct squeue *sq)
+{
+	static const struct enhanced_code code = { 2, 0, 0 };
+	struct event_record r;
+
+	memset(&r, 0, sizeof(r));
+	r.type = EV_RECEPTION;
+	r.id = &rec->id;
+	r.sender = env->sender;
+	r.recipient = env->rcpts[0].address;
+	r.queue = sq->name;
+	r.domain = sq->domain;
+	r.tenant = env->tenant;
+	r.campaign = env->campaign;
+	r.size = rec->body_len + rec->headers_len;
+	r.code = 250;
+	r.enhanced = code;
+	r.content = "written by Posthorn";
+	r.created = env->received;
+	r.message_id = env->message_id;
+	r.is_local = true;
+	eventlog_write(q->events, &r);
+}
+
+void
 events_delayed(struct queued *q, const struct qenv *e, const char *why)
 {
 	static const struct enhanced_code code = { 4, 4, 1 };

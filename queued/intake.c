@@ -68,6 +68,8 @@ intake_record(struct queued *q, struct segment *seg, const struct record *rec, s
 	q->count.received += n;
 	for (i = 0; i < n; i++) {
 		sq = squeue_for(q->queues, env, env->rcpts[i].address);
+		if (i == 0 && (rec->flags & MSG_GENERATED) != 0)
+			events_generated(q, rec, env, sq);
 		intake_rcpt(q, msg, (uint16_t)i, sq);
 	}
 	message_unref(q->mem, msg);

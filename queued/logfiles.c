@@ -23,14 +23,29 @@ struct logfiles {
 };
 
 static void
-hour_now(struct queued *q, char out[16])
+hour_of(int64_t wall, char out[16])
 {
-	time_t t = (time_t)(loop_wall(q->loop) / 1000);
+	time_t t = (time_t)(wall / 1000);
 	struct tm tm;
 
 	gmtime_r(&t, &tm);
 	if (strftime(out, 16, "%Y%m%dT%H", &tm) == 0)
 		out[0] = '\0';
+}
+
+/* `current` names the file of the hour at every moment, also while it changes: a reader by name (tail -F) goes on. */
+static void
+logfiles_point(struct logfiles *l, const char *hour)
+{
+	char *link = xasprintf("%s/current", l->q->events_dir), *made = xasprintf("%s/.current", l->q->events_dir);
+	char target[32];
+
+	(void)snprintf(target, sizeof(target), "%s.jsonl", hour);
+	(void)unlink(made); /* left by a crash */
+	if (symlink(target, made) == -1 || rename(made, link) == -1)
+		log_warn("event log %s: %s", link, strerror(errno));
+	free(link);
+	free(made);
 }
 
 static void
@@ -48,6 +63,7 @@ logfiles_open(struct logfiles *l, const char *hour)
 	}
 	free(path);
 	l->has_failed = false;
+	logfiles_point(l, hour);
 	if (l->fd != -1)
 		close(l->fd);
 	l->fd = fd;
@@ -59,13 +75,19 @@ logfiles_open(struct logfiles *l, const char *hour)
 }
 
 void
-logfiles_second(struct logfiles *l)
+logfiles_at(struct logfiles *l, int64_t wall)
 {
 	char hour[16];
 
-	hour_now(l->q, hour);
+	hour_of(wall, hour);
 	if (strcmp(hour, l->hour) != 0)
 		logfiles_open(l, hour);
+}
+
+void
+logfiles_second(struct logfiles *l)
+{
+	logfiles_at(l, loop_wall(l->q->loop));
 }
 
 struct logfiles *

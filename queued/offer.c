@@ -138,6 +138,8 @@ offer_job(struct queued *q, struct squeue *sq)
 		max = (unsigned)c->credit;
 	if (max > sq->window - sq->outstanding)
 		max = sq->window - sq->outstanding;
+	if (max > sched_share(sq))
+		max = (unsigned)sched_share(sq);
 	n = offer_collect(sq, max, v);
 	if (n == 0)
 		panic("queue %s had a turn without anything to offer", sq->name);

@@ -122,14 +122,31 @@ sched_unpark(struct queued *q, struct pool *p)
 	}
 }
 
-/* A queue may have outstanding at most so many times what credit is left. However many destinations take nothing,
- * and however wide their windows are, some credit stays for those that do: n of them leave 1/(1 + 2n) of it. */
+/* However many destinations take nothing, and however wide their windows are, some credit must stay for those that do
+ * take mail. So a queue may have outstanding at most SHARE times what credit is left; the last eighth is for queues
+ * that have less than FEW outstanding, and of that the last half for those that have nothing. */
 #define SHARE 2
+#define FEW 5
 
-bool
-sched_has_share(const struct squeue *sq)
+uint64_t
+sched_share(const struct squeue *sq)
 {
-	return sq->outstanding < SHARE * sq->pool->credit;
+	uint64_t credit = sq->pool->credit, has = sq->outstanding, reserve = sq->pool->capacity / 8, most;
+
+	if (credit <= (has == 0 ? 0 : has < FEW ? reserve / 2 : reserve) || has >= SHARE * credit)
+		return 0;
+	most = credit > reserve ? credit - reserve : has == 0 ? 1 : FEW - has;
+	return most < SHARE * credit - has ? most : SHARE * credit - has;
+}
+
+static void
+sched_set_capacity(struct pool *p)
+{
+	const struct consumer *c;
+
+	p->capacity = p->credit;
+	TAILQ_FOREACH(c, &p->consumers, of_pool)
+		p->capacity += c->outstanding;
 }
 
 /* Gives each of its queues a turn while there is credit. */
@@ -140,6 +157,7 @@ sched_pool(struct queued *q, struct pool *p)
 	bool is_stuck = false;
 	struct squeue *sq;
 
+	sched_set_capacity(p);
 	while (p->credit > 0 && budget-- > 0 && !is_stuck) {
 		if (p->parked_n > 0 && p->n_active < ACTIVE_MIN)
 			sched_unpark(q, p);
@@ -149,7 +167,7 @@ sched_pool(struct queued *q, struct pool *p)
 			continue;
 		}
 		sq->refs++;
-		if (!sched_has_share(sq)) {
+		if (sched_share(sq) == 0) {
 			/* When all that are left have enough, what changes that is a result or credit. */
 			is_stuck = ++passed >= p->n_active;
 		} else {

@@ -20,6 +20,7 @@ struct pool {
 	char *name;
 	TAILQ_HEAD(consumer_list, consumer) consumers;
 	uint64_t credit; /* of all consumers */
+	uint64_t capacity; /* credit and what it was given for, as of this turn */
 	TAILQ_HEAD(active_list, squeue) active;
 	uint32_t n_active;
 	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
@@ -38,8 +39,8 @@ void pool_park(struct pool_set *, struct pool *, uint32_t queue);
 
 /* Wakes queues whose time has come and offers what may be offered, within bounds; called on every turn. */
 void sched_turn(struct queued *);
-/* Whether the queue may have more of its pool's credit. */
-bool sched_has_share(const struct squeue *);
+/* How much more of its pool's credit the queue may have. */
+uint64_t sched_share(const struct squeue *);
 /* Sets the timer for the next due time. */
 void sched_arm(struct queued *);
 /* After a reload: every queue asks policy again. */

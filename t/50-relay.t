@@ -36,6 +36,7 @@ is_deeply [grep { $_->{egress_pool} ne ($_->{tenant} eq 'promotional' ? 'pool-pr
 	'each tenant went through its pool';
 is_deeply [grep { !$client{ $_->{egress_pool} }{ $_->{source_address}{address} =~ s/:\d+$//r } } @deliveries], [],
 	'and says an address of that pool';
+is_deeply [grep { $_->{sender} ne '' && ($_->{meta}{authn_id} // '') ne 'mautic' } @deliveries], [], 'and who had logged in';
 my @ledger = grep { $_->{sender} ne '' } $p->ledger;
 is scalar @ledger, scalar @deliveries, 'the sink took what the events say';
 my %seen;

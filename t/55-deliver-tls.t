@@ -32,7 +32,7 @@ sub server {
 		my $in_tls = 0;
 		while (defined(my $line = <$s>)) {
 			if ($line =~ /^EHLO/) { print $s "250-$name\r\n" . ($in_tls ? '' : "250-STARTTLS\r\n") . "250 PIPELINING\r\n" }
-			elsif ($line =~ /^STARTTLS/ && !$tls) { print $s "220 go\r\n"; <$s> if 0; print $s "no TLS here\r\n"; last }
+			elsif ($line =~ /^STARTTLS/ && !$tls) { print $s "220 go\r\n"; sysread $s, my $hello, 1; print $s "no TLS here\r\n"; last }
 			elsif ($line =~ /^STARTTLS/) {
 				print $s "220 go\r\n";
 				IO::Socket::SSL->start_SSL($s, SSL_server => 1, SSL_reuse_ctx => $ctx) or last;

@@ -92,7 +92,7 @@ static const struct call allowed[] = {
 
 	CALL(SB_FILES_RW, openat), CALL(SB_FILES_RW, mkdir), CALL(SB_FILES_RW, mkdirat), CALL(SB_FILES_RW, rename),
 	CALL(SB_FILES_RW, renameat), CALL(SB_FILES_RW, renameat2), CALL(SB_FILES_RW, unlink),
-	CALL(SB_FILES_RW, unlinkat),
+	CALL(SB_FILES_RW, unlinkat), CALL(SB_FILES_RW, symlink), CALL(SB_FILES_RW, symlinkat),
 	CALL(SB_FILES_RW, rmdir), CALL(SB_FILES_RW, truncate), CALL(SB_FILES_RW, fchmod), CALL(SB_FILES_RW, fchown),
 	CALL(SB_FILES_RW, copy_file_range),
 

@@ -30,6 +30,7 @@
 #define LL_FS_REMOVE_FILE (1ULL << 5)
 #define LL_FS_MAKE_DIR (1ULL << 7)
 #define LL_FS_MAKE_REG (1ULL << 8)
+#define LL_FS_MAKE_SYM (1ULL << 12)
 #define LL_FS_ABI1 ((1ULL << 13) - 1)
 #define LL_FS_REFER (1ULL << 13)     /* ABI 2 */
 #define LL_FS_TRUNCATE (1ULL << 14)  /* ABI 3 */
@@ -44,7 +45,7 @@
 #define LL_FS_READ (LL_FS_READ_FILE | LL_FS_READ_DIR)
 #define LL_FS_WRITE                                                                                        \
 	(LL_FS_WRITE_FILE | LL_FS_TRUNCATE | LL_FS_REMOVE_FILE | LL_FS_REMOVE_DIR | LL_FS_MAKE_REG | \
-	    LL_FS_MAKE_DIR | LL_FS_REFER)
+	    LL_FS_MAKE_DIR | LL_FS_MAKE_SYM | LL_FS_REFER)
 /* What a rule for something that is not a directory may name. */
 #define LL_FS_OF_FILES (LL_FS_EXECUTE | LL_FS_READ_FILE | LL_FS_WRITE_FILE | LL_FS_TRUNCATE)
 

@@ -562,6 +562,69 @@ on_deadline(void *arg UNUSED)
 	fail_msg("no answer");
 }
 
+/* What follows the answers: one record of the authority section. */
+static void
+put_authority(struct pkt *p, unsigned type)
+{
+	p->b[9] = 1;
+	put_name(p, "example.");
+	put16(p, type);
+	put16(p, 1);
+	put16(p, 0);
+	put16(p, 60);
+	put16(p, 4);
+	put_name(p, "ns.");
+}
+
+/* A referral is no answer; an empty answer with a SOA, or with nothing, is. */
+static void
+test_referral(void **state UNUSED)
+{
+	static const struct {
+		unsigned type; /* of the record in the authority section; 0: none */
+		int r;
+	} cases[] = { { DNS_TYPE_NS, -1 }, { DNS_TYPE_SOA, 0 }, { 0, 0 } };
+	struct dns_answer a;
+	const char *err;
+	struct pkt p;
+	unsigned i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		make_packet(&p, "d.example.", DNS_TYPE_MX, 0, "");
+		if (cases[i].type != 0)
+			put_authority(&p, cases[i].type);
+		assert_int_equal(dns_answer_parse(p.b, p.len, DNS_TYPE_MX, &a, &err), cases[i].r);
+		assert_int_equal(a.n, 0);
+	}
+	make_packet(&p, "d.example.", DNS_TYPE_MX, 0, "d.example. MX 60 10 a.example.");
+	put_authority(&p, DNS_TYPE_NS);
+	assert_int_equal(dns_answer_parse(p.b, p.len, DNS_TYPE_MX, &a, &err), 0);
+	assert_int_equal(a.n, 1);
+}
+
+/* Of more mail exchangers than are kept the best are, wherever they stand. */
+static void
+test_best_of_many(void **state UNUSED)
+{
+	struct dns_answer a;
+	unsigned i, n = 0;
+	const char *err;
+	struct pkt p;
+	char rr[64];
+
+	make_packet(&p, "d.", DNS_TYPE_MX, 0, "");
+	for (i = 0; i < 120; i++) {
+		snprintf(rr, sizeof(rr), "d. MX 60 %u h%u.", i >= 110 ? i - 109 : 1000 - i, i);
+		put_rr(&p, rr);
+	}
+	p.b[7] = 120;
+	assert_int_equal(dns_answer_parse(p.b, p.len, DNS_TYPE_MX, &a, &err), 0);
+	assert_int_equal(a.n, DNS_RRS_MAX);
+	for (i = 0; i < a.n; i++)
+		n += a.rr[i].pref <= 10;
+	assert_int_equal(n, 10);
+}
+
 static void
 test_dnsd(void **state UNUSED)
 {
@@ -618,6 +681,8 @@ main(void)
 		cmocka_unit_test(test_link),
 		cmocka_unit_test(test_idna),
 		cmocka_unit_test(test_site_names),
+		cmocka_unit_test(test_referral),
+		cmocka_unit_test(test_best_of_many),
 		cmocka_unit_test(test_dnsd),
 	};
 

@@ -48,6 +48,7 @@ struct peer_conn {
 	int fd;
 	SSL *ssl;
 	const char *const *script;
+	bool is_uncounted;
 	char buf[1 << 16];
 	size_t len;
 };
@@ -195,22 +196,35 @@ peer_step(struct peer_conn *c, const char *step)
 	}
 }
 
+/* Before the client can know: else its next connection might be counted first. */
+static void
+peer_uncount(struct peer_conn *c)
+{
+	if (c->is_uncounted)
+		return;
+	c->is_uncounted = true;
+	pthread_mutex_lock(&c->p->lock);
+	c->p->n_open--;
+	pthread_mutex_unlock(&c->p->lock);
+}
+
 static void *
 peer_conn_main(void *arg)
 {
 	struct peer_conn *c = arg;
 	bool is_open = true;
 
-	for (; is_open && *c->script != NULL; c->script++)
+	for (; is_open && *c->script != NULL; c->script++) {
+		if (c->script[0][0] == 'S' && c->script[1] != NULL && c->script[1][0] == 'X')
+			peer_uncount(c);
 		is_open = peer_step(c, *c->script);
+	}
 	while (is_open && peer_line(c, ""))
 		;
 	if (c->ssl != NULL)
 		SSL_free(c->ssl);
+	peer_uncount(c);
 	close(c->fd);
-	pthread_mutex_lock(&c->p->lock);
-	c->p->n_open--;
-	pthread_mutex_unlock(&c->p->lock);
 	free(c);
 	return NULL;
 }

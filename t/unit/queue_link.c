@@ -318,7 +318,7 @@ test_job(void **state)
 	struct ql_job job = { .rec = sample_record(), .received = 1785000123456, .expires = 1785432123456,
 	    .sender = text_sender,
 		.envid = text_key, .ret = RET_FULL, .queue = text_queue, .domain = text_site, .tenant = text_empty,
-		.session = text_key,
+		.session = text_key, .auth_user = text_key,
 		.meta = &meta, .n_meta = 1, .rcpts = rcpts, .n_rcpts = 2 };
 	struct ql_job back;
 	struct wbuf w;
@@ -340,6 +340,7 @@ test_job(void **state)
 	assert_null(back.campaign);
 	assert_null(back.message_id);
 	assert_string_equal(back.session, "key");
+	assert_string_equal(back.auth_user, "key");
 	assert_int_equal(back.n_meta, 1);
 	assert_string_equal(back.meta[0].value, "value");
 	assert_int_equal(back.n_rcpts, 2);
@@ -391,7 +392,8 @@ sample_result(void)
 	    .enhanced = { 5, 1, 1 },
 		.text = text_reply, .command = text_value, .site = text_site, .source = text_pool,
 		.peer_name = text_key,
-		.tls_version = text_empty, .session = text_queue, .retry_after = 60, .timing = { 1, 2, 3, 4, 5 } };
+		.tls_version = text_empty, .session = text_queue, .dsn_passed = true, .retry_after = 60,
+		.timing = { 1, 2, 3, 4, 5 } };
 
 	msgid_new(&result.env.msg, 1785000123456);
 	result.env.rcpt = 17;
@@ -424,6 +426,7 @@ test_result(void **state)
 	assert_string_equal(back.tls_version, "");
 	assert_null(back.tls_cipher);
 	assert_string_equal(back.session, text_queue);
+	assert_true(back.dsn_passed);
 	assert_int_equal(back.retry_after, 60);
 	assert_true(back.timing.queue == 1 && back.timing.dns == 2 && back.timing.connect == 3 &&
 	    back.timing.tls == 4 &&

@@ -154,6 +154,8 @@ test_permanent_failure_bounces(void **state)
 		ql_job_clear(&job);
 	}
 	assert_int_equal(notices, 1);
+	assert_int_equal(events_count(&r,
+	    "^{\"type\":\"Reception\".*\"sender\":\"\",\"recipient\":\"s@sender.example\""), 1);
 	assert_int_equal(n, 6);
 	assert_int_equal(events_count(&r, "\"type\":\"Bounce\""), 6);
 	assert_true(status_becomes(&r, "messages", 0));

@@ -1,5 +1,8 @@
 /* Parts of queued that need no daemon: the wake heap, names of queues, the verdict, rows and keys of the index. */
+#include <sys/stat.h>
+
 #include <errno.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +17,23 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
+#include "queued/logfiles.h"
+#include "queued/queued.h"
 #include "queued/squeue.h"
 #include "queued/store.h"
 #include "queued/verdict.h"
 #include "queued/wake.h"
 
 #define N 5000u
+
+static int
+rm_path(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
+{
+	(void)sb;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
 
 /* Against a plain array. */
 static void
@@ -246,11 +260,56 @@ test_store_rows(void **state)
 	assert_int_equal(system(path), 0);
 }
 
+/* A file for each hour, made when its hour comes; `current` always names the last and is never missing. */
+static void
+test_logfiles(void **state)
+{
+	static const struct {
+		int64_t wall;
+		const char *hour;
+	} steps[] = {
+		{ 1785000000000LL, "20260725T17.jsonl" }, { 1785002399999LL, "20260725T17.jsonl" },
+		{ 1785002400000LL, "20260725T18.jsonl" }, { 1785006000001LL, "20260725T19.jsonl" },
+		{ 1785002400000LL, "20260725T18.jsonl" }, /* the clock was set back */
+	};
+	char dir[] = "/tmp/queued-logfiles-XXXXXX", path[128], target[64];
+	struct queued q = { .events_dir = dir };
+	struct logfiles *l;
+	struct stat sb;
+	const char *hour;
+	ssize_t n;
+	size_t i;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	q.loop = loop_new();
+	q.events = eventlog_new(q.loop, "queued");
+	(void)snprintf(path, sizeof(path), "%s/.current", dir);
+	assert_int_equal(symlink("left by a crash", path), 0);
+	l = logfiles_new(&q);
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		logfiles_at(l, steps[i].wall);
+		(void)snprintf(path, sizeof(path), "%s/current", dir);
+		n = readlink(path, target, sizeof(target) - 1);
+		assert_true(n > 0);
+		target[n] = '\0';
+		assert_string_equal(target, steps[i].hour);
+		assert_int_equal(stat(path, &sb), 0);
+		assert_true(S_ISREG(sb.st_mode));
+		assert_int_not_equal(logfiles_current(l, &hour), -1);
+		assert_memory_equal(hour, steps[i].hour, strlen(hour));
+	}
+	logfiles_free(&l);
+	eventlog_free(&q.events);
+	loop_free(&q.loop);
+	assert_int_equal(nftw(dir, rm_path, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_wake),
+		cmocka_unit_test(test_wake), cmocka_unit_test(test_logfiles),
 		cmocka_unit_test(test_wake_notes),
 		cmocka_unit_test(test_queue_names),
 		cmocka_unit_test(test_verdict),

@@ -2,6 +2,10 @@
  * moments, lost notices, torn tails, flipped bits, a damaged index, jobs that a consumer still holds, compaction. */
 #include "queued_driver.h"
 
+#include "queued/changes.h"
+#include "queued/recover.h"
+#include "queued/segment.h"
+
 static void
 start_all(struct rig *r, struct peer *prod, struct spooler *s, const char *extra)
 {
@@ -346,6 +350,66 @@ test_random_kills(void **state)
 	rig_clear(&r);
 }
 
+/* A segment that cannot be opened just now (out of descriptors, say) is not taken for read: it is tried again, and
+ * above all not removed. In this process, to have a hand in it. */
+static void
+test_segment_that_cannot_be_opened(void **state)
+{
+	char path[160], aside[160], *err = NULL;
+	struct conf_errors errs = { NULL, 0 };
+	struct loop *loop = loop_new();
+	struct conf *conf = NULL;
+	struct segment *seg;
+	struct params *params;
+	struct policy *policy;
+	struct queued *q;
+	struct rig r;
+	struct peer prod;
+	struct spooler s;
+
+	(void)state;
+	start_all(&r, &prod, &s, "");
+	rig_kill(&r);
+	add_many(&s, 3, "d.example");
+	peer_close(&prod);
+	close(s.fd);
+	params = params_load(r.dir, &conf, &errs);
+	assert_non_null(params);
+	conf_free(&conf);
+	policy = policy_load(params->policy_file, &errs);
+	assert_non_null(policy);
+	q = queued_new(loop, params, policy, r.dir, &err);
+	assert_non_null(q);
+	seg = segment_find(q->segs, s.number);
+	assert_non_null(seg);
+	assert_true(seg->is_scanning);
+	/* As if other segments had pushed its descriptor out. */
+	TAILQ_REMOVE(&q->segs->lru, seg, lru);
+	q->segs->n_open--;
+	close(seg->fd);
+	seg->fd = -1;
+	(void)snprintf(path, sizeof(path), "%s/%016" PRIx64 ".seg", q->segments_dir, s.number);
+	(void)snprintf(aside, sizeof(aside), "%s/aside", r.dir);
+	assert_int_equal(rename(path, aside), 0);
+	assert_int_equal(symlink(aside, path), 0); /* ELOOP */
+	recover_turn(q);
+	assert_int_equal(changes_commit(q->changes), 0);
+	assert_int_equal(changes_commit(q->changes), 0);
+	segments_reap(q->segs);
+	assert_ptr_equal(segment_find(q->segs, s.number), seg);
+	assert_int_equal(seg->state, SEG_CLOSED);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rename(aside, path), 0);
+	recover_retry(q);
+	while (recover_is_busy(q))
+		recover_turn(q);
+	assert_int_equal(seg->state, SEG_SEALED);
+	assert_int_equal(queued_backlog(q), 3);
+	queued_free(&q);
+	loop_free(&loop);
+	rig_clear(&r);
+}
+
 int
 main(void)
 {
@@ -353,6 +417,7 @@ main(void)
 		cmocka_unit_test(test_kill_before_and_after_commit),
 		cmocka_unit_test(test_producer_survives_queued),
 		cmocka_unit_test(test_lost_notice),
+		cmocka_unit_test(test_segment_that_cannot_be_opened),
 		cmocka_unit_test(test_held_jobs_are_not_repeated),
 		cmocka_unit_test(test_damaged_segment),
 		cmocka_unit_test(test_record_decays_in_the_queue),

@@ -206,7 +206,8 @@ op_create_rename_unlink(void)
 
 	snprintf(a, sizeof(a), "%s/new", world.dir);
 	snprintf(b, sizeof(b), "%s/newer", world.dir);
-	return do_open(a, O_RDWR | O_CREAT | O_TRUNC) | err(rename(a, b)) | err(unlink(b));
+	return do_open(a, O_RDWR | O_CREAT | O_TRUNC) | err(rename(a, b)) | err(unlink(b)) | err(symlink("x", a)) |
+	    err(unlink(a));
 }
 
 static int

@@ -90,6 +90,25 @@ plain_talk(struct tls_world *t, const char *send, const char *want)
 	UNTIL(t->x.loop, plain_got(t, want));
 }
 
+/* As far as our word that the handshake may begin. */
+static void
+starttls(struct tls_world *t)
+{
+	world_connect_from(&t->x, LISTEN_SMTPD, "192.0.2.1");
+	UNTIL(t->x.loop, plain_got(t, "220 "));
+	plain_talk(t, "EHLO x\r\n", "250 CHUNKING");
+	plain_talk(t, "STARTTLS\r\n", "220 2.0.0");
+}
+
+static void
+begin_mail(struct tls_world *t)
+{
+	handshake(t);
+	tls_talk(t, "EHLO x\r\n", "250 CHUNKING\r\n");
+	tls_talk(t, "MAIL FROM:<a@b.example>\r\n", "250 2.1.0");
+	tls_talk(t, "RCPT TO:<c@ours.example>\r\n", "250 2.1.5");
+}
+
 static void
 test_starttls(void **state)
 {
@@ -142,14 +161,8 @@ test_end_in_chunk(void **state)
 
 	(void)state;
 	setup(&t);
-	world_connect_from(&t.x, LISTEN_SMTPD, "192.0.2.1");
-	UNTIL(t.x.loop, plain_got(&t, "220 "));
-	plain_talk(&t, "EHLO x\r\n", "250 CHUNKING");
-	plain_talk(&t, "STARTTLS\r\n", "220 2.0.0");
-	handshake(&t);
-	tls_talk(&t, "EHLO x\r\n", "250 CHUNKING\r\n");
-	tls_talk(&t, "MAIL FROM:<a@b.example>\r\n", "250 2.1.0");
-	tls_talk(&t, "RCPT TO:<c@ours.example>\r\n", "250 2.1.5");
+	starttls(&t);
+	begin_mail(&t);
 	assert_int_equal(SSL_write(t.ssl, "BDAT 20 LAST\r\n0123456789", 24), 24);
 	run_ms(t.x.loop, 5);
 	SSL_shutdown(t.ssl);
@@ -167,14 +180,8 @@ test_cut_in_data(void **state)
 
 	(void)state;
 	setup(&t);
-	world_connect_from(&t.x, LISTEN_SMTPD, "192.0.2.1");
-	UNTIL(t.x.loop, plain_got(&t, "220 "));
-	plain_talk(&t, "EHLO x\r\n", "250 CHUNKING");
-	plain_talk(&t, "STARTTLS\r\n", "220 2.0.0");
-	handshake(&t);
-	tls_talk(&t, "EHLO x\r\n", "250 CHUNKING\r\n");
-	tls_talk(&t, "MAIL FROM:<a@b.example>\r\n", "250 2.1.0");
-	tls_talk(&t, "RCPT TO:<c@ours.example>\r\n", "250 2.1.5");
+	starttls(&t);
+	begin_mail(&t);
 	tls_talk(&t, "DATA\r\n", "354");
 	assert_int_equal(SSL_write(t.ssl, "A: b\r\n\r\nx\r\n.", 12), 12);
 	run_ms(t.x.loop, 5);
@@ -193,10 +200,7 @@ test_no_handshake(void **state)
 
 	(void)state;
 	setup(&t);
-	world_connect_from(&t.x, LISTEN_SMTPD, "192.0.2.1");
-	UNTIL(t.x.loop, plain_got(&t, "220 "));
-	plain_talk(&t, "EHLO x\r\n", "250 CHUNKING");
-	plain_talk(&t, "STARTTLS\r\n", "220 2.0.0");
+	starttls(&t);
 	assert_int_equal(write(t.x.fd, "EHLO x\r\nMAIL FROM:<a@b>\r\n", 25), 25);
 	UNTIL(t.x.loop, t.x.w.n_sessions == 0);
 	assert_int_equal(t.x.n_received, 0);
