@@ -43,7 +43,7 @@ sub whole {
 # Records of a type so far. A fragment that a full disk left is none; a record may follow it on the same line (events(5)).
 sub records {
 	my ($p, $type) = @_;
-	return grep { /^\{"type":"$type".*\}$/ } map { s/^.*(?=\{"type":")//r } map { split /\n/, PosthornTest::slurp($_) } sort glob $p->log_dir . '/events/*';
+	return grep { /^\{"type":"$type".*\}$/ } map { s/^.*(?=\{"type":")//r } map { split /\n/, PosthornTest::slurp($_) } sort glob $p->log_dir . '/events/*.jsonl';
 }
 
 # The codes of refusals since the last call.

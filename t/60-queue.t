@@ -61,7 +61,8 @@ is_deeply [grep { /^later/ && $got{$_} > 1 } keys %got], [], 'and none twice';
 is scalar(() = $p->json('queue', 'list')), 0, 'nothing is left';
 my %end;
 for my $file (glob $p->log_dir . '/events/*.jsonl') {    # by pattern: decoding so many takes its time
-	$end{"$1 $2"}++ while PosthornTest::slurp($file) =~ /^\{"type":"(?:Delivery|Bounce|Expiration|AdminBounce)","id":"(\w+)".*?"recipient":"([^"]*)"/mg;
+	my $text = PosthornTest::slurp($file);
+	$end{"$1 $2"}++ while $text =~ /^\{"type":"(?:Delivery|Bounce|Expiration|AdminBounce)","id":"(\w+)".*?"recipient":"([^"]*)"/mg;
 }
 cmp_ok scalar keys %end, '>=', 2000 + $n, 'a final record for each recipient';
 is_deeply [grep { $end{$_} > 1 } keys %end], [], 'one final record each';
