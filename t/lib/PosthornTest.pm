@@ -247,6 +247,7 @@ sub configure {
 		$c{submission_listen} = "127.0.0.1:$self->{submission}";
 	}
 	%c = (%c, %{ $self->{conf} });
+	delete @c{ grep { !defined $c{$_} } keys %c };    # undef: the product's own default
 	write_file($self->etc . '/main.cf', join '', map { "$_ = $c{$_}\n" } sort keys %c);
 	write_file($self->etc . '/policy.lua', $self->{policy} // $self->default_policy);
 	for my $u (@{ $self->{users} // [] }) {
