@@ -46,7 +46,7 @@ deps-lint:
 
 # The load generator and the sink: for the demonstration, tests and the bench.
 TOOLS := $(BUILD)/tools/load $(BUILD)/tools/sink
-BENCH_SHARED := $(call obj,t/bench/hist.c t/bench/lines.c)
+BENCH_SHARED := $(call obj,t/bench/clock.c t/bench/hist.c t/bench/lines.c)
 $(BUILD)/tools/load: $(call obj,$(wildcard t/bench/load*.c))
 $(BUILD)/tools/sink: $(call obj,$(wildcard t/bench/sink*.c))
 $(TOOLS): $(BENCH_SHARED) $(LIB)

@@ -47,6 +47,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
+#include "t/bench/clock.h"
 #include "t/bench/load.h"
 
 static char *
@@ -194,7 +195,7 @@ main(int argc, char **argv)
 	if (g.starttls && (g.tls = tls_client_ctx(&why)) == NULL)
 		errx(1, "load: %s", why);
 	mix_ready(g.mix, g.arrivals.seed, g.sender, g.prefix);
-	g.epoch = wall_ms() * 1000 - mono_us();
+	g.epoch = wall_us() - mono_us();
 	g.conns = xcalloc(g.connections, sizeof(*g.conns));
 	load_run(&g);
 	if (g.acked_file != NULL)

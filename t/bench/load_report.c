@@ -1,19 +1,8 @@
 /* What load tells at its end: one line of JSON. */
-#include <sys/resource.h>
-
 #include <stdio.h>
 
+#include "t/bench/clock.h"
 #include "t/bench/load.h"
-
-static double
-cpu_ms(void)
-{
-	struct rusage r;
-
-	getrusage(RUSAGE_SELF, &r);
-	return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000 +
-	    (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1000;
-}
 
 void
 load_report(struct load *g)
