@@ -46,10 +46,13 @@ deps-lint:
 
 # The load generator and the sink: for the demonstration, tests and the bench.
 TOOLS := $(BUILD)/tools/load $(BUILD)/tools/sink
-$(BUILD)/tools/%: $(BUILD)/obj/t/bench/%.o $(LIB)
+BENCH_SHARED := $(call obj,t/bench/clock.c t/bench/hist.c t/bench/lines.c)
+$(BUILD)/tools/load: $(call obj,$(wildcard t/bench/load*.c))
+$(BUILD)/tools/sink: $(call obj,$(wildcard t/bench/sink*.c))
+$(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
 # Preloaded into daemons by tests; never with sanitizers, which want to be loaded first.
 $(BUILD)/tools/inject.so: t/lib/inject.c build-flags.mk
 	@mkdir -p $(@D)

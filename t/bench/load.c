@@ -1,396 +1,54 @@
-/* Sends many small messages over many connections and keeps account of what was acknowledged: for tests (crash,
- * restart), the demonstration and the bench.
+/* Sends messages over many connections and keeps account of what was acknowledged: for tests (crash, restart), the
+ * demonstration and the bench.
  *
- *   load [-c connections] [-m messages] [-k per-connection] [-s size] [-r rate] [-d seconds] [-T] [-A user:password]
- *        [-f sender] [-t recipient[,recipient...]] [-h "Name: a|b|c"] [-p prefix] [-a acked] [-x in-doubt]
- *        [-P] [-q] address:port
+ *   load [options] address:port
  *
- * %u in a recipient is the message's number; recipients and the values of -h are taken in turn. Each message
- * carries X-Test-Id: prefix-number. An id is written to `acked` once the 250 after end of data was read, to
- * `in-doubt` if the connection broke between sending the dot and its reply. A message that failed otherwise is
- * sent again, on a new connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all
- * were acknowledged. The last line on standard output is a JSON object with counts and latencies. */
+ * Connections and rate
+ *   -c N            connections (10)                 -k N         messages for each connection, then a new one
+ *   -m N            messages (100)                   -d seconds   give up after so long
+ *   -r rate         messages a second are due; without it all are due at once
+ *   -o              open loop: with -r, the schedule goes by the clock, whatever the replies; latency and X-Test-Time
+ *                   count from the scheduled arrival. A free connection takes the oldest. Without -o they count from
+ *                   when a connection took the message
+ *   -O              as -o, the intervals exponentially distributed (Poisson)
+ *   -i seconds      sending begins when all connections are open, and they stay open for so long at least
+ *   -b a,b,...      local addresses to connect from in turn (one has about 28,000 ports)
+ *   -P              MAIL, RCPT and DATA in one write
+ *   -T              STARTTLS, the last session resumed; -R: every handshake a full one
+ *   -A user:pass    AUTH PLAIN
+ * Messages
+ *   -f sender       -p prefix of the ids (m)
+ *   -t a,b,...      recipients in turn; %u is the message's number
+ *   -D file         instead of -t: u<number>@domain, lines "domain weight", chosen by the seed
+ *   -s size         of the body (4000)               -S min-max   sizes log-uniform; implies -B
+ *   -B              random bodies (base64 digits), each its own, with X-Test-Crc; otherwise the alphabet over and over
+ *   -h "Name: a|b"  a header field, its values in turn (of several fields all combinations); a value may hold a
+ *                   random number: "X-Tenant: t%{1-500}". May be repeated
+ *   -z seed         of what is random (1)
+ * Account
+ *   -a file         ids that were acknowledged       -x file      ids in doubt: the connection broke, or time was
+ *   -q              does not print refusals                       over, between the dot and its reply
+ *
+ * Each message carries X-Test-Id: prefix-number, X-Test-Time: microseconds since the epoch (see -o) and with -B
+ * X-Test-Crc: CRC-32C of the body with the empty line before it. A message that failed is sent again, on a new
+ * connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all were acknowledged, 1 if
+ * not, 2 for wrong usage. The last line on standard output is a JSON object: counts, CPU time of load itself, and the
+ * latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250. */
+
+#include <sys/resource.h>
 
 #include <err.h>
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cidr.h"
-#include "base/io.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
-
-#define LATENCIES_MAX (1u << 22)
-#define VALUES_MAX 64
-
-enum step {
-	ST_WAIT, ST_CONNECT, ST_BANNER, ST_EHLO, ST_STARTTLS, ST_TLS, ST_EHLO2, ST_AUTH,
-	ST_IDLE, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT
-};
-
-struct gen {
-	struct loop *loop;
-	SSL_CTX *tls;
-	struct sockaddr_storage dst;
-	socklen_t dstlen;
-	unsigned connections, per_connection;
-	unsigned long messages, next, acked, failed, in_doubt, refused;
-	size_t size;
-	double rate;
-	int64_t started, deadline;
-	const char *auth;
-	char *auth_b64;
-	const char *sender, *prefix;
-	char *rcpts[VALUES_MAX];
-	unsigned n_rcpts;
-	const char *header;
-	char *values[VALUES_MAX];
-	unsigned n_values;
-	FILE *acked_file, *doubt_file;
-	bool starttls, pipeline, quiet;
-	char *filler;
-	unsigned active;
-	uint32_t *latency; /* microseconds from the dot to the 250 */
-	size_t n_latency;
-	unsigned long *again; /* numbers to be sent again */
-	size_t n_again, cap_again;
-};
-
-struct conn {
-	struct gen *g;
-	struct io *io;
-	enum step step;
-	unsigned long number;
-	bool has_message;
-	unsigned sent, replies_due;
-	int64_t dot_at;
-	bool spoiled;
-	struct timer retry;
-};
-
-static void conn_open(void *);
-static void conn_next(struct conn *);
-
-static void
-give_back(struct conn *c)
-{
-	struct gen *g = c->g;
-
-	if (!c->has_message)
-		return;
-	c->has_message = false;
-	if (g->n_again == g->cap_again) {
-		g->cap_again = g->cap_again == 0 ? 64 : g->cap_again * 2;
-		g->again = xreallocarray(g->again, g->cap_again, sizeof(*g->again));
-	}
-	g->again[g->n_again++] = c->number;
-}
-
-static void
-conn_lost(struct conn *c)
-{
-	struct gen *g = c->g;
-
-	if (c->step == ST_DOT && c->has_message) {
-		g->in_doubt++;
-		if (g->doubt_file != NULL)
-			fprintf(g->doubt_file, "%s-%lu\n", g->prefix, c->number);
-	}
-	g->failed++;
-	give_back(c);
-	io_free(&c->io);
-	c->step = ST_WAIT;
-	c->sent = 0;
-	timer_set(&c->retry, 50);
-}
-
-static void
-acked(struct conn *c)
-{
-	struct gen *g = c->g;
-
-	g->acked++;
-	c->has_message = false;
-	if (g->n_latency < LATENCIES_MAX)
-		g->latency[g->n_latency++] = (uint32_t)(mono_us() - c->dot_at);
-	if (g->acked_file != NULL)
-		fprintf(g->acked_file, "%s-%lu\n", g->prefix, c->number);
-}
-
-static bool
-take_message(struct gen *g, unsigned long *number)
-{
-	if (g->n_again > 0) {
-		*number = g->again[--g->n_again];
-		return true;
-	}
-	if (g->next >= g->messages)
-		return false;
-	if (g->rate > 0 && (double)g->next >= g->rate * (double)(mono_ms() - g->started) / 1000 + 1)
-		return false;
-	*number = g->next++;
-	return true;
-}
-
-static bool
-all_done(const struct gen *g)
-{
-	return g->acked >= g->messages || (g->deadline != 0 && mono_ms() >= g->deadline);
-}
-
-static void
-send_content(struct conn *c)
-{
-	struct gen *g = c->g;
-
-	io_printf(c->io, "From: <%s>\r\nSubject: test %lu\r\nX-Test-Id: %s-%lu\r\n", g->sender, c->number,
-	    g->prefix, c->number);
-	if (g->header != NULL)
-		io_printf(c->io, "%s: %s\r\n", g->header, g->values[c->number % g->n_values]);
-	io_printf(c->io, "\r\n");
-	io_write(c->io, g->filler, g->size);
-	io_write(c->io, "\r\n.\r\n", 5);
-	c->dot_at = mono_us();
-	c->step = ST_DOT;
-}
-
-static void
-send_envelope(struct conn *c)
-{
-	struct gen *g = c->g;
-	const char *t = g->rcpts[c->number % g->n_rcpts], *u = strstr(t, "%u");
-
-	c->spoiled = false;
-	io_printf(c->io, "MAIL FROM:<%s>\r\n", g->sender);
-	c->step = ST_MAIL;
-	if (!g->pipeline)
-		return;
-	if (u != NULL)
-		io_printf(c->io, "RCPT TO:<%.*s%lu%s>\r\nDATA\r\n", (int)(u - t), t, c->number, u + 2);
-	else
-		io_printf(c->io, "RCPT TO:<%s>\r\nDATA\r\n", t);
-}
-
-static void
-send_rcpt(struct conn *c)
-{
-	struct gen *g = c->g;
-	const char *t = g->rcpts[c->number % g->n_rcpts], *u = strstr(t, "%u");
-
-	if (u != NULL)
-		io_printf(c->io, "RCPT TO:<%.*s%lu%s>\r\n", (int)(u - t), t, c->number, u + 2);
-	else
-		io_printf(c->io, "RCPT TO:<%s>\r\n", t);
-}
-
-static void
-conn_next(struct conn *c)
-{
-	struct gen *g = c->g;
-
-	c->step = ST_IDLE;
-	if (all_done(g)) {
-		loop_stop(g->loop);
-		return;
-	}
-	if (g->per_connection != 0 && c->sent >= g->per_connection) {
-		io_printf(c->io, "QUIT\r\n");
-		io_finish(&c->io, 2000);
-		c->sent = 0;
-		conn_open(c);
-		return;
-	}
-	if (!take_message(g, &c->number)) {
-		timer_set(&c->retry, 5);
-		return;
-	}
-	c->has_message = true;
-	c->sent++;
-	send_envelope(c);
-}
-
-static void
-refused(struct conn *c, const char *line)
-{
-	struct gen *g = c->g;
-
-	g->refused++;
-	if (!g->quiet)
-		fprintf(stderr, "load: %s\n", line);
-	give_back(c);
-	if (strncmp(line, "421", 3) == 0 || c->step < ST_IDLE) {
-		conn_lost(c);
-		return;
-	}
-	io_printf(c->io, "RSET\r\n");
-	c->spoiled = true;
-	c->step = ST_IDLE;
-}
-
-static void
-on_reply(struct conn *c, const char *line)
-{
-	struct gen *g = c->g;
-	bool ok = line[0] == '2' || line[0] == '3';
-
-	if (c->spoiled && c->step == ST_IDLE) {
-		c->spoiled = false;
-		timer_set(&c->retry, 20);
-		return;
-	}
-	if (!ok) {
-		refused(c, line);
-		return;
-	}
-	switch (c->step) {
-	case ST_BANNER:
-		io_printf(c->io, "EHLO load.example\r\n");
-		c->step = ST_EHLO;
-		break;
-	case ST_EHLO:
-		if (g->starttls) {
-			io_printf(c->io, "STARTTLS\r\n");
-			c->step = ST_STARTTLS;
-			break;
-		}
-		__attribute__((fallthrough));
-	case ST_EHLO2:
-		if (g->auth_b64 != NULL) {
-			io_printf(c->io, "AUTH PLAIN %s\r\n", g->auth_b64);
-			c->step = ST_AUTH;
-		} else
-			conn_next(c);
-		break;
-	case ST_STARTTLS:
-		c->step = ST_TLS;
-		if (io_tls_connect(c->io, g->tls, NULL, NULL) == -1)
-			conn_lost(c);
-		break;
-	case ST_AUTH:
-		conn_next(c);
-		break;
-	case ST_MAIL:
-		c->step = ST_RCPT;
-		if (!g->pipeline)
-			send_rcpt(c);
-		break;
-	case ST_RCPT:
-		c->step = ST_DATA;
-		if (!g->pipeline)
-			io_printf(c->io, "DATA\r\n");
-		break;
-	case ST_DATA:
-		send_content(c);
-		break;
-	case ST_DOT:
-		acked(c);
-		conn_next(c);
-		break;
-	default:
-		break;
-	}
-}
-
-static void
-on_io(struct io *io, enum io_event ev, void *arg)
-{
-	struct conn *c = arg;
-	char *line;
-
-	switch (ev) {
-	case IO_CONNECTED:
-		c->step = ST_BANNER;
-		break;
-	case IO_TLS_READY:
-		io_printf(io, "EHLO load.example\r\n");
-		c->step = ST_EHLO2;
-		break;
-	case IO_DATA:
-		while (c->io == io && (line = evbuffer_readln(io_input(io), NULL, EVBUFFER_EOL_CRLF)) != NULL) {
-			if (strlen(line) < 4 || line[3] != '-')
-				on_reply(c, line);
-			free(line);
-		}
-		break;
-	case IO_EOF:
-	case IO_ERROR:
-	case IO_TIMEOUT:
-		conn_lost(c);
-		break;
-	default:
-		break;
-	}
-}
-
-static void
-conn_open(void *arg)
-{
-	struct conn *c = arg;
-	struct gen *g = c->g;
-	const char *why;
-
-	if (all_done(g)) {
-		loop_stop(g->loop);
-		return;
-	}
-	if (c->io != NULL && c->step == ST_IDLE) {
-		conn_next(c);
-		return;
-	}
-	c->step = ST_CONNECT;
-	if ((c->io = io_connect(g->loop, (struct sockaddr *)&g->dst, g->dstlen, NULL, 0, on_io, c, &why)) == NULL) {
-		c->step = ST_WAIT;
-		timer_set(&c->retry, 50);
-	}
-}
-
-static int
-cmp_u32(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-percentile(const struct gen *g, double p)
-{
-	return g->n_latency == 0 ? 0 : g->latency[(size_t)(p * (double)(g->n_latency - 1))] / 1000.0;
-}
-
-static void
-report(struct gen *g)
-{
-	double s = (double)(mono_ms() - g->started) / 1000;
-
-	qsort(g->latency, g->n_latency, sizeof(*g->latency), cmp_u32);
-	printf("{\"messages\":%lu,\"acked\":%lu,\"seconds\":%.3f,\"rate\":%.1f,\"lost_connections\":%lu,"
-	    "\"refused\":%lu,\"in_doubt\":%lu,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"p999_ms\":%.2f}\n",
-	    g->messages, g->acked, s, s > 0 ? (double)g->acked / s : 0, g->failed, g->refused, g->in_doubt,
-	    percentile(g, .5), percentile(g, .99), percentile(g, .999));
-}
-
-static void
-deadline_over(void *arg)
-{
-	loop_stop(arg);
-}
-
-static unsigned
-split(char *s, const char *sep, char **out)
-{
-	unsigned n = 0;
-
-	for (char *w; n < VALUES_MAX && (w = strsep(&s, sep)) != NULL; n++)
-		out[n] = w;
-	return n;
-}
+#include "t/bench/clock.h"
+#include "t/bench/load.h"
 
 static char *
 auth_plain(const char *userpass)
@@ -414,59 +72,85 @@ auth_plain(const char *userpass)
 }
 
 static void
-parse_header(struct gen *g, char *spec)
+sources(struct load *g, char *list)
 {
-	char *colon = strstr(spec, ": ");
-
-	if (colon == NULL)
-		errx(2, "load: -h \"Name: a|b\"");
-	*colon = '\0';
-	g->header = spec;
-	g->n_values = split(colon + 2, "|", g->values);
-}
-
-static FILE *
-open_list(const char *path)
-{
-	FILE *f = fopen(path, "ae");
-
-	if (f == NULL)
-		err(1, "load: %s", path);
-	setvbuf(f, NULL, _IOLBF, 0);
-	return f;
+	for (char *w; (w = strsep(&list, ",")) != NULL;) {
+		g->sources = xreallocarray(g->sources, g->n_sources + 1, sizeof(*g->sources));
+		if (sockaddr_parse(w, 0, &g->sources[g->n_sources].addr, &g->sources[g->n_sources].len) == -1)
+			errx(2, "load: bad address %s", w);
+		g->n_sources++;
+	}
 }
 
 static void
-options(struct gen *g, int argc, char **argv, double *seconds)
+sizes(struct load *g, const char *spec)
+{
+	char *end;
+	size_t min = strtoul(spec, &end, 10), max;
+
+	if (*end != '-' || min == 0 || (max = strtoul(end + 1, NULL, 10)) < min)
+		errx(2, "load: -S min-max");
+	mix_sizes(g->mix, min, max);
+	mix_random_bodies(g->mix);
+}
+
+__attribute__((noreturn)) static void
+usage(void)
+{
+	errx(2, "usage: load [options] address:port (they are explained at the head of t/bench/load.c)");
+}
+
+static bool
+message_option(struct load *g, int opt)
+{
+	switch (opt) {
+	case 'f': g->sender = optarg; break;
+	case 'p': g->prefix = optarg; break;
+	case 's': mix_sizes(g->mix, strtoul(optarg, NULL, 10), strtoul(optarg, NULL, 10)); break;
+	case 'S': sizes(g, optarg); break;
+	case 'B': mix_random_bodies(g->mix); break;
+	case 't': mix_recipients(g->mix, optarg); break;
+	case 'D': mix_domains(g->mix, optarg); break;
+	case 'h': mix_header(g->mix, optarg); break;
+	case 'z': g->arrivals.seed = strtoull(optarg, NULL, 10); break;
+	case 'a': g->acked_file = line_file_open(g->loop, optarg); break;
+	case 'x': g->doubt_file = line_file_open(g->loop, optarg); break;
+	case 'q': g->quiet = true; break;
+	default: return false;
+	}
+	return true;
+}
+
+static void
+options(struct load *g, int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:m:k:s:r:d:TA:f:t:h:p:a:x:Pq")) != -1)
+	while ((opt = getopt(argc, argv, "c:m:k:s:S:Br:oOi:b:d:TRA:f:t:D:h:z:p:a:x:Pq")) != -1)
 		switch (opt) {
 		case 'c': g->connections = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'm': g->messages = strtoul(optarg, NULL, 10); break;
+		case 'm': g->arrivals.messages = strtoul(optarg, NULL, 10); break;
 		case 'k': g->per_connection = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 's': g->size = strtoul(optarg, NULL, 10); break;
-		case 'r': g->rate = strtod(optarg, NULL); break;
-		case 'd': *seconds = strtod(optarg, NULL); break;
+		case 'r': g->arrivals.rate = strtod(optarg, NULL); break;
+		case 'o': g->arrivals.open_loop = true; break;
+		case 'O': g->arrivals.open_loop = g->arrivals.poisson = true; break;
+		case 'i': g->hold = (int64_t)(strtod(optarg, NULL) * 1000); break;
+		case 'b': sources(g, optarg); break;
+		case 'd': g->deadline = (int64_t)(strtod(optarg, NULL) * 1000); break;
 		case 'T': g->starttls = true; break;
+		case 'R': g->no_resume = true; break;
 		case 'A': g->auth_b64 = auth_plain(optarg); break;
-		case 'f': g->sender = optarg; break;
-		case 't': g->n_rcpts = split(optarg, ",", g->rcpts); break;
-		case 'h': parse_header(g, optarg); break;
-		case 'p': g->prefix = optarg; break;
-		case 'a': g->acked_file = open_list(optarg); break;
-		case 'x': g->doubt_file = open_list(optarg); break;
 		case 'P': g->pipeline = true; break;
-		case 'q': g->quiet = true; break;
-		default: errx(2, "usage: load [options] address:port (see the head of load.c)");
+		default:
+			if (!message_option(g, opt))
+				usage();
 		}
-	if (optind + 1 != argc)
-		errx(2, "usage: load [options] address:port (see the head of load.c)");
+	if (optind + 1 != argc || (g->arrivals.open_loop && g->arrivals.rate <= 0))
+		usage();
 }
 
 static void
-destination(struct gen *g, char *spec)
+destination(struct load *g, char *spec)
 {
 	char *colon = strrchr(spec, ':');
 
@@ -477,45 +161,47 @@ destination(struct gen *g, char *spec)
 		errx(2, "load: bad address");
 }
 
+static void
+raise_file_limit(const struct load *g)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
+		err(1, "load: getrlimit");
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+	if (rl.rlim_cur < g->connections + 20)
+		errx(1, "load: %u connections need more descriptors than this process may open (%lu)", g->connections,
+		    (unsigned long)rl.rlim_cur);
+}
+
 int
 main(int argc, char **argv)
 {
-	static char default_rcpt[] = "user%u@example.com";
-	struct gen g = { .connections = 10, .messages = 100, .size = 4000, .sender = "sender@example.org",
-		.prefix = "m", .rcpts = { default_rcpt }, .n_rcpts = 1 };
-	struct timer deadline;
-	struct conn *conns;
-	double seconds = 0;
+	static struct load g;
 	char *why;
 
 	log_init("load", LOG_LVL_WARN);
-	options(&g, argc, argv, &seconds);
-	destination(&g, argv[optind]);
+	g.connections = 10;
+	g.arrivals.messages = 100;
+	g.arrivals.seed = 1;
+	g.sender = "sender@example.org";
+	g.prefix = "m";
 	g.loop = loop_new();
+	g.mix = mix_new();
+	options(&g, argc, argv);
+	destination(&g, argv[optind]);
+	raise_file_limit(&g);
 	if (g.starttls && (g.tls = tls_client_ctx(&why)) == NULL)
 		errx(1, "load: %s", why);
-	g.latency = xcalloc(LATENCIES_MAX, sizeof(*g.latency));
-	g.filler = xmalloc(g.size + 1);
-	for (size_t i = 0; i < g.size; i++)
-		g.filler[i] = i % 78 == 76 ? '\r' : i % 78 == 77 ? '\n' : (char)('a' + i % 26);
-	if (g.size > 0 && g.filler[g.size - 1] == '\r')
-		g.filler[g.size - 1] = 'x';
-	g.started = mono_ms();
-	if (seconds > 0)
-		g.deadline = g.started + (int64_t)(seconds * 1000);
-	timer_init(&deadline, g.loop, deadline_over, g.loop);
-	if (seconds > 0)
-		timer_set(&deadline, (int64_t)(seconds * 1000));
-	conns = xcalloc(g.connections, sizeof(*conns));
-	for (unsigned i = 0; i < g.connections; i++) {
-		conns[i].g = &g;
-		timer_init(&conns[i].retry, g.loop, conn_open, &conns[i]);
-		conn_open(&conns[i]);
-	}
-	loop_run(g.loop);
-	for (unsigned i = 0; i < g.connections; i++)
-		if (conns[i].io != NULL && conns[i].step == ST_DOT && g.doubt_file != NULL)
-			fprintf(g.doubt_file, "%s-%lu\n", g.prefix, conns[i].number);
-	report(&g);
-	return g.acked >= g.messages ? 0 : 1;
+	mix_ready(g.mix, g.arrivals.seed, g.sender, g.prefix);
+	g.epoch = wall_us() - mono_us();
+	g.conns = xcalloc(g.connections, sizeof(*g.conns));
+	load_run(&g);
+	if (g.acked_file != NULL)
+		line_file_flush(g.acked_file);
+	if (g.doubt_file != NULL)
+		line_file_flush(g.doubt_file);
+	load_report(&g);
+	return g.acked >= g.arrivals.messages ? 0 : 1;
 }
