@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ struct adm_client {
 	uint32_t len;
 	uint16_t type;
 	bool is_heard; /* a frame has come: the peer has let us in */
+	bool is_counting; /* the terminal shows progress */
 };
 
 void
@@ -212,13 +214,24 @@ adm_connect(const char *run_directory, enum adm_peer peer, bool *is_absent_r, ch
 	return c;
 }
 
+/* {"progress":N}: still at it. Shown to a person, in one line that goes again. */
+static void
+adm_progress(struct adm_client *c, const json_t *progress)
+{
+	if (progress == NULL && c->is_counting)
+		fputs("\r\033[K", stderr);
+	c->is_counting = progress != NULL && isatty(STDERR_FILENO) == 1;
+	if (c->is_counting)
+		fprintf(stderr, "\r%lld so far", (long long)json_integer_value(progress));
+}
+
 /* One ADMIN_DATA frame to the caller. False when it wants no more, or the frame is malformed (*bad). */
 static bool
 adm_row(struct adm_client *c, adm_row_fn *fn, void *arg, bool *bad)
 {
 	struct rbuf r;
 	char *text;
-	json_t *row;
+	json_t *row, *progress;
 	bool go_on = true;
 
 	rbuf_init(&r, c->body, c->len);
@@ -230,8 +243,11 @@ adm_row(struct adm_client *c, adm_row_fn *fn, void *arg, bool *bad)
 	if (!json_is_object(row)) {
 		*bad = true;
 		go_on = false;
-	} else if (fn != NULL) {
-		go_on = fn(row, text, arg);
+	} else {
+		progress = json_object_get(row, "progress");
+		adm_progress(c, progress);
+		if (progress == NULL && fn != NULL)
+			go_on = fn(row, text, arg);
 	}
 	json_decref(row);
 	free(text);
@@ -243,7 +259,7 @@ adm_answer(struct adm_client *c, int timeout, adm_row_fn *fn, void *arg, char **
 {
 	const char *where = c->peer == ADM_QUEUED ? "queued" : "the supervisor", *why;
 
-	/* queued greets at once; how long an answer may take is another matter. */
+	/* queued lets itself be heard at once, and each second; a summary's first row may take longer. */
 	while ((why = adm_read_frame(c, c->peer == ADM_QUEUED && !c->is_heard ? ADM_TIMEOUT : timeout)) == NULL) {
 		bool bad = false;
 
@@ -256,6 +272,7 @@ adm_answer(struct adm_client *c, int timeout, adm_row_fn *fn, void *arg, char **
 			struct rbuf r;
 			uint8_t status;
 
+			adm_progress(c, NULL);
 			rbuf_init(&r, c->body, c->len);
 			if (ql_end_decode(&r, &status, sentence_r) == 0)
 				return status != 0;

@@ -13,6 +13,7 @@
 
 #define PENDING_HIGH (256u << 10)
 #define PENDING_LOW (64u << 10)
+#define PROGRESS_MS 1000 /* longest silence towards an operator who waits */
 
 void
 admin_start(struct client *cl)
@@ -50,6 +51,17 @@ admin_send_json(struct admin_job *j)
 	ql_str_encode((const char *)j->json.out.p, out);
 	ipc_send(j->client->ipc, QL_ADMIN_DATA, j->request, out, -1);
 	json_reset(&j->json);
+	j->last_sent = loop_now(j->client->q->loop);
+}
+
+/* A row that is no row: how many there were so far. */
+static void
+admin_send_progress(struct admin_job *j)
+{
+	json_obj(&j->json, NULL);
+	json_int(&j->json, "progress", (int64_t)j->count);
+	json_obj_end(&j->json);
+	admin_send_json(j);
 }
 
 static void
@@ -91,6 +103,8 @@ admin_step(struct queued *q, struct client *cl)
 		ipc_on_low(cl->ipc, PENDING_LOW, on_low, cl);
 		return;
 	}
+	if (loop_now(q->loop) - j->last_sent >= PROGRESS_MS)
+		admin_send_progress(j);
 	loop_again(q->loop);
 	if (j->action == ADMIN_SUMMARY ? admin_summary_step(q, j) : admin_queue_step(q, j)) {
 		if (j->action >= ADMIN_HOLD) {
@@ -184,6 +198,10 @@ admin_queue_verb(struct client *cl, uint32_t request, const struct admin_verb *v
 	/* The index has everything that is still true afterwards; what cannot be committed now is merely not listed. */
 	(void)changes_commit(cl->q->changes);
 	cl->job = j;
+	/* A change says nothing until it is done: that it was understood is to be known before. */
+	if (verb->action >= ADMIN_HOLD)
+		admin_send_progress(j);
+	j->last_sent = loop_now(cl->q->loop);
 	loop_again(cl->q->loop);
 }
 

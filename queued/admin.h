@@ -28,10 +28,15 @@ struct admin_job {
 	bool is_quiet, want_headers;
 	uint64_t limit;    /* rows; 0: none */
 	uint64_t count, cancelling;
-	uint8_t cursor[ENV_KEY_LEN]; /* of env, or the id in its first four bytes (summary) */
+	int64_t last_sent; /* loop_now of the last row */
+	uint8_t cursor[ENV_KEY_LEN]; /* the envelope that was looked at last */
 	bool has_cursor, is_waiting;
-	uint32_t summary_id;  /* queue whose rows are being counted; 0: none */
-	uint8_t summary_at[DUE_KEY_LEN];
+	/* A walk by queues (summary, and filters that name some): the last queue that was looked at, the one whose rows are
+	 * being walked (0: none), and its last row. */
+	uint8_t queue_cursor[4];
+	bool has_queue_cursor;
+	uint32_t queue;
+	uint8_t queue_at[DUE_KEY_LEN];
 	struct admin_tally {
 		uint64_t due, deferred, counted;
 		int64_t oldest, next;
@@ -46,6 +51,7 @@ struct admin_view {
 	const struct qenv *e; /* NULL: only in the index */
 	struct squeue *sq;
 	struct message *msg;  /* referred to; NULL: unreadable segment */
+	bool is_read; /* admin_view_read() was called */
 	const char *unreadable; /* why msg->env is not there; NULL */
 	int state;            /* enum env_state */
 	uint16_t attempts, flags, code;
@@ -60,11 +66,14 @@ int admin_queue_step(struct queued *, struct admin_job *);
 int admin_summary_step(struct queued *, struct admin_job *);
 /* admin_view.c */
 bool admin_view_open(struct queued *, const uint8_t key[ENV_KEY_LEN], struct admin_view *);
+/* Makes msg->env present, from the segment if need be: only for what is shown, or filtered by address. */
+void admin_view_read(struct queued *, struct admin_view *);
 void admin_view_close(struct queued *, struct admin_view *);
 bool admin_filter_set(struct admin_filter *, const char *key, const char *value, bool *is_known_r);
 void admin_filter_clear(struct admin_filter *);
 bool admin_filter_match_queue(const struct admin_filter *, const struct squeue *);
-bool admin_filter_match(const struct admin_filter *, const struct admin_view *);
+bool admin_filter_has_queue(const struct admin_filter *); /* domain, tenant or campaign */
+bool admin_filter_match(struct queued *, const struct admin_filter *, struct admin_view *);
 void admin_view_json(struct queued *, const struct admin_view *, bool is_full, struct json *);
 void admin_view_headers(struct queued *, const struct admin_view *, struct json *);
 /* All requests, a step each; called on every turn. */

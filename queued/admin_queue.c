@@ -16,9 +16,77 @@
 #define STEP_TALLY 10000
 #define TALLY_MAX 100000   /* rows of one queue that a summary counts; a larger one says so */
 
-/* The next key of env; false at the end. */
+enum step { STEP_NONE, STEP_ROW, STEP_END };
+
+/* The next queue that matches into j->queue, 0 if there is more to look at. False at the end. */
 static bool
-next_key(struct queued *q, struct admin_job *j)
+next_queue(struct queued *q, struct admin_job *j)
+{
+	struct queue_row row;
+	struct squeue *sq;
+	unsigned n;
+	MDB_val k, v;
+	bool is_match;
+
+	for (n = 0; n < STEP_ROWS; n++) {
+		store_read_begin(q->store);
+		if (!store_seek(q->store, DB_QUEUE, j->queue_cursor, 4, j->has_queue_cursor, &k, &v) ||
+		    !store_queue_row(&k, &v, &row)) {
+			store_read_end(q->store);
+			return false;
+		}
+		memcpy(j->queue_cursor, k.mv_data, 4);
+		j->has_queue_cursor = true;
+		store_read_end(q->store);
+		if ((sq = squeue_by_id(q->queues, row.id)) == NULL)
+			continue;
+		is_match = admin_filter_match_queue(&j->filter, sq);
+		squeue_release(q->queues, sq);
+		if (is_match) {
+			j->queue = row.id;
+			due_key_pack(row.id, 0, NULL, j->queue_at);
+			return true;
+		}
+	}
+	return true;
+}
+
+/* The next row of j->queue, by due time; false behind its last. Within store_read_begin(). */
+static bool
+next_of_queue(struct queued *q, struct admin_job *j, MDB_val *key_r)
+{
+	MDB_val v;
+
+	if (!store_seek(q->store, DB_DUE, j->queue_at, DUE_KEY_LEN, true, key_r, &v) || key_r->mv_size != DUE_KEY_LEN ||
+	    due_key_queue(key_r) != j->queue)
+		return false;
+	memcpy(j->queue_at, key_r->mv_data, DUE_KEY_LEN);
+	return true;
+}
+
+/* The next envelope of the queues that the filter names: those of others are not even looked at. */
+static enum step
+next_in_queues(struct queued *q, struct admin_job *j)
+{
+	MDB_val k;
+	bool found;
+
+	if (j->queue == 0 && !next_queue(q, j))
+		return STEP_END;
+	if (j->queue == 0)
+		return STEP_NONE;
+	store_read_begin(q->store);
+	if ((found = next_of_queue(q, j, &k)))
+		memcpy(j->cursor, j->queue_at + DUE_KEY_LEN - ENV_KEY_LEN, ENV_KEY_LEN);
+	store_read_end(q->store);
+	if (!found)
+		j->queue = 0;
+	return found ? STEP_ROW : STEP_NONE;
+}
+
+/* The next envelope of all, oldest first. */
+static enum step
+next_of_all(struct queued *q, struct admin_job *j)
 {
 	MDB_val k, v;
 	bool found;
@@ -34,7 +102,13 @@ next_key(struct queued *q, struct admin_job *j)
 		memcpy(j->cursor, k.mv_data, ENV_KEY_LEN);
 	store_read_end(q->store);
 	j->has_cursor = true;
-	return found && (!j->filter.has_id || memcmp(j->cursor, j->filter.id.b, MSGID_LEN) == 0);
+	return found && (!j->filter.has_id || memcmp(j->cursor, j->filter.id.b, MSGID_LEN) == 0) ? STEP_ROW : STEP_END;
+}
+
+static enum step
+next_key(struct queued *q, struct admin_job *j)
+{
+	return !j->filter.has_id && admin_filter_has_queue(&j->filter) ? next_in_queues(q, j) : next_of_all(q, j);
 }
 
 /* Under way, and to be held when it comes back: that is taken back. */
@@ -143,19 +217,22 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 {
 	struct admin_view v;
 	unsigned rows, matches = 0;
+	enum step step;
 	bool is_match;
 
 	/* Changes are kept until they are committed: do not run ahead of the commits. */
 	if (j->action >= ADMIN_HOLD && q->changes->n_dirty > COMMIT_CHANGES)
 		return 0;
 	for (rows = 0; rows < STEP_ROWS && matches < STEP_MATCHES; rows++) {
-		if ((j->limit > 0 && j->count >= j->limit) || !next_key(q, j))
+		if ((j->limit > 0 && j->count >= j->limit) || (step = next_key(q, j)) == STEP_END)
 			return 1;
-		if (!admin_view_open(q, j->cursor, &v))
+		if (step == STEP_NONE || !admin_view_open(q, j->cursor, &v))
 			continue;
-		is_match = admin_filter_match(&j->filter, &v);
-		if (is_match && j->action < ADMIN_HOLD)
+		is_match = admin_filter_match(q, &j->filter, &v);
+		if (is_match && j->action < ADMIN_HOLD) {
+			admin_view_read(q, &v);
 			show_one(q, j, &v);
+		}
 		admin_view_close(q, &v);
 		if (is_match && j->action >= ADMIN_HOLD)
 			change_one(q, j, j->cursor);
@@ -173,18 +250,15 @@ tally_rows(struct queued *q, struct admin_job *j)
 	unsigned n;
 	bool done = false;
 	struct envid id;
-	MDB_val k, v;
+	MDB_val k;
 
 	store_read_begin(q->store);
 	for (n = 0; n < STEP_TALLY && !done; n++) {
-		if (!store_seek(q->store, DB_DUE, j->summary_at, DUE_KEY_LEN, true, &k, &v) ||
-		    due_key_queue(&k) != j->summary_id ||
-		    t->counted >= TALLY_MAX) {
+		if (t->counted >= TALLY_MAX || !next_of_queue(q, j, &k)) {
 			done = true;
 			break;
 		}
-		memcpy(j->summary_at, k.mv_data, DUE_KEY_LEN);
-		env_key_unpack(j->summary_at + 12, &id);
+		env_key_unpack(j->queue_at + DUE_KEY_LEN - ENV_KEY_LEN, &id);
 		when = due_key_time(&k);
 		t->counted++;
 		if (when <= now)
@@ -203,7 +277,7 @@ tally_rows(struct queued *q, struct admin_job *j)
 static void
 summary_show(struct queued *q, struct admin_job *j)
 {
-	struct squeue *sq = squeue_by_id(q->queues, j->summary_id);
+	struct squeue *sq = squeue_by_id(q->queues, j->queue);
 	struct admin_tally *t = &j->tally;
 
 	if (sq == NULL)
@@ -232,40 +306,6 @@ summary_show(struct queued *q, struct admin_job *j)
 	squeue_release(q->queues, sq);
 }
 
-/* The next queue that matches. False at the end. */
-static bool
-summary_next(struct queued *q, struct admin_job *j)
-{
-	struct queue_row row;
-	struct squeue *sq;
-	unsigned n;
-	MDB_val k, v;
-	bool is_match;
-
-	for (n = 0; n < STEP_ROWS; n++) {
-		store_read_begin(q->store);
-		if (!store_seek(q->store, DB_QUEUE, j->cursor, 4, j->has_cursor, &k, &v) ||
-		    !store_queue_row(&k, &v, &row)) {
-			store_read_end(q->store);
-			return false;
-		}
-		memcpy(j->cursor, k.mv_data, 4);
-		j->has_cursor = true;
-		store_read_end(q->store);
-		if ((sq = squeue_by_id(q->queues, row.id)) == NULL)
-			continue;
-		is_match = admin_filter_match_queue(&j->filter, sq);
-		squeue_release(q->queues, sq);
-		if (is_match) {
-			j->summary_id = row.id;
-			memset(&j->tally, 0, sizeof(j->tally));
-			due_key_pack(row.id, 0, NULL, j->summary_at);
-			return true;
-		}
-	}
-	return true;
-}
-
 int
 admin_summary_step(struct queued *q, struct admin_job *j)
 {
@@ -274,16 +314,17 @@ admin_summary_step(struct queued *q, struct admin_job *j)
 	for (n = 0; n < STEP_MATCHES; n++) {
 		if (j->limit > 0 && j->count >= j->limit)
 			return 1;
-		if (j->summary_id == 0) {
-			if (!summary_next(q, j))
+		if (j->queue == 0) {
+			if (!next_queue(q, j))
 				return 1;
-			if (j->summary_id == 0)
+			if (j->queue == 0)
 				return 0;
+			memset(&j->tally, 0, sizeof(j->tally));
 		}
 		if (!tally_rows(q, j))
 			return 0;
 		summary_show(q, j);
-		j->summary_id = 0;
+		j->queue = 0;
 	}
 	return 0;
 }

@@ -82,9 +82,15 @@ address_matches(const char *want, const char *have)
 }
 
 bool
-admin_filter_match(const struct admin_filter *f, const struct admin_view *v)
+admin_filter_has_queue(const struct admin_filter *f)
 {
-	const struct envelope *env = v->msg == NULL ? NULL : v->msg->env;
+	return f->domain != NULL || f->tenant != NULL || f->campaign != NULL;
+}
+
+bool
+admin_filter_match(struct queued *q, const struct admin_filter *f, struct admin_view *v)
+{
+	const struct envelope *env;
 
 	if (f->has_id && msgid_cmp(&f->id, &v->id.msg) != 0)
 		return false;
@@ -92,6 +98,8 @@ admin_filter_match(const struct admin_filter *f, const struct admin_view *v)
 		return false;
 	if (f->recipient == NULL && f->sender == NULL)
 		return true;
+	admin_view_read(q, v);
+	env = v->msg == NULL ? NULL : v->msg->env;
 	if (env == NULL || v->id.rcpt >= env->n_rcpts)
 		return false;
 	if (f->sender != NULL && !(strcmp(f->sender, "<>") == 0 ? *env->sender == '\0'
@@ -150,13 +158,21 @@ admin_view_open(struct queued *q, const uint8_t key[ENV_KEY_LEN], struct admin_v
 		return false;
 	}
 	v->sq->refs++;
-	if (v->msg == NULL) {
-		v->unreadable = "its segment is missing";
-	} else {
+	if (v->msg != NULL)
 		message_ref(q->mem, v->msg);
-		(void)message_envelope(q->mem, v->msg, &v->unreadable);
-	}
 	return true;
+}
+
+void
+admin_view_read(struct queued *q, struct admin_view *v)
+{
+	if (v->is_read)
+		return;
+	v->is_read = true;
+	if (v->msg == NULL)
+		v->unreadable = "its segment is missing";
+	else
+		(void)message_envelope(q->mem, v->msg, &v->unreadable);
 }
 
 void

@@ -46,26 +46,51 @@ io_check_full(struct io *io)
 	io_watch(io);
 }
 
-/* At most `want` bytes. n, 0 at the peer's end, or -1: *again_r, or a failure that is noted already. */
-static ssize_t
-read_some(struct io *io, size_t want, bool *again_r)
+/* Space for `want` bytes at the end of the input. */
+static int
+reserve(struct io *io, size_t want, struct evbuffer_iovec v[2])
 {
-	struct evbuffer_iovec v[2];
-	ssize_t n;
-	size_t left;
 	int nv = evbuffer_reserve_space(io->in, (ev_ssize_t)want, v, io->ssl != NULL ? 1 : 2);
 
-	*again_r = false;
 	if (nv <= 0)
 		fatal("out of memory");
 	if (v[0].iov_len > want)
 		v[0].iov_len = want;
 	if (nv > 1 && v[1].iov_len > want - v[0].iov_len)
 		v[1].iov_len = want - v[0].iov_len;
+	return nv;
+}
+
+/* The first n bytes of what was reserved count. */
+static void
+commit(struct io *io, struct evbuffer_iovec *v, int nv, size_t n)
+{
+	for (int i = 0; i < nv; i++) {
+		if (v[i].iov_len > n)
+			v[i].iov_len = n;
+		n -= v[i].iov_len;
+	}
+	if (evbuffer_commit_space(io->in, v, nv) == -1)
+		fatal("out of memory");
+}
+
+/* At most `want` bytes and, with spare, what fits into the hub's record besides: a message of a few KB that follows
+ * small commands takes one call this way, while no connection that waits holds more than IO_READ_MIN. n, 0 at the
+ * peer's end, or -1: *again_r, or a failure that is noted already. */
+static ssize_t
+read_some(struct io *io, size_t want, bool spare, bool *again_r)
+{
+	struct evbuffer_iovec v[3];
+	int nv = reserve(io, want, v);
+	ssize_t n;
+
+	*again_r = false;
+	v[nv].iov_base = io->hub->record;
+	v[nv].iov_len = sizeof(io->hub->record);
 	if (io->ssl != NULL)
 		n = io_tls_read(io, v[0].iov_base, v[0].iov_len, again_r);
 	else
-		n = readv(io->fd, v, nv);
+		n = readv(io->fd, v, spare ? nv + 1 : nv);
 	if (n <= 0) {
 		if (n == -1 && io->ssl == NULL) {
 			*again_r = errno == EAGAIN || errno == EINTR;
@@ -74,13 +99,8 @@ read_some(struct io *io, size_t want, bool *again_r)
 		}
 		return n;
 	}
-	left = (size_t)n;
-	for (int i = 0; i < nv; i++) {
-		if (v[i].iov_len > left)
-			v[i].iov_len = left;
-		left -= v[i].iov_len;
-	}
-	if (evbuffer_commit_space(io->in, v, nv) == -1)
+	commit(io, v, nv, (size_t)n < want ? (size_t)n : want);
+	if ((size_t)n > want && evbuffer_add(io->in, io->hub->record, (size_t)n - want) == -1)
 		fatal("out of memory");
 	return n;
 }
@@ -95,6 +115,14 @@ fill_want(const struct io *io, size_t total)
 	if (want > io->in_limit - len)
 		want = io->in_limit - len;
 	return want > IO_READ_MAX - total ? IO_READ_MAX - total : want;
+}
+
+/* Only where it cannot lead over a limit, and not where reads are large anyway: what is spare is copied. */
+static bool
+can_spare(const struct io *io, size_t want)
+{
+	return io->ssl == NULL && want == IO_READ_MIN &&
+	    evbuffer_get_length(io->in) + want + sizeof(io->hub->record) <= io->in_limit;
 }
 
 static void
@@ -116,7 +144,7 @@ io_fill(struct io *io)
 {
 	size_t want, total = 0;
 	ssize_t n = 0;
-	bool again;
+	bool again, spare;
 
 	if ((io->state != IO_ST_PLAIN && io->state != IO_ST_TLS) || io->read_done)
 		return;
@@ -126,9 +154,11 @@ io_fill(struct io *io)
 			mark_full(io);
 			break;
 		}
-		if ((n = read_some(io, want, &again)) <= 0)
+		spare = can_spare(io, want);
+		if ((n = read_some(io, want, spare, &again)) <= 0)
 			break;
 		total += (size_t)n;
+		want += spare ? sizeof(io->hub->record) : 0;
 		if ((size_t)n == want && io->read_size < IO_READ_MAX)
 			io->read_size *= 2;
 		/* Less than asked: the socket is empty. OpenSSL gives a record at a time and may hold more. */

@@ -12,7 +12,7 @@ sub new {
 	my $self = bless { host => $o{host}, name => $o{name} // 'sink', port => $o{port} // PosthornTest::free_port(), lines => 0, offset => 0 }, $class;
 	$self->{ledger} = $o{host}->dir . "/$self->{name}.ledger";
 	$self->{json} = $o{host}->dir . "/$self->{name}.json";
-	$self->{pid} = $o{host}->spawn($self->{name}, "$PosthornTest::tools/sink", '-l', $self->{ledger}, @{ $o{args} // [] },
+	$self->{pid} = $o{host}->spawn($self->{name}, "$PosthornTest::tools/sink", '-l', $self->{ledger}, '-j', $self->{json}, @{ $o{args} // [] },
 		map { "$_:$self->{port}" } @{ $o{addresses} // ['127.0.0.1'] });
 	$o{host}->wait_for($self->{name}, sub { PosthornTest::slurp($o{host}->dir . "/$self->{name}.out") =~ /ready/ }, 10)
 		or croak 'the sink did not start';
