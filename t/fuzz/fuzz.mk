@@ -27,7 +27,7 @@ fuzz:
 	@export TMPDIR=$(FUZZ_DIR)/tmp; for t in $(TARGETS); do \
 		echo "fuzz $$t, $(FUZZ_TIME) s"; rm -rf $$TMPDIR; mkdir -p $(FUZZ_DIR)/corpus-$$t $$TMPDIR; \
 		$(FUZZ_DIR)/t/fuzz/$$t -max_total_time=$(FUZZ_TIME) -timeout=10 -rss_limit_mb=1024 -max_len=16384 \
-			-print_final_stats=1 -artifact_prefix=$(FUZZ_DIR)/$$t- $(FUZZ_DIR)/corpus-$$t \
+			-print_final_stats=1 -close_fd_mask=3 -artifact_prefix=$(FUZZ_DIR)/$$t- $(FUZZ_DIR)/corpus-$$t \
 			t/fuzz/corpus/$$t 2>$(FUZZ_DIR)/$$t.log >/dev/null || \
 			{ tail -40 $(FUZZ_DIR)/$$t.log; exit 1; }; \
 		grep -a -e 'DONE' -e number_of_executed_units $(FUZZ_DIR)/$$t.log; \
