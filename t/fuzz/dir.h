@@ -29,10 +29,13 @@ fuzz_dir_remove(void)
 static inline const char *
 fuzz_dir(void)
 {
-	const char *base = getenv("TMPDIR");
+	char *base;
 
 	if (fuzz_dir_path[0] == '\0') {
-		(void)snprintf(fuzz_dir_path, sizeof(fuzz_dir_path), "%s/fuzz-XXXXXX", base != NULL ? base : "/tmp");
+		/* main.cf wants absolute names. */
+		FUZZ_ASSERT((base = realpath(getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp", NULL)) != NULL);
+		(void)snprintf(fuzz_dir_path, sizeof(fuzz_dir_path), "%s/fuzz-XXXXXX", base);
+		free(base);
 		FUZZ_ASSERT(mkdtemp(fuzz_dir_path) != NULL);
 		atexit(fuzz_dir_remove);
 	}

@@ -10,6 +10,11 @@ FUZZ_TARGETS := $(patsubst t/fuzz/fuzz_%.c,%,$(wildcard t/fuzz/fuzz_*.c))
 FUZZ_TIME    := $(if $(filter-out t/%,$(T)),$(T),60)
 TARGETS      ?= $(FUZZ_TARGETS)
 
+# Where the usual settings cost too much: libraries fill caches, each of which libFuzzer takes for a leak at first, and
+# looking for it takes longer than all the rest (replay.c looks, too).
+FUZZ_RUN_client := -detect_leaks=0
+
+# Files that targets make are in memory: a disk would be the slowest part.
 # A target is linked like a unit test; its main is libFuzzer's, or replay.c.
 FUZZ_MAIN ?= $(call obj,t/fuzz/replay.c)
 $(BUILD)/t/fuzz/%: t/fuzz/fuzz_%.c $(filter %.o,$(FUZZ_MAIN)) $(ARCHIVES)
@@ -24,11 +29,14 @@ fuzz-targets: $(TARGETS:%=$(BUILD)/t/fuzz/%)
 fuzz:
 	@$(MAKE) -s --no-print-directory BUILD=$(FUZZ_DIR) CC=$(FUZZ_CC) CFLAGS='$(FUZZ_FLAGS)' LDFLAGS= \
 		FUZZ_MAIN=-fsanitize=fuzzer TARGETS='$(TARGETS)' fuzz-targets
-	@export TMPDIR=$(FUZZ_DIR)/tmp; for t in $(TARGETS); do \
-		echo "fuzz $$t, $(FUZZ_TIME) s"; rm -rf $$TMPDIR; mkdir -p $(FUZZ_DIR)/corpus-$$t $$TMPDIR; \
+	@export TMPDIR=$$(mktemp -d -p /dev/shm fuzz-XXXXXX); trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 1' INT TERM; \
+	$(foreach t,$(TARGETS),more_$(t)=$(FUZZ_RUN_$(t));) \
+	for t in $(TARGETS); do \
+		echo "fuzz $$t, $(FUZZ_TIME) s"; eval "more=\$$more_$$t"; \
+		mkdir -p $(FUZZ_DIR)/corpus-$$t; \
 		$(FUZZ_DIR)/t/fuzz/$$t -max_total_time=$(FUZZ_TIME) -timeout=10 -rss_limit_mb=1024 -max_len=16384 \
-			-print_final_stats=1 -close_fd_mask=3 -artifact_prefix=$(FUZZ_DIR)/$$t- $(FUZZ_DIR)/corpus-$$t \
-			t/fuzz/corpus/$$t 2>$(FUZZ_DIR)/$$t.log >/dev/null || \
+			-print_final_stats=1 -close_fd_mask=3 -artifact_prefix=$(FUZZ_DIR)/$$t- $$more $(FUZZ_DIR)/corpus-$$t \
+			t/fuzz/corpus/$$t 2>$(FUZZ_DIR)/$$t.log || \
 			{ tail -40 $(FUZZ_DIR)/$$t.log; exit 1; }; \
 		grep -a -e 'DONE' -e number_of_executed_units $(FUZZ_DIR)/$$t.log; \
-	done; rm -rf $$TMPDIR
+	done

@@ -1,10 +1,31 @@
 /* main.cf: lines, $names, values of every type of the real table, and what several parameters together must obey. What
  * is wrong gives sentences fit for a terminal, and nothing is loaded; what is right loads again, with the same values,
- * from what `posthorn conf` would print. */
+ * from what `posthorn conf` would print. Suggestions for misspelt names are stood in for: they cost more than all the
+ * rest (t/fuzz/fuzz_text.c has them). */
 #include "base/log.h"
+#include "base/suggest.h"
 #include "base/xalloc.h"
 #include "mail/params.h"
 #include "t/fuzz/dir.h"
+
+void
+suggest_init(struct suggest *s, const char *word)
+{
+	*s = (struct suggest){ .word = word };
+}
+
+void
+suggest_consider(struct suggest *s, const char *candidate)
+{
+	s->best = candidate;
+}
+
+const char *
+suggest_nearest(const char *word, const char *const *candidates)
+{
+	(void)word;
+	return candidates[0];
+}
 
 static void
 check_errors(struct conf_errors *errs)

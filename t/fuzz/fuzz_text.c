@@ -1,7 +1,9 @@
 /* Small decoders of what strangers send back or log in with: the recipient token (what passes is what we would make), the
- * base64 of SASL (one text for each value), and domains on their way into the DNS (idempotent). First byte: which. */
+ * base64 of SASL (one text for each value), and domains on their way into the DNS (idempotent); and suggestions for
+ * misspelt words. First byte: which. */
 #include <openssl/evp.h>
 
+#include "base/suggest.h"
 #include "base/xalloc.h"
 #include "deliverd/idna.h"
 #include "mail/token.h"
@@ -53,6 +55,17 @@ idna(const char *text)
 	}
 }
 
+static void
+suggestion(const char *text)
+{
+	static const char *const words[] = { "myhostname", "mynetworks", "smtpd", "", NULL };
+	const char *best = suggest_nearest(text, words);
+
+	/* The word itself is the nearest. */
+	for (unsigned i = 0; words[i] != NULL; i++)
+		FUZZ_ASSERT(strcmp(words[i], text) != 0 || *text == '\0' || best == words[i]);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -60,10 +73,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t which = fuzz_u8(&in);
 	char *text = xmemdup0(in.p, in.left);
 
-	switch (which % 3) {
+	switch (which & 3) {
 	case 0: token(text); break;
 	case 1: base64(text); break;
-	default: idna(text); break;
+	case 2: idna(text); break;
+	default: suggestion(text); break;
 	}
 	free(text);
 	return 0;

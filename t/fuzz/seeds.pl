@@ -196,7 +196,10 @@ seed('mailargs', 'decode', "\2a+2B+3D+20+C3+A4");
 seed('mailargs', 'decode-cut', "\2a+2");
 seed('mailargs', 'encode', "\3a+b=c d\xc3\xa4");
 
-# text: token 0, base64 1, domains 2
+# text: token 0, base64 1, domains 2, suggestions 3
+seed('text', 'suggestion', "\3myhostnmae");
+seed('text', 'suggestion-same', "\3smtpd");
+seed('text', 'suggestion-long', "\3" . 'm' x 70);
 seed('text', 'token', "\0" . 'A' x 40);
 seed('text', 'token-version', "\0AQ" . 'A' x 38);
 seed('text', 'token-short', "\0AQE");
@@ -208,3 +211,37 @@ seed('text', 'idna', "\2B\xc3\xbccher.Example.");
 seed('text', 'idna-long', "\2" . "\xc3\xbc" x 60 . '.example');
 seed('text', 'idna-ascii', "\2xn--bcher-kva.example");
 seed('text', 'idna-dots', "\2..\xe3\x80\x82");
+
+# client: TLS or not, then what the server says; \xff waits for the client, \xfe is the next connection
+my $wait = "\xff";
+my $hello = "220 peer ESMTP\r\n${wait}250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 10000000\r\n250 DSN\r\n";
+my $old = "220 peer\r\n${wait}500 what\r\n${wait}250 peer\r\n";
+my $group = "${wait}250 ok\r\n250 2.1.5 a\r\n250 b\r\n354 go\r\n${wait}250 2.0.0 taken\r\n";
+my $single = "${wait}250 ok\r\n${wait}250 a\r\n${wait}250 b\r\n${wait}354 go\r\n${wait}250 taken\r\n";
+seed('client', 'pipelined', "\0$hello$group$group");
+seed('client', 'one-by-one', "\0$old$single$single");
+seed('client', 'one-of-two', "\0$hello${wait}250 ok\r\n550 5.1.1 no such user\r\n250 b\r\n354 go\r\n${wait}250 taken\r\n${wait}221 bye\r\n");
+seed('client', 'none', "\0$hello${wait}250 ok\r\n550 no\r\n451 later\r\n554 no valid recipients\r\n$group");
+seed('client', 'none-354', "\0$hello${wait}250 ok\r\n550 no\r\n550 no\r\n354 go\r\n${wait}554 nothing\r\n$group");
+seed('client', 'sender-refused', "\0$hello${wait}550 5.7.1 not you\r\n550 no\r\n550 no\r\n503 no\r\n$group");
+seed('client', 'dot-refused', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n${wait}554-5.7.1 spam\r\n554 5.7.1 really\r\n");
+seed('client', 'taken-before', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n250 taken\r\n");
+seed('client', 'one-too-many', "\0$old${wait}250 ok\r\n550 extra\r\n${wait}250 a\r\n");
+seed('client', 'one-too-few', "\0$hello${wait}250 ok\r\n250 a\r\n354 go\r\n${wait}250 taken\r\n");
+seed('client', 'farewell', "\0$hello${wait}250 ok\r\n421 4.3.2 down\r\n\xfe$hello$group");
+seed('client', 'busy', "\x00421 4.3.2 busy\r\n\xfe554 no\r\n");
+seed('client', 'idle', "\0$hello$group" . '25');
+seed('client', 'idle-then-more', "\0$hello$group" . "421 timeout\r\n\xfe$hello$group");
+seed('client', 'reset-first', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n452 full\r\n${wait}250 reset\r\n$group");
+seed('client', 'controls', "\x00220 \x1b[31m\0\x7f\xc3\r\n${wait}250-\xe4\r\n250 \r\r\n${wait}550 \x07\x0b\xc2\x9b\r\n");
+seed('client', 'bare', "\x00220\n${wait}250\n${wait}250\n250\n250\n354\n${wait}250\n");
+seed('client', 'codes', "\x00220-a\r\n221 b\r\n\xfe220 a\r\n${wait}250-a\r\nx\r\n\xfe999 x\r\n\xfe2200 x\r\n\xfe150 x\r\n");
+seed('client', 'long-line', "\x00220 " . 'x' x 9000 . "\r\n");
+seed('client', 'many-lines', "\0" . "220-x\r\n" x 500 . "220 x\r\n");
+seed('client', 'size', "\x00220 x\r\n${wait}250-x\r\n250 SIZE 5\r\n${wait}250 ok\r\n");
+seed('client', 'starttls', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n${wait}\x15\x03\x01\0\2\2\x28\xfe$hello$group");
+seed('client', 'starttls-injected', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n250-injected\r\n250 x\r\n\xfe$hello$group");
+seed('client', 'starttls-refused', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}454 not now\r\n$single");
+seed('client', 'starttls-end', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n\xfe");
+seed('client', 'enhanced', "\0$hello${wait}250 ok\r\n550 5.1.1\r\n450 99.999.9999 x\r\n554 5\r\n");
+seed('client', 'nothing', "\0");
