@@ -13,6 +13,7 @@ TARGETS      ?= $(FUZZ_TARGETS)
 # Where the usual settings cost too much: libraries fill caches, each of which libFuzzer takes for a leak at first, and
 # looking for it takes longer than all the rest (replay.c looks, too).
 FUZZ_RUN_client := -detect_leaks=0
+FUZZ_RUN_queued := -detect_leaks=0
 
 # Files that targets make are in memory: a disk would be the slowest part.
 # A target is linked like a unit test; its main is libFuzzer's, or replay.c.

@@ -245,3 +245,42 @@ seed('client', 'starttls-refused', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\
 seed('client', 'starttls-end', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n\xfe");
 seed('client', 'enhanced', "\0$hello${wait}250 ok\r\n550 5.1.1\r\n450 99.999.9999 x\r\n554 5\r\n");
 seed('client', 'nothing', "\0");
+
+# queued: greeted or not, then frames; the sender is the id modulo 3: 0 producer, 1 consumer, 2 admin
+sub envid { my ($n) = @_; chr($n) x 16 . pack 'n', 0 }
+sub seg { my ($n, $kind, $at) = @_; pack 'Q>CQ>', $n, $kind, $at }
+my $work = frame(0x7d, 8, '');
+my $record = frame(0x7e, 5, '');
+my $credit = frame(12, 1, pack 'N', 100);
+sub result {
+	my ($n, $outcome, $code) = @_;
+	return envid($n) . pack('CCCnCnn', $outcome, 10, 0, $code, 2, 0, 0) . str('ok') . "\1" . str('.') . "\1" . str('s1->d') . "\0" x 8
+	    . pack('N6', (0) x 6) . "\0";
+}
+sub query { my ($verb, @args) = @_; frame(18, 2, request($verb, @args)) }
+seed('queued', 'nothing', "\1");
+seed('queued', 'no-hello', "\0" . frame(4, 0, seg(0, 1, 0)) . frame(12, 1, pack 'N', 1));
+seed('queued', 'hello', "\0" . frame(1, 0, pack('nC', 1, 1) . str('smtpd-1') . pack('NN', 1, 1)) . frame(4, 0, seg(0, 1, 0)));
+seed('queued', 'hello-role', "\0" . frame(1, 0, pack('nC', 1, 9) . str('x') . pack('NN', 1, 1)));
+seed('queued', 'hello-twice', "\1" . frame(1, 0, pack('nC', 1, 2) . str('p1') . pack('NN', 1, 1)));
+seed('queued', 'hello-pool', "\0" . frame(1, 1, pack('nC', 1, 2) . str('p9') . pack('NN', 1, 1)) . $credit);
+seed('queued', 'record', "\1$credit$record$work" . query('queue.list') . $work);
+seed('queued', 'delivered', "\1$credit$record$work" . frame(17, 1, result(5, 1, 250)) . $work . query('status'));
+seed('queued', 'failed', "\1$credit$record$work" . frame(17, 1, result(5, 2, 451)) . $work . query('queue.summary'));
+seed('queued', 'bounced', "\1$credit$record$work" . frame(17, 1, result(5, 2, 550)) . $work . query('queue.list', 'quiet', 'yes'));
+seed('queued', 'returned', "\1$credit$record$work" . frame(17, 1, result(5, 3, 0)) . $work . $work);
+seed('queued', 'result-unknown', "\1$credit" . frame(17, 1, result(9, 1, 250)) . $work);
+seed('queued', 'held', "\1" . frame(11, 1, envid(5)) . $credit . $record . $work);
+seed('queued', 'seg-held', "\1" . frame(6, 0, seg(99, 1, 4096)) . $work);
+seed('queued', 'seg-done', "\1$record" . frame(8, 0, seg(0, 0, 512)) . $work . $work);
+seed('queued', 'seg-done-far', "\1$record" . frame(8, 0, seg(0, 0, 1 << 40)) . $work);
+seed('queued', 'seg-want-many', "\1" . frame(4, 0, seg(0, 1, 0)) x 20 . frame(4, 0, seg(0, 2, 0)) x 20 . $work);
+seed('queued', 'received-malformed', "\1" . frame(9, 0, 'x' x 40));
+seed('queued', 'same-id', "\1$credit$record$record$work" . frame(17, 1, result(5, 1, 250)) . $work);
+seed('queued', 'operator', "\1$record$work" . query('queue.hold', 'all', 'yes') . $work . query('queue.release', 'domain', 'd5.example') . $work
+    . query('queue.retry', 'all', 'yes') . $work . query('queue.bounce', 'recipient', 'u@d5.example', 'reason', "no\nmore") . $work);
+seed('queued', 'delete', "\1$record$work" . query('queue.delete', 'all', 'yes') . $work . query('queue.show', 'id', 'zz') . $work);
+seed('queued', 'show', "\1$record$work" . query('queue.show', 'all', 'yes', 'headers', 'yes', 'limit', '1') . $work);
+seed('queued', 'admin-unknown', "\1" . query('queue.destroy') . query('queue.hold') . query('ping') . query('queue.list', 'x', 'y') . $work);
+seed('queued', 'fd-unasked', "\1" . frame(FD | 12, 1, pack 'N', 1));
+seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $record . $work);
