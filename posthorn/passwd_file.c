@@ -172,8 +172,8 @@ passwd_line_attr(const char *line, const char *key)
 	return NULL;
 }
 
-/* The attributes of a line as smtpd reads them: each known, once, with a value. What the values are is not looked at, but
- * for the one that is no part of struct passwd_user's check. */
+/* The attributes of a line as smtpd reads them: each known, once, with a value. What the values are is not looked at,
+ * but for the one that is no part of struct passwd_user's check. */
 static const char *
 attributes_check(const char *p)
 {

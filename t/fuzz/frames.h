@@ -1,6 +1,6 @@
-/* For targets behind a frame link (base/ipc.h): the input is a list of frames {u8 type, u8 id, u16 length, body}, so that
- * the fuzzer need not guess a frame's head. The highest bit of the type adds a descriptor; type 0x7f: the body is sent
- * as it is. */
+/* For targets behind a frame link (base/ipc.h): the input is a list of frames {u8 type, u8 id, u16 length, body}, so
+ * that the fuzzer need not guess a frame's head. The highest bit of the type adds a descriptor; type 0x7f: the body
+ * is sent as it is. */
 #ifndef FUZZ_FRAMES_H
 #define FUZZ_FRAMES_H
 

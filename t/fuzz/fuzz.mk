@@ -27,7 +27,7 @@ $(BUILD)/t/fuzz/%: t/fuzz/fuzz_%.c $(filter %.o,$(FUZZ_MAIN)) $(ARCHIVES)
 .PHONY: fuzz fuzz-targets
 fuzz-targets: $(TARGETS:%=$(BUILD)/t/fuzz/%)
 
-fuzz:
+fuzz: deps-lint
 	@$(MAKE) -s --no-print-directory BUILD=$(FUZZ_DIR) CC=$(FUZZ_CC) CFLAGS='$(FUZZ_FLAGS)' LDFLAGS= \
 		FUZZ_MAIN=-fsanitize=fuzzer TARGETS='$(TARGETS)' fuzz-targets
 	@export TMPDIR=$$(mktemp -d -p /dev/shm fuzz-XXXXXX); trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 1' INT TERM; \

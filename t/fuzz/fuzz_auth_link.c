@@ -1,6 +1,6 @@
-/* The worker-auth link. First byte: 0, 1 a decoder (what is accepted encodes to the same bytes); 2 the auth role against
- * a worker that sends anything: it answers each question once, and AUTH_OK is no answer to a wrong password; 3 a worker
- * against an auth role that says anything: each asker hears once, or not at all if it has given up. */
+/* The worker-auth link. First byte: 0, 1 a decoder (what is accepted encodes to the same bytes); 2 the auth role
+ * against a worker that sends anything: it answers each question once, and AUTH_OK is no answer to a wrong password;
+ * 3 a worker against an auth role that says anything: each asker hears once, or not at all if it has given up. */
 #include <crypt.h>
 
 #include "base/ipc.h"

@@ -1,9 +1,9 @@
-/* deliverd's SMTP client against a hostile server: policy, path, connection, TLS, transactions, results. Stood in for are
- * the network (io_connect: a socket pair) and queued (deliverd/qlink.c). The first byte says whether there is TLS; the rest
- * is what the server sends: 0xff waits until the client has said something, 0xfe ends the connection and is followed by
- * what the next one gets. Two messages for two recipients each, the second perhaps on the connection of the first.
- * Whatever comes: each envelope has one result, what is delivered was named to the server, sent in whole and taken
- * afterwards; commands and content have CRLF and nothing else for a line end. */
+/* deliverd's SMTP client against a hostile server: policy, path, connection, TLS, transactions, results. Stood in for
+ * are the network (io_connect: a socket pair) and queued (deliverd/qlink.c). The first byte says whether there is
+ * TLS; the rest is what the server sends: 0xff waits until the client has said something, 0xfe ends the connection
+ * and is followed by what the next one gets. Two messages for two recipients each, the second perhaps on the
+ * connection of the first. Whatever comes: each envelope has one result, what is delivered was named to the server,
+ * sent in whole and taken afterwards; commands and content have CRLF and nothing else for a line end. */
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -267,7 +267,8 @@ write_record(int fd)
 static SSL_CTX *
 once(void)
 {
-	static const char policy[] = "posthorn.source { name='ip-1', source_address='unspecified', ehlo_domain='ip1.example' }\n"
+	static const char policy[] =
+	    "posthorn.source { name='ip-1', source_address='unspecified', ehlo_domain='ip1.example' }\n"
 	    "posthorn.pool { name='pool-a', entries={ {name='ip-1'} } }\n";
 	static SSL_CTX *tls;
 	char text[600], *err = NULL;

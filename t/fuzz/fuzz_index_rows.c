@@ -1,6 +1,6 @@
-/* What queued believes of its index: keys and rows of every database, as a damaged LMDB file may give them. Stands in for
- * queued/store.c: whatever is asked for, the input is the answer. First byte: which row; its highest bit: a row of `env`
- * gets a right checksum, so that what lies behind it is reached. */
+/* What queued believes of its index: keys and rows of every database, as a damaged LMDB file may give them. Stands in
+ * for queued/store.c: whatever is asked for, the input is the answer. First byte: which row; its highest bit: a row
+ * of `env` gets a right checksum, so that what lies behind it is reached. */
 #include <endian.h>
 #include <setjmp.h>
 

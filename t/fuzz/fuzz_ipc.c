@@ -1,6 +1,6 @@
-/* base/ipc.c against a peer that sends whatever it likes, in whatever pieces, with descriptors: each frame that is handed
- * out is the next one of the stream and obeys its rule; a link ends only for a reason that is in the stream; no
- * descriptor is left behind. The input is a list of steps of the peer and the owner. */
+/* base/ipc.c against a peer that sends whatever it likes, in whatever pieces, with descriptors: each frame that is
+ * handed out is the next one of the stream and obeys its rule; a link ends only for a reason that is in the stream;
+ * no descriptor is left behind. The input is a list of steps of the peer and the owner. */
 #include <sys/ioctl.h>
 
 #include "base/ipc_private.h"

@@ -1,5 +1,5 @@
-/* Parameters of MAIL and RCPT (RFC 1870, 3461, 6152, 6531), and xtext. First byte: 0 MAIL, 1 RCPT, 2 decode xtext, 3 encode
- * xtext. What comes out is clean, and xtext that is decoded, or encoded, goes back to the same octets. */
+/* Parameters of MAIL and RCPT (RFC 1870, 3461, 6152, 6531), and xtext. First byte: 0 MAIL, 1 RCPT, 2 decode xtext, 3
+ * encode xtext. What comes out is clean, and xtext that is decoded, or encoded, goes back to the same octets. */
 #include "base/xalloc.h"
 #include "mail/address.h"
 #include "mail/envelope.h"

@@ -1,7 +1,7 @@
-/* queued's core against an smtpd, a deliverd and an operator's command that send whatever they like. The first byte: with
- * or without a greeting (HELLO); then frames, the lowest bits of whose id say who sends them: 0 producer, 1 consumer, 2
- * admin. Type 0x7e is a record that the producer writes properly, and its notice; 0x7d lets queued work a while. Whatever
- * comes: queued goes on, greets whoever comes next, and counts no more deliveries than it took mail. */
+/* queued's core against an smtpd, a deliverd and an operator's command that send whatever they like. The first byte:
+ * with or without a greeting (HELLO); then frames, the lowest bits of whose id say who sends them: 0 producer, 1
+ * consumer, 2 admin. Type 0x7e is a record that the producer writes properly, and its notice; 0x7d lets queued work a
+ * while. Whatever comes: queued goes on, greets whoever comes next, and counts no more deliveries than it took mail. */
 #include <sys/stat.h>
 #include <sys/un.h>
 

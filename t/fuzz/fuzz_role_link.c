@@ -1,5 +1,5 @@
-/* A role's end of the control link. The parent is trusted; its bytes are checked all the same: whatever comes, only the
- * words that were said arrive, a partner's descriptor arrives once, and the end of the link means ROLE_STOP. */
+/* A role's end of the control link. The parent is trusted; its bytes are checked all the same: whatever comes, only
+ * the words that were said arrive, a partner's descriptor arrives once, and the end of the link means ROLE_STOP. */
 #include "base/log.h"
 #include "base/roles_private.h"
 #include "t/fuzz/frames.h"

@@ -1,6 +1,6 @@
-/* What a local program gives sendmail: the message on standard input (often a web form's, so a stranger's), and the sender
- * and full name of the command line. First byte: options; then {u8 length, bytes} of the full name. What goes to smtpd
- * has CRLF and nothing else for a line end, the headers that RFC 5322 wants, and no Bcc. */
+/* What a local program gives sendmail: the message on standard input (often a web form's, so a stranger's), and the
+ * sender and full name of the command line. First byte: options; then {u8 length, bytes} of the full name. What goes
+ * to smtpd has CRLF and nothing else for a line end, the headers that RFC 5322 wants, and no Bcc. */
 #include <stdio.h>
 
 #include "base/log.h"

@@ -1,5 +1,5 @@
-/* The supervisor's two sockets, in one world of a queued and a deliverd that are made up: admin requests of a client that
- * sends anything, and readiness messages (sd_notify(3)). The daemons are not started: the functions of
+/* The supervisor's two sockets, in one world of a queued and a deliverd that are made up: admin requests of a client
+ * that sends anything, and readiness messages (sd_notify(3)). The daemons are not started: the functions of
  * supervise_daemon.c and supervise.c are stood in for, and count. A request has at most one answer; a daemon is ready
  * only by a line READY=1 of its own. Frame type 0x7e is a readiness message, 0x7d makes a daemon ready. */
 #include <sys/un.h>
@@ -72,7 +72,8 @@ sup_daemon_ready(struct sup_daemon *d)
 static void
 world_open(void)
 {
-	static char queued[] = "queued", deliverd[] = "deliverd/pool-a", pool[] = "pool-a", died[] = "exited with status 1";
+	static char queued[] = "queued", deliverd[] = "deliverd/pool-a", pool[] = "pool-a";
+	static char died[] = "exited with status 1";
 	static char group[] = "";
 	int i;
 

@@ -1,6 +1,6 @@
-/* Small decoders of what strangers send back or log in with: the recipient token (what passes is what we would make), the
- * base64 of SASL (one text for each value), and domains on their way into the DNS (idempotent); and suggestions for
- * misspelt words. First byte: which. */
+/* Small decoders of what strangers send back or log in with: the recipient token (what passes is what we would make),
+ * the base64 of SASL (one text for each value), and domains on their way into the DNS (idempotent); and suggestions
+ * for misspelt words. First byte: which. */
 #include <openssl/evp.h>
 
 #include "base/suggest.h"

@@ -80,7 +80,8 @@ test_smtpd_reads_it(void **state)
 	free(line);
 }
 
-/* What `posthorn check` finds good is a line that smtpd uses: it leaves out every other one, and the user is locked out. */
+/* What `posthorn check` finds good is a line that smtpd uses: it leaves out every other one, and the user is locked
+ * out. */
 static void
 test_line_check(void **state)
 {
