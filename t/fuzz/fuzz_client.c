@@ -158,6 +158,21 @@ was_taken(unsigned which)
 	return false;
 }
 
+/* It goes into events, notices and a terminal; several lines are one reply. */
+static bool
+is_clean_reply(const char *text)
+{
+	char *copy = xstrdup(text), *p;
+	bool is_clean;
+
+	for (p = copy; *p != '\0'; p++)
+		if (*p == '\n')
+			*p = ' ';
+	is_clean = fuzz_is_clean(copy);
+	free(copy);
+	return is_clean;
+}
+
 void
 qlink_result(struct qlink *q, const struct ql_result *r)
 {
@@ -175,6 +190,7 @@ qlink_result(struct qlink *q, const struct ql_result *r)
 	FUZZ_ASSERT(ql_result_decode(&rb, &again) == 0);
 	ql_result_clear(&again);
 	wbuf_clear(&w);
+	FUZZ_ASSERT(is_clean_reply(r->text) && (r->command == NULL || fuzz_is_clean(r->command)));
 	FUZZ_ASSERT(r->outcome >= QL_DELIVERED && r->outcome <= QL_RETURNED);
 	FUZZ_ASSERT(r->outcome != QL_FAILED || (r->code >= 400 && r->code <= 599));
 	if (r->outcome == QL_DELIVERED)

@@ -284,3 +284,21 @@ seed('queued', 'show', "\1$record$work" . query('queue.show', 'all', 'yes', 'hea
 seed('queued', 'admin-unknown', "\1" . query('queue.destroy') . query('queue.hold') . query('ping') . query('queue.list', 'x', 'y') . $work);
 seed('queued', 'fd-unasked', "\1" . frame(FD | 12, 1, pack 'N', 1));
 seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $record . $work);
+
+# dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
+sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join '', map { (length == 4 ? "\4" : "\6") . $_ } @ips }
+sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CN', $status, 300) . str($text) . ($tail // '') }
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example'));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b'));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b"));
+seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
+seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('Cn', 1, 0)));
+seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('Cn', 4, 1) . host(1, 'a.example')));
+my $question = "\1a\1b\0" . pack 'nn', 1, 1;
+seed('dns_answer', 'cname', "\0" . pack('n6', 0, 0x8180, 1, 2, 0, 0) . $question . "\xc0\x0c" . pack('nnNn', 5, 1, 60, 4) . "\1c\1b\0"
+    . "\1c\1b\0" . pack('nnNn', 1, 1, 30, 4) . "\x7f\0\0\1");
+seed('dns_answer', 'pointer-loop', "\0" . pack('n6', 0, 0x8180, 1, 1, 0, 0) . "\xc0\x0c" . pack('nn', 1, 1) . "\xc0\x0c" . pack('nnNn', 1, 1, 60, 4) . "\0\0\0\0");
+seed('dns_answer', 'count-lies', "\0" . pack('n6', 0, 0x8180, 1, 65535, 65535, 65535) . $question);
