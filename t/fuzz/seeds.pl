@@ -226,6 +226,7 @@ seed('client', 'none-354', "\0$hello${wait}250 ok\r\n550 no\r\n550 no\r\n354 go\
 seed('client', 'sender-refused', "\0$hello${wait}550 5.7.1 not you\r\n550 no\r\n550 no\r\n503 no\r\n$group");
 seed('client', 'dot-refused', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n${wait}554-5.7.1 spam\r\n554 5.7.1 really\r\n");
 seed('client', 'taken-before', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n250 taken\r\n");
+seed('client', 'half-taken-before', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n25${wait}0 taken\r\n");
 seed('client', 'one-too-many', "\0$old${wait}250 ok\r\n550 extra\r\n${wait}250 a\r\n");
 seed('client', 'one-too-few', "\0$hello${wait}250 ok\r\n250 a\r\n354 go\r\n${wait}250 taken\r\n");
 seed('client', 'farewell', "\0$hello${wait}250 ok\r\n421 4.3.2 down\r\n\xfe$hello$group");
