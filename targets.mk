@@ -76,17 +76,17 @@ UNIT_PLAIN := $(BUILD)/t/unit/sandbox $(BUILD)/t/unit/sandbox_libs
 UNIT_ALL   := $(UNIT_SRC:t/unit/%.c=$(BUILD)/asan/t/unit/%) $(UNIT_PLAIN)
 
 T ?= t/*.t
-# Only unit tests run under the sanitizers, and those take long to build.
-TEST_ASAN = $(filter t/*.t $(BUILD)/asan/%,$(T))
+# Unit tests and fuzz corpora run under the sanitizers, and those take long to build.
+TEST_ASAN = $(if $(filter t/*.t $(BUILD)/asan/%,$(T)),all tools unit) $(if $(filter t/*.t t/40-fuzz-corpus.t,$(T)),fuzz-targets)
 JOBS ?= 4
 test: deps-test $(POSTFIX)
 	@$(MAKE) -s --no-print-directory -j$$(nproc) all tools $(UNIT_PLAIN)
-	$(if $(TEST_ASAN),@$(MAKE) -s --no-print-directory -j$$(nproc) BUILD=$(BUILD)/asan SAN=1 all tools unit)
+	$(if $(strip $(TEST_ASAN)),@$(MAKE) -s --no-print-directory -j$$(nproc) BUILD=$(BUILD)/asan SAN=1 $(TEST_ASAN))
 	@if [ "$$(id -u)" -eq 0 ]; then sh conf/users.sh; fi
 	BUILD=$(BUILD) prove -j$(JOBS) -It/lib $(if $(filter t/*.t,$(T)),$(UNIT_ALL) t/*.t,$(T))
 
 asan:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 all tools unit
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 all tools unit fuzz-targets
 
 -include install.mk
 -include t/fuzz/fuzz.mk

@@ -267,6 +267,9 @@ client_input(struct conn *c)
 	size_t len;
 
 	while ((len = evbuffer_get_length(in)) > 0) {
+		/* A part of a reply counts: its rest may come when the content is there. */
+		if ((c->step == STEP_BODY || c->step == STEP_DOT) && io_pending(c->io) > 0)
+			c->tx.is_answered_early = true;
 		/* A farewell ("421 timeout") most likely, or a part of one: nothing was asked, and what follows would
 		 * be taken for the answer to the next MAIL. */
 		if (c->step == STEP_IDLE) {

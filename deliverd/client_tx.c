@@ -329,6 +329,7 @@ client_tx_begin(struct conn *c)
 	conn_leave_idle(c);
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
+	c->tx.is_answered_early = false;
 	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0;
 	if (c->tx.is_pipelined) {
 		send_group(c);
@@ -547,7 +548,7 @@ client_on_dot(struct conn *c)
 	struct outcome o;
 
 	/* Whatever this answers, it is not the end of the content; and that one's answer is still to come. */
-	if (io_pending(c->io) > 0) {
+	if (c->tx.is_answered_early) {
 		o = client_reply_outcome(c, ".");
 		return fail_and_close(c, &o);
 	}

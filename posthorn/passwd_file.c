@@ -172,30 +172,75 @@ passwd_line_attr(const char *line, const char *key)
 	return NULL;
 }
 
+/* The attributes of a line as smtpd reads them: each known, once, with a value. What the values are is not looked at,
+ * but for the one that is no part of struct passwd_user's check. */
+static const char *
+attributes_check(const char *p)
+{
+	static const char *const keys[] = { "tenant", "domains", "rate", "envelope_from_return_path" };
+	bool seen[sizeof(keys) / sizeof(keys[0])] = { false };
+	size_t word, len, i;
+
+	for (p += strspn(p, " \t"); *p != '\0'; p += word + strspn(p + word, " \t")) {
+		word = strcspn(p, " \t");
+		len = strcspn(p, "=");
+		for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+			if (strlen(keys[i]) == len && strncmp(p, keys[i], len) == 0 && p[len] == '=')
+				break;
+		if (i == sizeof(keys) / sizeof(keys[0]))
+			return "an attribute is none of tenant=, domains=, rate= and envelope_from_return_path=";
+		if (seen[i])
+			return "an attribute is set twice";
+		seen[i] = true;
+	}
+	return NULL;
+}
+
+static bool
+is_yes_or_no(const char *s)
+{
+	return s == NULL || strcmp(s, "yes") == 0 || strcmp(s, "no") == 0;
+}
+
+/* What is behind the user name: the hash, and the form of the attributes. */
+static const char *
+fields_check(const char *hash)
+{
+	size_t len = strcspn(hash, ":");
+
+	if (hash[0] != '$' || strcspn(hash, " \t") < len)
+		return "the hash is not of crypt(5)'s $id$ form (`posthorn passwd USER' makes one)";
+	return hash[len] == ':' ? attributes_check(hash + len + 1) : NULL;
+}
+
 const char *
 passwd_line_check(const struct passwd_lines *l, size_t at)
 {
 	const char *line = l->v[at] + strspn(l->v[at], " \t"), *hash = strchr(line, ':'), *err;
 	struct passwd_user u = { 0 };
-	char *name, *tenant, *domains, *rate;
+	char *name, *tenant, *domains, *rate, *return_path;
 
 	if (*line == '\0' || *line == '#' || *line == '\r')
 		return NULL;
 	if (hash == NULL)
 		return "no `:' after the user name";
-	if (hash[1] != '$')
-		return "the hash is not of crypt(5)'s $id$ form (`posthorn passwd USER' makes one)";
+	if ((err = fields_check(hash + 1)) != NULL)
+		return err;
 	u.name = name = xmemdup0(line, (size_t)(hash - line));
 	u.tenant = tenant = passwd_line_attr(line, "tenant");
 	u.domains = domains = passwd_line_attr(line, "domains");
 	u.rate = rate = passwd_line_attr(line, "rate");
+	return_path = passwd_line_attr(line, "envelope_from_return_path");
 	err = passwd_user_check(&u);
+	if (err == NULL && !is_yes_or_no(return_path))
+		err = "envelope_from_return_path is neither yes nor no";
 	if (err == NULL && passwd_line_find(l, name) < (ssize_t)at)
 		err = "the user is in an earlier line already";
 	free(name);
 	free(tenant);
 	free(domains);
 	free(rate);
+	free(return_path);
 	return err;
 }
 

@@ -3,6 +3,8 @@
 #ifndef POSTHORN_PASSWD_FILE_H
 #define POSTHORN_PASSWD_FILE_H
 
+#include <sys/types.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 

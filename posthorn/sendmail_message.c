@@ -165,24 +165,24 @@ put_message_id(struct wbuf *out, const char *hostname, int64_t now)
 int
 sendmail_headers(struct sendmail *sm, const char *hostname, int64_t now, const struct wbuf *in, struct wbuf *out)
 {
-	const char *msg = (const char *)in->p;
-	size_t len = in->len > 0 ? header_block_len(msg, in->len) : 0;
+	const char *msg = in->len > 0 ? (const char *)in->p : ""; /* an empty buffer has no memory */
+	size_t len = header_block_len(msg, in->len);
 	struct header_iter iter;
 	struct header_field f;
 	int rv;
 
-	if (sm->take_recipients && len > 0 && (rv = take_recipients(sm, hostname, msg, len)) != EX_OK)
+	if (sm->take_recipients && (rv = take_recipients(sm, hostname, msg, len)) != EX_OK)
 		return rv;
 	header_iter_init(&iter, msg, len);
-	while (len > 0 && header_next(&iter, &f)) {
+	while (header_next(&iter, &f)) {
 		if (!header_name_is(&f, "Bcc") && !header_name_is(&f, "Resent-Bcc"))
 			wbuf_raw(out, f.whole.base, f.whole.len);
 	}
-	if (len == 0 || !header_find(msg, len, "From", &f))
+	if (!header_find(msg, len, "From", &f))
 		put_from(out, sm, hostname);
-	if (len == 0 || !header_find(msg, len, "Date", &f))
+	if (!header_find(msg, len, "Date", &f))
 		put_date(out, now);
-	if (len == 0 || !header_find(msg, len, "Message-ID", &f))
+	if (!header_find(msg, len, "Message-ID", &f))
 		put_message_id(out, hostname, now);
 	wbuf_raw(out, "\r\n", 2);
 	/* What follows the header block; a first line that is no header begins the body. */

@@ -68,6 +68,12 @@ keys_load(struct keys *k)
 	if (!store_get(st, DB_META, "nodeid", 6, &v) || v.mv_size != 36)
 		goto out;
 	memcpy(k->nodeid, v.mv_data, 36);
+	/* A damaged one: nobody would take our WELCOME, and all mail would wait until somebody finds out why. */
+	if (strspn(k->nodeid, "0123456789abcdef-") != 36) {
+		log_warn("the node's identity in the index is damaged: a new one is made");
+		k->nodeid[0] = '\0';
+		goto out;
+	}
 	if (!store_get(st, DB_META, "token", 5, &v) || v.mv_size != CURRENT_LEN)
 		goto out;
 	p = v.mv_data;

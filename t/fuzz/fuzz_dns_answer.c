@@ -22,23 +22,58 @@ answer(uint16_t type, const uint8_t *data, size_t size)
 			    c - a.rr[i].name < DNS_NAME_MAX);
 }
 
+/* What was understood is said, and understood, in one way only; the order of hosts is settled by decoding. */
+static void
+reply_again(const struct dns_reply *reply)
+{
+	struct dns_reply again;
+	struct wbuf first, second;
+	struct rbuf r;
+
+	wbuf_init(&first);
+	wbuf_init(&second);
+	dns_reply_encode(reply, &first);
+	rbuf_init(&r, first.p, first.len);
+	FUZZ_ASSERT(first.len <= DNS_ANSWER_MAX && dns_reply_decode(&r, &again) == 0);
+	dns_reply_encode(&again, &second);
+	FUZZ_ASSERT(first.len == second.len && memcmp(first.p, second.p, first.len) == 0);
+	dns_reply_clear(&again);
+	wbuf_clear(&first);
+	wbuf_clear(&second);
+}
+
+static void
+ask_frame(const uint8_t *data, size_t size)
+{
+	struct dns_ask ask;
+	struct rbuf r;
+	struct wbuf w;
+
+	rbuf_init(&r, data, size);
+	if (dns_ask_decode(&r, &ask) == -1)
+		return;
+	FUZZ_ASSERT(dns_name_valid(ask.name));
+	wbuf_init(&w);
+	dns_ask_encode(&ask, &w);
+	FUZZ_ASSERT(w.len == size && memcmp(w.p, data, size) == 0 && w.len <= DNS_ASK_MAX);
+	wbuf_clear(&w);
+}
+
 static void
 link_frame(const uint8_t *data, size_t size)
 {
 	struct dns_reply reply;
-	struct dns_ask ask;
 	struct rbuf r;
 	unsigned i;
 
-	rbuf_init(&r, data, size);
-	if (dns_ask_decode(&r, &ask) == 0)
-		FUZZ_ASSERT(dns_name_valid(ask.name));
+	ask_frame(data, size);
 	rbuf_init(&r, data, size);
 	if (dns_reply_decode(&r, &reply) == -1)
 		return;
 	FUZZ_ASSERT((reply.mx != NULL) == (reply.status == DNS_OK));
 	for (i = 0; reply.mx != NULL && i < reply.mx->n_hosts; i++)
 		FUZZ_ASSERT(dns_name_valid(reply.mx->hosts[i].name) && reply.mx->hosts[i].n_addrs <= MX_ADDRS_MAX);
+	reply_again(&reply);
 	dns_reply_clear(&reply);
 }
 

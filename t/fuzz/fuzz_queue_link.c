@@ -36,6 +36,7 @@ static void
 small(struct rbuf *r, uint8_t which)
 {
 	uint64_t segment, offset;
+	uint32_t number;
 	uint8_t kind, status;
 	char *text = NULL;
 	struct envid env;
@@ -48,6 +49,8 @@ small(struct rbuf *r, uint8_t which)
 		FUZZ_ASSERT(strlen(text) <= 1000);
 	else if (which == 3 && ql_end_decode(r, &status, &text) == 0)
 		FUZZ_ASSERT(text != NULL);
+	else if (which == 4 && ql_u32_decode(r, &number) == 0)
+		FUZZ_ASSERT(r->len == 4);
 	free(text);
 }
 
@@ -61,14 +64,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	rbuf_init(&r, data + 1, size - 1);
 	wbuf_init(&w);
-	switch (data[0] % 10) {
+	switch (data[0] % 11) {
 	case 0: ROUND_TRIP(hello, ql_hello_clear); break;
 	case 1: ROUND_TRIP(welcome, keep); break;
 	case 2: ROUND_TRIP(job, ql_job_clear); break;
 	case 3: ROUND_TRIP(result, ql_result_clear); break;
 	case 4: ROUND_TRIP(admin, ql_admin_clear); break;
 	case 5: received(&r); break;
-	default: small(&r, data[0] % 10 - 6); break;
+	default: small(&r, data[0] % 11 - 6); break;
 	}
 	wbuf_clear(&w);
 	return 0;

@@ -5,26 +5,10 @@
 
 #include "base/log.h"
 #include "t/fuzz/fuzz.h"
+#include "t/fuzz/turn.h"
 #include "t/unit/smtpd_world.h"
 
 static struct world x;
-
-static void
-tick(void *arg)
-{
-	loop_stop(arg);
-}
-
-static void
-turn(void)
-{
-	struct timer t;
-
-	timer_init(&t, x.loop, tick, x.loop);
-	timer_set(&t, 0);
-	loop_run(x.loop);
-	timer_cancel(&t);
-}
 
 static void
 check_record(void)
@@ -32,17 +16,13 @@ check_record(void)
 	struct record rec;
 	const char *err = NULL;
 	char *text;
-	size_t len, i;
+	size_t len;
 
 	if (x.last.segment >= 64)
 		return;
 	FUZZ_ASSERT(record_verify(x.fds[x.last.segment], x.last.segment, x.last.offset, &rec, &err) == 1);
 	FUZZ_ASSERT((text = record_read_content(x.fds[x.last.segment], &rec, &len, &err)) != NULL);
-	for (i = 0; i < len; i++) {
-		FUZZ_ASSERT(text[i] != '\0');
-		FUZZ_ASSERT(text[i] != '\n' || (i > 0 && text[i - 1] == '\r'));
-		FUZZ_ASSERT(text[i] != '\r' || (i + 1 < len && text[i + 1] == '\n'));
-	}
+	FUZZ_ASSERT(memchr(text, '\0', len) == NULL && fuzz_is_crlf_only(text, len));
 	free(text);
 	FUZZ_ASSERT(x.env->n_rcpts > 0 && x.env->n_rcpts == rec.n_rcpts);
 }
@@ -59,7 +39,7 @@ feed(const uint8_t *p, size_t n)
 			p += sent;
 			n -= (size_t)sent;
 		}
-		turn();
+		fuzz_turn(x.loop);
 		if (world_read(&x))
 			return;
 		x.out_len = 0;
@@ -92,8 +72,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	x.params.smtpd_bare_newline = (how & 2) != 0 ? BARE_NEWLINE_NORMALIZE : BARE_NEWLINE_REJECT;
 	world_connect_from(&x, (how & 4) != 0 ? LISTEN_SUBMISSION : LISTEN_SMTPD, (how & 8) != 0 ? "192.0.2.1" :
 	    "127.0.0.1");
-	turn();
-	turn();
+	fuzz_turn(x.loop);
+	fuzz_turn(x.loop);
 	piece = (how & 16) != 0 ? (size_t)(how >> 5) + 1 : size;
 	for (data++, size--; size > 0 && !x.is_closed; data += piece, size -= piece) {
 		if (piece > size)
@@ -106,7 +86,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	shutdown(x.fd, SHUT_WR);
 	for (i = 0; i < 1000 && !world_read(&x); i++) {
 		x.out_len = 0;
-		turn();
+		fuzz_turn(x.loop);
 	}
 	if (x.n_received != received)
 		check_record();

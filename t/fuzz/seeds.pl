@@ -1,0 +1,305 @@
+#!/usr/bin/perl
+# Writes the seeds of the targets whose inputs are binary or many into t/fuzz/corpus/: `perl t/fuzz/seeds.pl`. Files that
+# are there already and have other names (what a fuzzer found) stay.
+use strict;
+use warnings;
+use File::Path ();
+
+sub seed {
+	my ($target, $name, $bytes) = @_;
+	my $dir = "t/fuzz/corpus/$target";
+	File::Path::make_path($dir);
+	open(my $f, '>:raw', "$dir/$name") or die "$dir/$name: $!";
+	print $f $bytes;
+	close $f or die "$dir/$name: $!";
+}
+
+# The encodings of base/wire.h, a frame as it is on the wire, and a step of t/fuzz/frames.h.
+sub str { pack 'N/a*', $_[0] }
+sub wire { my ($type, $id, $body) = @_; pack('NnnN', length $body, $type, 0, $id) . $body }
+sub frame { my ($type, $id, $body) = @_; pack 'CCn/a*', $type, $id, $body }
+use constant FD => 0x80;
+
+# ipc: steps of the peer and of the owner
+my $turn = "\x02";
+my $resume = "\x07";
+my $eof = "\x0b";
+sub put { my ($bytes, $fds) = @_; join '', map { chr($fds ? 0x10 | $fds << 2 : 0) . chr(length) . $_ } $bytes =~ /.{1,255}/gs }
+my $plain = wire(1, 7, 'hello');
+seed('ipc', 'plain', put($plain) . $turn);
+seed('ipc', 'two', put($plain x 2) . $turn . put(wire(1, 8, '')) . $turn . $eof . $turn);
+seed('ipc', 'cut', put(substr $plain, 0, 5) . $turn . put(substr $plain, 5) . $turn);
+seed('ipc', 'cut-eof', put(substr $plain, 0, 14) . $eof . $turn);
+seed('ipc', 'fd', put(wire(2, 1, 'x'), 1) . $turn);
+seed('ipc', 'fds', put(wire(2, 1, 'x') . wire(4, 2, ''), 2) . $turn . put(wire(5, 3, 'answer')) . $turn);
+seed('ipc', 'fd-missing', put(wire(2, 1, 'x')) . $turn);
+seed('ipc', 'fd-unasked', put($plain, 1) . $turn);
+seed('ipc', 'fds-too-many', put($plain, 3) . put($plain, 3) . $turn);
+seed('ipc', 'long', put(pack('NnnN', 100 * 1024, 3, 0, 1)) . "\x01\x64" . $turn x 4 . put($plain) . $turn);
+seed('ipc', 'too-long', put(pack('NnnN', 17, 1, 0, 1) . 'x' x 17) . $turn);
+seed('ipc', 'huge', put(pack('NnnN', 0xffffffff, 3, 0, 1)) . $turn);
+seed('ipc', 'unknown', put(wire(99, 1, '')) . $turn);
+seed('ipc', 'no-frame', put(pack('NnnN', 0, 1, 1, 1)) . $turn);
+seed('ipc', 'closes', put(wire(6, 1, '') . $plain) . $turn);
+seed('ipc', 'refuses', put(wire(7, 1, '') . $plain) . $turn);
+seed('ipc', 'pauses', put(wire(8, 1, '') . $plain) . $turn x 2 . $resume . $turn);
+
+# main.cf
+seed('conf', 'empty', '');
+seed('conf', 'usual', "# a comment\nmyhostname = mx.example.com\nmynetworks = 127.0.0.0/8,\n  [::1]/128 10.0.0.0/8\n"
+    . "smtpd_listen = 192.0.2.1:25, [2001:db8::1]:25\nmessage_size_limit = 10M\nretry_interval = 20 min\n");
+seed('conf', 'names', "myhostname = a.example\nrelayhost = [\${myhostname}]:587\ntenant_header = X-\$(campaign_header)\ncampaign_header = Y\n");
+seed('conf', 'circle', "myhostname = \$relayhost\nrelayhost = \$myhostname\n");
+seed('conf', 'deep', join '', "tenant_header = \$campaign_header\$campaign_header\n", "campaign_header = \$admin_group\$admin_group\n",
+    "admin_group = " . 'g' x 40000 . "\n");
+seed('conf', 'dollar', "tenant_header = X\$\$\nmyhostname = \${\nrelayhost = \$\n");
+seed('conf', 'unknown', "myhostnme = a\nno equals\n  \n9 = \n= x\nmyhostname = a\nmyhostname = b\n");
+seed('conf', 'continued', " lost\nmyhostname =\n a.example\n# between\n\n\t.b\r\n");
+seed('conf', 'control', "myhostname = a\x01b\nrelayhost = \x1b[31m\nlog_level = \0\n");
+seed('conf', 'bounds', "smtpd_processes = 99999999999999999999\nmessage_size_limit = 9999999T\nretry_interval = -1\n"
+    . "smtp_port = 0\nindex_commit_interval = 1w\nlog_level = loud\nbounce_notice = maybe\n");
+seed('conf', 'units', "retry_interval = 90s\nmax_retry_interval = 1 hour\nmaximal_queue_lifetime = 5 days\nindex_commit_interval = 200ms\n"
+    . "segment_size = 64k\nmin_free_space = 1G\n");
+seed('conf', 'addresses', "smtpd_listen = 127.0.0.1:99999, [::1, :25, x:25, [::]:0\nmynetworks = 1.2.3.4/33 ::/129 /8 1.2.3.4.5\n"
+    . "dns_servers = 127.0.0.1\@53, ::1\@5353, \@, a\@b\nprohibited_hosts = 10.0.0.0/8\n");
+seed('conf', 'relayhost', "relayhost = [192.0.2.1]:25\nsmtpd_tls_cert_file = /nonexistent\n");
+
+# auth_link: what the first byte chooses
+my $ask = "\x01" . str('app') . str('secret');
+my $answer = "\x01" . str('app') . str('t') . str('a.example,.b.example') . pack('Q>Q>C', 5, 1000, 2);
+seed('auth_link', 'ask', "\x00$ask");
+seed('auth_link', 'ask-lookup', "\x00\x02" . str('app') . str(''));
+seed('auth_link', 'ask-kind', "\x00\x03" . str('app') . str(''));
+seed('auth_link', 'ask-long', "\x00\x01" . str('n' x 256) . str('p'));
+seed('auth_link', 'answer', "\x01$answer");
+seed('auth_link', 'answer-bad', "\x01\x02" . str('') x 3 . pack('Q>Q>C', 0, 0, 0));
+seed('auth_link', 'answer-rate', "\x01\x01" . str('a') . str('') x 2 . pack('Q>Q>C', 1 << 40, 0, 9));
+seed('auth_link', 'role', "\x02" . frame(1, 1, $ask) . frame(1, 2, "\x01" . str('app') . str('wrong')) . frame(1, 3, "\x02" . str('plain') . str(''))
+    . frame(1, 4, "\x01" . str('nobody') . str('secret')) . frame(1, 1, $ask));
+seed('auth_link', 'role-raw', "\x02" . frame(0x7f, 0, wire(1, 9, $ask)) . frame(2, 1, $ask));
+seed('auth_link', 'role-fd', "\x02" . frame(FD | 1, 1, $ask));
+seed('auth_link', 'worker', "\x03" . frame(2, 1, $answer) . frame(2, 3, "\x02" . str('') x 3 . pack('Q>Q>C', 0, 0, 0)) . frame(2, 2, $answer)
+    . frame(2, 200, $answer));
+seed('auth_link', 'worker-malformed', "\x03" . frame(2, 1, substr $answer, 1));
+
+# role_link: reload 2, drain 3, stop 4, partner 5
+seed('role_link', 'words', frame(2, 0, '') . frame(3, 0, '') . frame(4, 0, ''));
+seed('role_link', 'partner', frame(FD | 5, 0, '') . frame(2, 0, ''));
+seed('role_link', 'partner-without', frame(5, 0, '') . frame(2, 0, ''));
+seed('role_link', 'ready', frame(1, 0, ''));
+seed('role_link', 'body', frame(2, 0, 'x'));
+seed('role_link', 'fd-unasked', frame(FD | 2, 0, ''));
+seed('role_link', 'raw', frame(0x7f, 0, wire(2, 0, '') . substr wire(3, 0, ''), 0, 7));
+seed('role_link', 'empty', '');
+
+# index_rows: the first byte, a key with its length, the value
+sub row { my ($which, $key, $value) = @_; chr($which) . chr(length $key) . $key . $value }
+my $id = join '', map { chr } 1 .. 16;
+my $env = pack 'Q>Q>NnnQ>Q>nCnn', 5, 4096, 9, 2, 1, 1700000000000, 1700000360000, 451, 4, 4, 1;
+seed('index_rows', 'env', row(0x80, "$id\0\1", $env . 'connection refused' . "\0\0\0\0"));
+seed('index_rows', 'env-no-text', row(0x80, "$id\0\0", "$env\0\0\0\0"));
+seed('index_rows', 'env-checksum', row(0, "$id\0\0", "$env\0\0\0\0"));
+seed('index_rows', 'env-short', row(0x80, "$id\0\0", substr $env, 0, 20));
+seed('index_rows', 'env-key', row(0x80, 'short', "$env\0\0\0\0"));
+seed('index_rows', 'env-absent', row(0xc0, "$id\0\0", ''));
+seed('index_rows', 'seg', row(1, pack('Q>', 7), pack 'CCQ>Q>Q>', 1, 1, 65536, 12, 3));
+seed('index_rows', 'seg-short', row(1, pack('Q>', 7), 'x'));
+seed('index_rows', 'queue', row(2, pack('N', 3), pack('Q>Q>', 10, 1) . 'campaign:tenant@domain.example'));
+seed('index_rows', 'queue-long', row(2, pack('N', 3), pack('Q>Q>', 10, 1) . 'q' x 600));
+seed('index_rows', 'queue-empty', row(2, pack('N', 3), pack('Q>Q>', 10, 1)));
+seed('index_rows', 'qname', row(3, 'campaign:tenant@domain.example', pack 'N', 3));
+seed('index_rows', 'qname-long', row(3, 'q' x 255, pack 'N', 3));
+seed('index_rows', 'due', row(4, pack('NQ>', 3, 1700000000000) . "$id\0\0", ''));
+seed('index_rows', 'exp', row(4, pack('Q>', 1700000000000) . "$id\0\0", ''));
+seed('index_rows', 'nodeid', row(5, '', '12345678-1234-4234-8234-123456789abc'));
+seed('index_rows', 'nodeid-broken', row(5, '', "\0" x 36));
+seed('index_rows', 'token-current', row(5, '', "\1" . pack 'Q>', 1700000000000));
+
+# passwd: the user to be added (name, tenant, domains, rate), then the file
+sub user { join '', map { chr(length) . $_ } @_ }
+seed('passwd', 'empty', user('', '', '', ''));
+seed('passwd', 'usual', user('new', 't', 'a.example,.b.example', '5/s')
+    . "# users\n\napp:\$y\$j9T\$salt\$hash:tenant=t domains=a.example rate=100/h\nb:\$6\$x\$y\n");
+seed('passwd', 'replace', user('app', '', '', '') . "  app:\$6\$a\nother:\$6\$b:envelope_from_return_path=yes\n");
+seed('passwd', 'twice', user('x', '', '', '') . "a:\$6\$a\nb:\$6\$b\na:\$6\$c\n");
+seed('passwd', 'crlf', user('x', '', '', '') . "a:\$6\$a:rate=5/s\r\n\r\n#\r\nb:\$6\$b\r\n");
+seed('passwd', 'attributes', user('x', '', '', '') . "a:\$6\$a:foo=bar\nb:\$6\$b:tenant\nc:\$6\$c:=x\nd:\$6\$d:tenant=a tenant=b\n"
+    . "e:\$6\$e:envelope_from_return_path=maybe\nf:\$6\$f:rate=5/y\n");
+seed('passwd', 'hash', user('x', '', '', '') . "a:plain\nb:\nc\nd:\$6 x:tenant=t\n:\$6\$x\ne f:\$6\$x\n");
+seed('passwd', 'names', user('#x', '', '', '') . "\0:\$6\$x\na\0b:\$6\$x\n\xff:\$6\$x\n");
+seed('passwd', 'no-newline', user('y', 'a b', ',', '0/s') . "a:\$6\$a");
+
+# supervisor: admin requests, readiness messages (0x7e), a daemon's state (0x7d)
+sub request { my ($verb, @args) = @_; str($verb) . pack('N', @args / 2) . join '', map { str($_) } @args }
+seed('supervisor', 'status', frame(18, 1, request('status')));
+seed('supervisor', 'stop', frame(18, 1, request('stop')) . frame(18, 2, request('status')));
+seed('supervisor', 'reload', frame(18, 1, request('reload')) . frame(0x7d, 0, ''));
+seed('supervisor', 'restart', frame(18, 1, request('restart', 'daemon', 'queued')) . frame(0x7d, 0, '') . frame(18, 2, request('status')));
+seed('supervisor', 'restart-pools', frame(18, 1, request('restart', 'daemon', 'deliverd')) . frame(0x7d, 3, ''));
+seed('supervisor', 'restart-nobody', frame(18, 1, request('restart', 'daemon', 'x')) . frame(18, 2, request('restart')));
+seed('supervisor', 'twice', frame(18, 1, request('restart', 'daemon', 'queued')) . frame(18, 2, request('reload')));
+seed('supervisor', 'unknown', frame(18, 1, request('format', 'disk', 'a')));
+seed('supervisor', 'malformed', frame(18, 1, substr request('status'), 0, 7));
+seed('supervisor', 'gone', frame(18, 1, request('restart', 'daemon', 'queued')) . frame(0x7f, 0, "\0"));
+seed('supervisor', 'fd', frame(FD | 18, 1, request('status')));
+seed('supervisor', 'ready', frame(0x7e, 1, 'READY=1'));
+seed('supervisor', 'ready-lines', frame(0x7e, 1, "STATUS=x\nREADY=1\nMAINPID=1\n"));
+seed('supervisor', 'ready-not', frame(0x7e, 1, "XREADY=1\nREADY=10\nREADY=1 \n"));
+seed('supervisor', 'ready-stranger', frame(0x7e, 0, 'READY=1'));
+seed('supervisor', 'ready-nul', frame(0x7e, 1, "\0READY=1"));
+seed('supervisor', 'ready-cut', frame(0x7e, 1, 'x' x 1016 . "\nREADY=10"));
+seed('supervisor', 'ready-fd', frame(FD | 0x7e, 1, 'READY=1'));
+
+# adm_client: which peer, then its frames
+my $welcome = pack('n', 1) . '12345678-1234-4234-8234-123456789abc' . "\1" . 'k' x 32;
+my $end = "\0" . str('done');
+seed('adm_client', 'answer', "\0" . frame(2, 0, $welcome) . frame(FD | 3, 0, str('20260101T00')) . frame(19, 1, str('{"a": 1}')) . frame(20, 1, $end));
+seed('adm_client', 'refused', "\1" . frame(20, 1, "\1" . str("no\x1b[31m")));
+seed('adm_client', 'rows', "\1" . frame(19, 1, str('{}')) x 20 . frame(20, 1, $end));
+seed('adm_client', 'no-object', "\1" . frame(19, 1, str('[1]')));
+seed('adm_client', 'no-json', "\1" . frame(19, 1, str('{"a"')));
+seed('adm_client', 'malformed', "\1" . frame(19, 1, "\0\0\0\xff"));
+seed('adm_client', 'malformed-end', "\1" . frame(20, 1, "\0"));
+seed('adm_client', 'closed', "\0");
+seed('adm_client', 'cut', "\1" . frame(0x7f, 0, substr wire(20, 1, $end), 0, 15));
+seed('adm_client', 'huge', "\1" . frame(0x7f, 0, pack('NnnN', 0xffffffff, 19, 0, 1)));
+
+# sendmail: options, the full name, the message
+my $head = "To: a\@b.example, \"C, D\" <c\@d.example>\nCc: list: e\@f.example;\nBcc: secret\@g.example\nSubject: x\n";
+seed('sendmail', 'recipients', "\1\0${head}\nbody\n.\nnot this\n");
+seed('sendmail', 'ignore-dots', "\3\0${head}\n.\nbody\n");
+seed('sendmail', 'resent', "\1\0Resent-To: a\@b.example\nTo: x\@y.example\nResent-Bcc: z\@y.example\n\n");
+seed('sendmail', 'crlf', "\0\0Subject: x\r\n\r\na\r\r\nb\rc\n\r\n");
+seed('sendmail', 'bare-cr', "\0\0From: a\@b\rBcc: x\@y\r\rbody\r");
+seed('sendmail', 'folded-bcc', "\1\0To: a\@b.example\nBcc: c\@d.example,\n e\@f.example\n\tg\@h.example\nDate: x\n\n");
+seed('sendmail', 'no-header', "\0\0just text\nSubject: not a header\n");
+seed('sendmail', 'mbox', "\0\0From a\@b Thu Jan  1\nMessage-ID: <x\@y>\n\n");
+seed('sendmail', 'full-name', "\x0c\x0dA \"B\"\\\r\nBcc: Subject: x\n\n");
+seed('sendmail', 'nul', "\1\0To: a\0b\@c.example\n\n\0\n");
+seed('sendmail', 'large', "\0\0Subject: x\n\n" . ('y' x 99 . "\n") x 90);
+seed('sendmail', 'cut', "\0\0Subject: x");
+seed('sendmail', 'comment', "\1\0To: (c (d) \\) x) <\@a,\@b:e\@f.example>, g, \"h\\\"i\"\@j.example, [k\n\n");
+
+# mailargs: MAIL 0, RCPT 1 (5: SMTPUTF8), xtext 2, 3
+seed('mailargs', 'mail', "\0SIZE=1000 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ+2B314159 AUTH=<>");
+seed('mailargs', 'mail-twice', "\0SIZE=1 SIZE=2");
+seed('mailargs', 'mail-size', "\0SIZE=99999999999999999999");
+seed('mailargs', 'mail-envid', "\0ENVID=" . '+41' x 100);
+seed('mailargs', 'mail-control', "\0ENVID=a+0D+0Ab");
+seed('mailargs', 'rcpt', "\1NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;a+2Bb\@c.example");
+seed('mailargs', 'rcpt-never', "\1NOTIFY=NEVER,SUCCESS");
+seed('mailargs', 'rcpt-utf8', "\5ORCPT=utf-8;\\x{E4}\@b.example");
+seed('mailargs', 'rcpt-utf8-raw', "\5ORCPT=utf-8;\xc3\xa4\@b.example");
+seed('mailargs', 'rcpt-type', "\1ORCPT=;x");
+seed('mailargs', 'rcpt-long', "\1ORCPT=rfc822;" . 'a' x 500);
+seed('mailargs', 'decode', "\2a+2B+3D+20+C3+A4");
+seed('mailargs', 'decode-cut', "\2a+2");
+seed('mailargs', 'encode', "\3a+b=c d\xc3\xa4");
+
+# text: token 0, base64 1, domains 2, suggestions 3
+seed('text', 'suggestion', "\3myhostnmae");
+seed('text', 'suggestion-same', "\3smtpd");
+seed('text', 'suggestion-long', "\3" . 'm' x 70);
+seed('text', 'token', "\0" . 'A' x 40);
+seed('text', 'token-version', "\0AQ" . 'A' x 38);
+seed('text', 'token-short', "\0AQE");
+seed('text', 'base64', "\1AHVzZXIAc2VjcmV0");
+seed('text', 'base64-padded', "\1YQ==");
+seed('text', 'base64-stray', "\1YR==");
+seed('text', 'base64-inside', "\1YQ==YQ==");
+seed('text', 'idna', "\2B\xc3\xbccher.Example.");
+seed('text', 'idna-long', "\2" . "\xc3\xbc" x 60 . '.example');
+seed('text', 'idna-ascii', "\2xn--bcher-kva.example");
+seed('text', 'idna-dots', "\2..\xe3\x80\x82");
+
+# client: TLS or not, then what the server says; \xff waits for the client, \xfe is the next connection
+my $wait = "\xff";
+my $hello = "220 peer ESMTP\r\n${wait}250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 10000000\r\n250 DSN\r\n";
+my $old = "220 peer\r\n${wait}500 what\r\n${wait}250 peer\r\n";
+my $group = "${wait}250 ok\r\n250 2.1.5 a\r\n250 b\r\n354 go\r\n${wait}250 2.0.0 taken\r\n";
+my $single = "${wait}250 ok\r\n${wait}250 a\r\n${wait}250 b\r\n${wait}354 go\r\n${wait}250 taken\r\n";
+seed('client', 'pipelined', "\0$hello$group$group");
+seed('client', 'one-by-one', "\0$old$single$single");
+seed('client', 'one-of-two', "\0$hello${wait}250 ok\r\n550 5.1.1 no such user\r\n250 b\r\n354 go\r\n${wait}250 taken\r\n${wait}221 bye\r\n");
+seed('client', 'none', "\0$hello${wait}250 ok\r\n550 no\r\n451 later\r\n554 no valid recipients\r\n$group");
+seed('client', 'none-354', "\0$hello${wait}250 ok\r\n550 no\r\n550 no\r\n354 go\r\n${wait}554 nothing\r\n$group");
+seed('client', 'sender-refused', "\0$hello${wait}550 5.7.1 not you\r\n550 no\r\n550 no\r\n503 no\r\n$group");
+seed('client', 'dot-refused', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n${wait}554-5.7.1 spam\r\n554 5.7.1 really\r\n");
+seed('client', 'taken-before', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n250 taken\r\n");
+seed('client', 'half-taken-before', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n354 go\r\n25${wait}0 taken\r\n");
+seed('client', 'one-too-many', "\0$old${wait}250 ok\r\n550 extra\r\n${wait}250 a\r\n");
+seed('client', 'one-too-few', "\0$hello${wait}250 ok\r\n250 a\r\n354 go\r\n${wait}250 taken\r\n");
+seed('client', 'farewell', "\0$hello${wait}250 ok\r\n421 4.3.2 down\r\n\xfe$hello$group");
+seed('client', 'busy', "\x00421 4.3.2 busy\r\n\xfe554 no\r\n");
+seed('client', 'idle', "\0$hello$group" . '25');
+seed('client', 'idle-then-more', "\0$hello$group" . "421 timeout\r\n\xfe$hello$group");
+seed('client', 'reset-first', "\0$hello${wait}250 ok\r\n250 a\r\n250 b\r\n452 full\r\n${wait}250 reset\r\n$group");
+seed('client', 'controls', "\x00220 \x1b[31m\0\x7f\xc3\r\n${wait}250-\xe4\r\n250 \r\r\n${wait}550 \x07\x0b\xc2\x9b\r\n");
+seed('client', 'bare', "\x00220\n${wait}250\n${wait}250\n250\n250\n354\n${wait}250\n");
+seed('client', 'codes', "\x00220-a\r\n221 b\r\n\xfe220 a\r\n${wait}250-a\r\nx\r\n\xfe999 x\r\n\xfe2200 x\r\n\xfe150 x\r\n");
+seed('client', 'long-line', "\x00220 " . 'x' x 9000 . "\r\n");
+seed('client', 'many-lines', "\0" . "220-x\r\n" x 500 . "220 x\r\n");
+seed('client', 'size', "\x00220 x\r\n${wait}250-x\r\n250 SIZE 5\r\n${wait}250 ok\r\n");
+seed('client', 'starttls', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n${wait}\x15\x03\x01\0\2\2\x28\xfe$hello$group");
+seed('client', 'starttls-injected', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n250-injected\r\n250 x\r\n\xfe$hello$group");
+seed('client', 'starttls-refused', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}454 not now\r\n$single");
+seed('client', 'starttls-end', "\x01220 x\r\n${wait}250-x\r\n250 STARTTLS\r\n${wait}220 go\r\n\xfe");
+seed('client', 'enhanced', "\0$hello${wait}250 ok\r\n550 5.1.1\r\n450 99.999.9999 x\r\n554 5\r\n");
+seed('client', 'nothing', "\0");
+
+# queued: greeted or not, then frames; the sender is the id modulo 3: 0 producer, 1 consumer, 2 admin
+sub envid { my ($n) = @_; chr($n) x 16 . pack 'n', 0 }
+sub seg { my ($n, $kind, $at) = @_; pack 'Q>CQ>', $n, $kind, $at }
+my $work = frame(0x7d, 8, '');
+my $record = frame(0x7e, 5, '');
+my $credit = frame(12, 1, pack 'N', 100);
+sub result {
+	my ($n, $outcome, $code) = @_;
+	return envid($n) . pack('CCCnCnn', $outcome, 10, 0, $code, 2, 0, 0) . str('ok') . "\1" . str('.') . "\1" . str('s1->d') . "\0" x 8
+	    . pack('N6', (0) x 6) . "\0";
+}
+sub query { my ($verb, @args) = @_; frame(18, 2, request($verb, @args)) }
+seed('queued', 'nothing', "\1");
+seed('queued', 'no-hello', "\0" . frame(4, 0, seg(0, 1, 0)) . frame(12, 1, pack 'N', 1));
+seed('queued', 'hello', "\0" . frame(1, 0, pack('nC', 1, 1) . str('smtpd-1') . pack('NN', 1, 1)) . frame(4, 0, seg(0, 1, 0)));
+seed('queued', 'hello-role', "\0" . frame(1, 0, pack('nC', 1, 9) . str('x') . pack('NN', 1, 1)));
+seed('queued', 'hello-twice', "\1" . frame(1, 0, pack('nC', 1, 2) . str('p1') . pack('NN', 1, 1)));
+seed('queued', 'hello-pool', "\0" . frame(1, 1, pack('nC', 1, 2) . str('p9') . pack('NN', 1, 1)) . $credit);
+seed('queued', 'record', "\1$credit$record$work" . query('queue.list') . $work);
+seed('queued', 'delivered', "\1$credit$record$work" . frame(17, 1, result(5, 1, 250)) . $work . query('status'));
+seed('queued', 'failed', "\1$credit$record$work" . frame(17, 1, result(5, 2, 451)) . $work . query('queue.summary'));
+seed('queued', 'bounced', "\1$credit$record$work" . frame(17, 1, result(5, 2, 550)) . $work . query('queue.list', 'quiet', 'yes'));
+seed('queued', 'returned', "\1$credit$record$work" . frame(17, 1, result(5, 3, 0)) . $work . $work);
+seed('queued', 'result-unknown', "\1$credit" . frame(17, 1, result(9, 1, 250)) . $work);
+seed('queued', 'held', "\1" . frame(11, 1, envid(5)) . $credit . $record . $work);
+seed('queued', 'seg-held', "\1" . frame(6, 0, seg(99, 1, 4096)) . $work);
+seed('queued', 'seg-done', "\1$record" . frame(8, 0, seg(0, 0, 512)) . $work . $work);
+seed('queued', 'seg-done-far', "\1$record" . frame(8, 0, seg(0, 0, 1 << 40)) . $work);
+seed('queued', 'seg-want-many', "\1" . frame(4, 0, seg(0, 1, 0)) x 20 . frame(4, 0, seg(0, 2, 0)) x 20 . $work);
+seed('queued', 'received-malformed', "\1" . frame(9, 0, 'x' x 40));
+seed('queued', 'same-id', "\1$credit$record$record$work" . frame(17, 1, result(5, 1, 250)) . $work);
+seed('queued', 'operator', "\1$record$work" . query('queue.hold', 'all', 'yes') . $work . query('queue.release', 'domain', 'd5.example') . $work
+    . query('queue.retry', 'all', 'yes') . $work . query('queue.bounce', 'recipient', 'u@d5.example', 'reason', "no\nmore") . $work);
+seed('queued', 'delete', "\1$record$work" . query('queue.delete', 'all', 'yes') . $work . query('queue.show', 'id', 'zz') . $work);
+seed('queued', 'show', "\1$record$work" . query('queue.show', 'all', 'yes', 'headers', 'yes', 'limit', '1') . $work);
+seed('queued', 'admin-unknown', "\1" . query('queue.destroy') . query('queue.hold') . query('ping') . query('queue.list', 'x', 'y') . $work);
+seed('queued', 'fd-unasked', "\1" . frame(FD | 12, 1, pack 'N', 1));
+seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $record . $work);
+
+# dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
+sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join '', map { (length == 4 ? "\4" : "\6") . $_ } @ips }
+sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CN', $status, 300) . str($text) . ($tail // '') }
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example'));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b'));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b"));
+seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
+seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('Cn', 1, 0)));
+seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('Cn', 4, 1) . host(1, 'a.example')));
+my $question = "\1a\1b\0" . pack 'nn', 1, 1;
+seed('dns_answer', 'cname', "\0" . pack('n6', 0, 0x8180, 1, 2, 0, 0) . $question . "\xc0\x0c" . pack('nnNn', 5, 1, 60, 4) . "\1c\1b\0"
+    . "\1c\1b\0" . pack('nnNn', 1, 1, 30, 4) . "\x7f\0\0\1");
+seed('dns_answer', 'pointer-loop', "\0" . pack('n6', 0, 0x8180, 1, 1, 0, 0) . "\xc0\x0c" . pack('nn', 1, 1) . "\xc0\x0c" . pack('nnNn', 1, 1, 60, 4) . "\0\0\0\0");
+seed('dns_answer', 'count-lies', "\0" . pack('n6', 0, 0x8180, 1, 65535, 65535, 65535) . $question);
