@@ -29,10 +29,11 @@ help:
 	@echo 'make test         install what is missing, build, run all tests; T="t/50-*.t" for some'
 	@echo 'make lint         clang-tidy, cppcheck, mandoc, shellcheck'
 	@echo 'make asan         build with address and undefined-behaviour sanitizers into $(BUILD)/asan/'
+	@echo 'make bench        measure, beside Postfix; PART="relay mix" for some (see t/bench/bench.pl); results in run/bench/'
 	@echo 'make fuzz T=60    run each fuzz target that many seconds'
 	@echo 'make install      DESTDIR=, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR)'
 	@echo 'make uninstall    what install put there, configuration excepted'
-	@echo 'make deps         the packages that building needs; deps-test, deps-lint: those of testing and linting'
+	@echo 'make deps         the packages that building needs; deps-test, deps-lint, deps-bench: those of the others'
 	@echo 'make clean        remove $(BUILD)/'
 
 deps:
@@ -89,5 +90,6 @@ asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 all tools unit fuzz-targets
 
 -include install.mk
+-include t/bench/bench.mk
 -include t/fuzz/fuzz.mk
 -include t/lint/lint.mk

@@ -178,6 +178,7 @@ server:
 	cookie-secret-file: ""
 	server-count: 1
 	tcp-count: 50
+	rrl-ratelimit: 0
 	verbosity: 0
 remote-control:
 	control-enable: no
