@@ -39,7 +39,7 @@ struct arrival {
 struct arrivals {
 	unsigned long messages, next;
 	double rate; /* 0: all are due at once */
-	bool poisson, open_loop, started;
+	bool poisson, open_loop, started, turn;
 	uint64_t seed;
 	int64_t start, next_due;
 	struct arrival *again; /* a queue of those to be sent again */
