@@ -204,14 +204,18 @@ subtest 'many connections that are kept' => sub {
 	is $r->{status}, 0, 'all acknowledged';
 	is $r->{open}, 300, 'all open before the first message';
 	is $r->{connections}, 300, 'and none opened again';
+	cmp_ok abs($r->{send_rate} - 100), '<', 15, 'at the rate asked for, the opening not counted';
 	cmp_ok $r->{seconds}, '>=', 1.5, 'kept open after the last message';
 	my $account = ended($p);
 	is $account->{connections_peak}, 300, 'all at a time';
 	is join(' ', sort { $a cmp $b } uniq map { $_->{client} } $p->ledger), '127.0.0.1 127.0.0.7', 'from both addresses';
 	my $q = pair();
-	$r = $q->load('-c', 20, '-m', 0, '-i', 0.5);
+	$r = $q->load('-c', 20, '-m', 0, '-i', 1, '-N', .2);
 	is $r->{status}, 0, 'only connections';
-	is ended($q)->{connections_peak}, 20, 'were there';
+	my $idle = ended($q);
+	is $idle->{connections_peak}, 20, 'were there';
+	cmp_ok $idle->{noop}, '>=', 40, 'each with a NOOP now and then';
+	cmp_ok $idle->{noop}, '<=', 100, 'but not more often';
 };
 
 subtest 'refusals' => sub {
