@@ -12,6 +12,7 @@
  *                   when a connection took the message
  *   -O              as -o, the intervals exponentially distributed (Poisson)
  *   -i seconds      sending begins when all connections are open, and they stay open for so long at least
+ *   -N seconds      a connection without mail says NOOP so often
  *   -b a,b,...      local addresses to connect from in turn (one has about 28,000 ports)
  *   -P              MAIL, RCPT and DATA in one write
  *   -T              STARTTLS, the last session resumed; -R: every handshake a full one
@@ -33,7 +34,8 @@
  * X-Test-Crc: CRC-32C of the body with the empty line before it. A message that failed is sent again, on a new
  * connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all were acknowledged, 1 if
  * not, 2 for wrong usage. The last line on standard output is a JSON object: counts, CPU time of load itself, and the
- * latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250. */
+ * latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250. send_rate is from the
+ * first arrival to the last 250, rate from the start to the end of the program. */
 
 #include <sys/resource.h>
 
@@ -126,7 +128,7 @@ options(struct load *g, int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:m:k:s:S:Br:oOi:b:d:TRA:f:t:D:h:z:p:a:x:Pq")) != -1)
+	while ((opt = getopt(argc, argv, "c:m:k:s:S:Br:oOi:N:b:d:TRA:f:t:D:h:z:p:a:x:Pq")) != -1)
 		switch (opt) {
 		case 'c': g->connections = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'm': g->arrivals.messages = strtoul(optarg, NULL, 10); break;
@@ -135,6 +137,7 @@ options(struct load *g, int argc, char **argv)
 		case 'o': g->arrivals.open_loop = true; break;
 		case 'O': g->arrivals.open_loop = g->arrivals.poisson = true; break;
 		case 'i': g->hold = (int64_t)(strtod(optarg, NULL) * 1000); break;
+		case 'N': g->noop = (int64_t)(strtod(optarg, NULL) * 1000); break;
 		case 'b': sources(g, optarg); break;
 		case 'd': g->deadline = (int64_t)(strtod(optarg, NULL) * 1000); break;
 		case 'T': g->starttls = true; break;

@@ -39,7 +39,7 @@ struct arrival {
 struct arrivals {
 	unsigned long messages, next;
 	double rate; /* 0: all are due at once */
-	bool poisson, open_loop, started;
+	bool poisson, open_loop, started, turn;
 	uint64_t seed;
 	int64_t start, next_due;
 	struct arrival *again; /* a queue of those to be sent again */
@@ -59,7 +59,7 @@ void arrivals_wait(struct arrivals *);
 
 enum step {
 	ST_WAIT, ST_CONNECT, ST_BANNER, ST_EHLO, ST_STARTTLS, ST_TLS, ST_EHLO2, ST_AUTH,
-	ST_IDLE, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_SKIP, ST_RSET
+	ST_IDLE, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_SKIP, ST_RSET, ST_NOOP
 };
 
 struct conn {
@@ -96,6 +96,8 @@ struct load {
 	struct arrivals arrivals;
 	int64_t started, deadline; /* monotonic ms */
 	int64_t hold, hold_end;    /* ms; 0: not */
+	int64_t noop;              /* ms between two NOOPs of an idle connection; 0: none */
+	int64_t last_ack;          /* monotonic us */
 	int64_t epoch;             /* wall clock minus monotonic, us */
 	struct line_file *acked_file, *doubt_file;
 

@@ -54,19 +54,22 @@ arrivals_start(struct arrivals *a)
 	a->start = a->next_due = mono_us();
 }
 
-bool
-arrivals_take(struct arrivals *a, struct arrival *out)
+static bool
+take_again(struct arrivals *a, struct arrival *out)
+{
+	if (a->n_again == 0)
+		return false;
+	*out = a->again[a->again_first];
+	a->again_first = (a->again_first + 1) % a->again_size;
+	a->n_again--;
+	return true;
+}
+
+static bool
+take_new(struct arrivals *a, struct arrival *out)
 {
 	int64_t now;
 
-	if (!a->started)
-		return false;
-	if (a->n_again > 0) {
-		*out = a->again[a->again_first];
-		a->again_first = (a->again_first + 1) % a->again_size;
-		a->n_again--;
-		return true;
-	}
 	if (a->next >= a->messages)
 		return false;
 	now = mono_us();
@@ -77,6 +80,18 @@ arrivals_take(struct arrivals *a, struct arrival *out)
 	if (a->rate > 0)
 		schedule_next(a);
 	return true;
+}
+
+/* New ones and those to be sent again in turn: what is refused for ever must not keep the others from being sent. */
+bool
+arrivals_take(struct arrivals *a, struct arrival *out)
+{
+	if (!a->started)
+		return false;
+	a->turn = !a->turn;
+	if (a->turn)
+		return take_again(a, out) || take_new(a, out);
+	return take_new(a, out) || take_again(a, out);
 }
 
 void

@@ -96,6 +96,7 @@ acked(struct conn *c)
 	int64_t now = mono_us();
 
 	g->acked++;
+	g->last_ack = now;
 	g->bytes += c->content;
 	c->has_message = false;
 	hist_add(&g->from_dot, now - c->dot_at);
@@ -158,6 +159,7 @@ dispatch(struct load *g)
 			return;
 		}
 		idle_remove(c);
+		timer_cancel(&c->retry);
 		send_envelope(c);
 	}
 }
@@ -214,6 +216,8 @@ conn_next(struct conn *c)
 	}
 	c->is_idle = true;
 	TAILQ_INSERT_TAIL(&g->idle, c, link);
+	if (g->noop != 0)
+		timer_set(&c->retry, g->noop);
 	dispatch(g);
 }
 
@@ -292,6 +296,7 @@ on_success(struct conn *c)
 		start_tls(c);
 		break;
 	case ST_AUTH:
+	case ST_NOOP:
 		conn_next(c);
 		break;
 	case ST_MAIL:
@@ -398,7 +403,11 @@ conn_retry(void *arg)
 {
 	struct conn *c = arg;
 
-	if (c->io != NULL && c->step == ST_IDLE)
+	if (c->is_idle) {
+		idle_remove(c);
+		c->step = ST_NOOP;
+		conn_say(c, "NOOP\r\n");
+	} else if (c->io != NULL && c->step == ST_IDLE)
 		conn_next(c);
 	else
 		conn_open(c);

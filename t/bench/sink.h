@@ -24,7 +24,7 @@ enum refusal {
 };
 
 struct stats {
-	unsigned long messages, recipients, connections, now, peak, handshakes, resumed, corrupt;
+	unsigned long messages, recipients, connections, now, peak, handshakes, resumed, corrupt, noops;
 	unsigned long refused[REFUSALS];
 	unsigned long long bytes;
 	int64_t first, last; /* wall clock, ms */

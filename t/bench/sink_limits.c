@@ -52,7 +52,7 @@ limits_domain(struct sink *s, const char *name)
 	if (s->limits == NULL)
 		return NULL;
 	/* It goes into JSON as it is. */
-	for (; name[n] != '\0' && n < sizeof(key) - 1; n++)
+	for (; n < sizeof(key) - 1 && name[n] != '\0'; n++)
 		key[n] = isalnum((unsigned char)name[n]) || name[n] == '-' || name[n] == '_' || name[n] == '.' ?
 		    (char)tolower((unsigned char)name[n]) : '?';
 	key[n] = '\0';

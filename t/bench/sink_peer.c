@@ -185,11 +185,12 @@ ledger_write(struct peer *p)
 {
 	struct sink *s = p->sink;
 	const char *rcpt = p->rcpts;
+	long long now = wall_ms();
 
 	if (s->ledger == NULL)
 		return;
 	for (unsigned i = 0; i < p->n_rcpts; i++, rcpt += strlen(rcpt) + 1)
-		line_file_printf(s->ledger, "%.3f %s %s <%s> <%s> %s %zu %08x %d\n", (double)wall_ms() / 1000,
+		line_file_printf(s->ledger, "%lld.%03lld %s %s <%s> <%s> %s %zu %08x %d\n", now / 1000, now % 1000,
 		    p->client, p->listener->text, p->sender, rcpt, p->id[0] != '\0' ? p->id : "-", p->size, p->crc,
 		    io_is_tls(p->io));
 }
@@ -240,6 +241,8 @@ command(struct peer *p, const char *line)
 		return cmd_starttls(p);
 	if (strcasecmp(line, "RSET") == 0)
 		tx_reset(p);
+	if (strcasecmp(line, "NOOP") == 0)
+		p->sink->stats.noops++;
 	if (strcasecmp(line, "QUIT") == 0) {
 		io_write(p->io, "221 2.0.0 bye\r\n", 15);
 		return END;

@@ -115,30 +115,38 @@ refuses(const struct answer *a)
 	return a->drop || a->after || a->text[0] != '\0';
 }
 
-/* Whether a word was found, even if it asks for no more. */
+/* Whether the address begins with a word, even if that asks for nothing here. */
 static bool
 by_local_part(struct sink *s, enum stage stage, const char *addr, struct answer *a)
 {
+	bool found = false;
+
 	for (size_t i = 0; i < sizeof(slow_words) / sizeof(slow_words[0]); i++) {
 		size_t n = strlen(slow_words[i].word);
 
-		if (slow_words[i].stage == stage && strncmp(addr, slow_words[i].word, n) == 0)
+		if (addr[0] != 's' || strncmp(addr, slow_words[i].word, n) != 0)
+			continue;
+		found = true;
+		if (slow_words[i].stage == stage)
 			a->slow_ms = (unsigned)strtoul(addr + n, NULL, 10);
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		const struct word *w = &words[i];
-		size_t n = strlen(w->word);
+		size_t n;
 		unsigned times = 1;
 
-		if (w->stage != stage || strncmp(addr, w->word, n) != 0)
+		/* Most addresses are told apart from most words here. */
+		if (addr[0] != w->word[0] || strncmp(addr, w->word, n = strlen(w->word)) != 0)
+			continue;
+		found = true;
+		if (w->stage != stage)
 			continue;
 		if (isdigit((unsigned char)addr[n]))
 			times = (unsigned)strtoul(addr + n, NULL, 10);
 		if (w->always || attempts_of(s, w->word, addr, true)->count++ < times)
 			word_says(w, addr, a);
-		return true;
 	}
-	return false;
+	return found;
 }
 
 /* For every attempt anew: by hash of the key and the number of the attempt. */

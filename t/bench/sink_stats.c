@@ -54,10 +54,10 @@ stats_write(struct sink *s)
 	if ((f = fopen(tmp, "we")) == NULL)
 		err(1, "sink: %s", tmp);
 	fprintf(f, "{\"messages\":%lu,\"recipients\":%lu,\"bytes\":%llu,\"connections\":%lu,\"connections_now\":%lu,"
-	    "\"connections_peak\":%lu,\"tls\":%lu,\"tls_resumed\":%lu,\"corrupt\":%lu,\"first_message\":%.3f,"
-	    "\"last_message\":%.3f,\"cpu_ms\":%.1f,\"refused\":{", t->messages, t->recipients, t->bytes, t->connections,
-	    t->now, t->peak, t->handshakes, t->resumed, t->corrupt, (double)t->first / 1000, (double)t->last / 1000,
-	    cpu_ms());
+	    "\"connections_peak\":%lu,\"tls\":%lu,\"tls_resumed\":%lu,", t->messages, t->recipients, t->bytes,
+	    t->connections, t->now, t->peak, t->handshakes, t->resumed);
+	fprintf(f, "\"corrupt\":%lu,\"noop\":%lu,\"first_message\":%.3f,\"last_message\":%.3f,\"cpu_ms\":%.1f,"
+	    "\"refused\":{", t->corrupt, t->noops, (double)t->first / 1000, (double)t->last / 1000, cpu_ms());
 	for (unsigned i = 0; i < REFUSALS; i++)
 		fprintf(f, "%s\"%s\":%lu", i == 0 ? "" : ",", refusal_names[i], t->refused[i]);
 	fprintf(f, "},\"time_in_queue\":");
