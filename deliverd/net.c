@@ -235,6 +235,7 @@ net_free(struct net **np)
 	paths_sweep(net, true);
 	sources_clear(net);
 	qlink_free(&net->queue);
+	token_signer_clear(&net->token);
 	eventlog_free(&net->events);
 	SSL_CTX_free(net->tls);
 	params_free(&net->params);

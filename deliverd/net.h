@@ -14,6 +14,7 @@
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/queue_link.h"
+#include "mail/token.h"
 
 struct conn;
 struct dest;
@@ -43,7 +44,7 @@ struct net {
 	struct eventlog *events;
 	struct qlink *queue;
 	struct resolver *resolver;
-	struct ql_token_key token;
+	struct token_signer token;
 
 	struct item_tree items; /* every envelope that is held */
 	unsigned n_items;

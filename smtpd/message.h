@@ -9,6 +9,7 @@
 #include "mail/params.h"
 #include "mail/queue_link.h"
 #include "mail/record.h"
+#include "mail/token.h"
 
 #include "smtpd/content.h"
 #include "smtpd/user.h"
@@ -50,7 +51,7 @@ struct message_context {
 	const char *protocol;        /* "ESMTPSA" */
 	const char *tls_version, *tls_cipher; /* NULL without TLS */
 	const char *session;
-	const struct ql_token_key *token; /* NULL: not known yet */
+	const struct token_signer *token; /* NULL: not known yet */
 	int64_t now;                 /* wall ms */
 };
 

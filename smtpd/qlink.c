@@ -20,9 +20,8 @@ struct qlink {
 	const struct qlink_ops *ops;
 	void *arg;
 	char *name;
-	bool has_token;
 	uint32_t flow; /* as said last */
-	struct ql_token_key token;
+	struct token_signer token;
 	struct wbuf out; /* scratch for frames */
 };
 
@@ -31,8 +30,7 @@ on_welcome(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct qlink *q = arg;
 
-	if (queue_client_welcome(ipc, m, q->events, &q->token))
-		q->has_token = true;
+	(void)queue_client_welcome(ipc, m, q->events, &q->token);
 }
 
 static void
@@ -181,16 +179,16 @@ qlink_free(struct qlink **qp)
 		return;
 	ipc_client_free(&q->client);
 	wbuf_clear(&q->out);
-	explicit_bzero(&q->token, sizeof q->token);
+	token_signer_clear(&q->token);
 	free(q->name);
 	free(q);
 	*qp = NULL;
 }
 
-const struct ql_token_key *
+const struct token_signer *
 qlink_token(const struct qlink *q)
 {
-	return q->has_token ? &q->token : NULL;
+	return token_signer_is_set(&q->token) ? &q->token : NULL;
 }
 
 void

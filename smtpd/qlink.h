@@ -4,7 +4,7 @@
 #define SMTPD_QLINK_H
 
 #include "mail/eventlog.h"
-#include "mail/queue_link.h"
+#include "mail/token.h"
 
 #include "smtpd/spool.h"
 
@@ -19,7 +19,7 @@ struct qlink *qlink_new(struct loop *, const char *run_directory, const char *na
     struct spool *, const struct qlink_ops *, void *arg);
 void qlink_free(struct qlink **);
 /* NULL until queued's first WELCOME. */
-const struct ql_token_key *qlink_token(const struct qlink *);
+const struct token_signer *qlink_token(const struct qlink *);
 /* What the spool has to say (spool_ops). */
 void qlink_want(struct qlink *, uint8_t kind);
 void qlink_done(struct qlink *, uint64_t segment, uint64_t end);

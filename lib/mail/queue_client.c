@@ -9,7 +9,7 @@
 #define HOUR_MAX 64 /* the name of the log's file */
 
 bool
-queue_client_welcome(struct ipc *ipc, struct ipc_msg *m, struct eventlog *events, struct ql_token_key *token)
+queue_client_welcome(struct ipc *ipc, struct ipc_msg *m, struct eventlog *events, struct token_signer *token)
 {
 	struct ql_welcome w;
 
@@ -17,7 +17,7 @@ queue_client_welcome(struct ipc *ipc, struct ipc_msg *m, struct eventlog *events
 		ipc_reject(ipc, "malformed or unknown WELCOME");
 		return false;
 	}
-	*token = w.token;
+	token_signer_set(token, &w.token);
 	eventlog_set_node(events, w.nodeid);
 	return true;
 }

@@ -6,7 +6,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 
 #include <string.h>
 
@@ -23,28 +23,58 @@ _Static_assert(TOKEN_LEN % 3 == 0 && TOKEN_LEN / 3 * 4 == TOKEN_TEXT - 1, "base6
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+void
+token_signer_set(struct token_signer *s, const struct ql_token_key *key)
+{
+	char digest[] = "SHA256";
+	OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string("digest", digest, 0), OSSL_PARAM_construct_end() };
+	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+
+	token_signer_clear(s);
+	s->key = *key;
+	if (hmac == NULL || (s->mac = EVP_MAC_CTX_new(hmac)) == NULL ||
+	    EVP_MAC_init(s->mac, s->key.key, TOKEN_KEY_LEN, params) != 1)
+		panic("HMAC-SHA256 is not available");
+	EVP_MAC_free(hmac);
+}
+
+void
+token_signer_clear(struct token_signer *s)
+{
+	EVP_MAC_CTX_free(s->mac);
+	explicit_bzero(s, sizeof(*s));
+}
+
+bool
+token_signer_is_set(const struct token_signer *s)
+{
+	return s->mac != NULL;
+}
+
 static void
-sign(const struct ql_token_key *key, const uint8_t *data, uint8_t mac[MAC_LEN])
+sign(const struct token_signer *s, const uint8_t *data, uint8_t mac[MAC_LEN])
 {
 	uint8_t full[EVP_MAX_MD_SIZE];
-	unsigned len;
+	size_t len;
 
-	if (HMAC(EVP_sha256(), key->key, TOKEN_KEY_LEN, data, SIGNED_LEN, full, &len) == NULL)
-		panic("HMAC-SHA256 is not available");
+	/* Without a key: the one it was made ready with. */
+	if (EVP_MAC_init(s->mac, NULL, 0, NULL) != 1 || EVP_MAC_update(s->mac, data, SIGNED_LEN) != 1 ||
+	    EVP_MAC_final(s->mac, full, &len, sizeof(full)) != 1)
+		panic("HMAC-SHA256 failed");
 	memcpy(mac, full, MAC_LEN);
 }
 
 void
-token_make(const struct ql_token_key *key, const struct envid *env, char out[TOKEN_TEXT])
+token_make(const struct token_signer *s, const struct envid *env, char out[TOKEN_TEXT])
 {
 	uint8_t b[TOKEN_LEN];
 
 	b[0] = TOKEN_VERSION;
-	b[1] = key->id;
+	b[1] = s->key.id;
 	memcpy(b + 2, env->msg.b, MSGID_LEN);
 	b[2 + MSGID_LEN] = (uint8_t)(env->rcpt >> 8);
 	b[3 + MSGID_LEN] = (uint8_t)env->rcpt;
-	sign(key, b, b + SIGNED_LEN);
+	sign(s, b, b + SIGNED_LEN);
 	for (unsigned i = 0; i < TOKEN_LEN / 3; i++) {
 		uint32_t group = (uint32_t)b[3 * i] << 16 | (uint32_t)b[3 * i + 1] << 8 | b[3 * i + 2];
 
@@ -78,13 +108,16 @@ int
 token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
 {
 	uint8_t b[TOKEN_LEN], mac[MAC_LEN];
+	struct token_signer s = { .mac = NULL };
 
 	if (decode(text, b) == -1 || b[0] != TOKEN_VERSION)
 		return -1;
 	for (unsigned i = 0; i < n_keys; i++) {
 		if (keys[i].id != b[1])
 			continue;
-		sign(&keys[i], b, mac);
+		token_signer_set(&s, &keys[i]);
+		sign(&s, b, mac);
+		token_signer_clear(&s);
 		if (CRYPTO_memcmp(mac, b + SIGNED_LEN, MAC_LEN) != 0)
 			continue;
 		memcpy(env->msg.b, b + 2, MSGID_LEN);

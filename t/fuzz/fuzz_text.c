@@ -11,6 +11,16 @@
 #include "t/fuzz/fuzz.h"
 
 static void
+make(const struct ql_token_key *key, const struct envid *env, char text[TOKEN_TEXT])
+{
+	struct token_signer s = { .mac = NULL };
+
+	token_signer_set(&s, key);
+	token_make(&s, env, text);
+	token_signer_clear(&s);
+}
+
+static void
 token(const char *text)
 {
 	static const struct ql_token_key keys[2] = { { 1, "one" }, { 2, "two" } };
@@ -20,9 +30,9 @@ token(const char *text)
 	if (token_check(text, keys, 2, &env) == -1)
 		return;
 	/* Which key it was made with stands in it. */
-	token_make(&keys[0], &env, again);
+	make(&keys[0], &env, again);
 	if (strcmp(text, again) != 0)
-		token_make(&keys[1], &env, again);
+		make(&keys[1], &env, again);
 	FUZZ_ASSERT(strcmp(text, again) == 0);
 }
 

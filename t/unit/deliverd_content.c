@@ -214,10 +214,13 @@ test_size(void **state UNUSED)
 {
 	struct record r = { .headers_len = 100, .body_len = 1000 };
 	struct ql_token_key key = { 1, "k" };
+	struct token_signer signer = { .mac = NULL };
 	struct envid env = { .rcpt = 3 };
 	char token[TOKEN_TEXT], line[128];
 
-	token_make(&key, &env, token);
+	token_signer_set(&signer, &key);
+	token_make(&signer, &env, token);
+	token_signer_clear(&signer);
 	snprintf(line, sizeof(line), "%s: %s\r\n", TOKEN_HEADER, token);
 	assert_int_equal(content_size(&r), 1100 + strlen(line));
 }
