@@ -8,6 +8,8 @@ $(PRELOADS): $(BUILD)/tools/%.so: t/bench/%.c build-flags.mk
 	@echo '  LD $@'
 	$(Q)$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 $(WARN) -fPIC -shared -o $@ $<
 
+tools: $(PRELOADS)
+
 .PHONY: deps-bench bench
 deps-bench:
 	$(call need,$(DEPS_BENCH))

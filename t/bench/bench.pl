@@ -2,6 +2,7 @@
 #
 #   PART="relay large"  some parts        ROUNDS=5  of what is compared        SCALE=0.1  of the numbers of messages
 #   DEEP=1000000,5000000  sizes of the deep queue        SOAK=1200  seconds of the soak        VERBOSE=1  what goes on
+#   RESULTS=dir  instead of run/bench
 use strict;
 use warnings;
 
@@ -24,5 +25,5 @@ for my $part (@parts) {
 	print "$part: $about{$part}\n\n";
 	push @failed, $part if system($^X, '-It/lib', '-It/bench/lib', "t/bench/parts/$part.pl") != 0;
 }
-print @failed ? "failed: @failed\n" : "results: run/bench/*.json\n";
-exit @failed > 0;
+print @failed ? "failed: @failed\n" : "results: ", $ENV{RESULTS} // 'run/bench', "/*.json\n";
+exit(@failed ? 1 : 0);

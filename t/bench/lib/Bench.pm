@@ -95,10 +95,11 @@ sub table {
 
 sub note { print STDERR @_, "\n" if -t STDERR || $ENV{VERBOSE}; return }
 
-# Writes run/bench/PART.json: what the machine is, when, and the part's results.
+# Writes run/bench/PART.json (RESULTS: another directory): what the machine is, when, and the part's results.
 sub save {
 	my ($part, $results) = @_;
-	make_path('run/bench');
+	my $dir = $ENV{RESULTS} // 'run/bench';
+	make_path($dir);
 	my ($model) = PosthornTest::slurp('/proc/cpuinfo') =~ /^model name\s*:\s*(.*)$/m;
 	my ($memory) = PosthornTest::slurp('/proc/meminfo') =~ /^MemTotal:\s*(\d+)/m;
 	my $cores = () = PosthornTest::slurp('/proc/cpuinfo') =~ /^processor/mg;
@@ -106,7 +107,7 @@ sub save {
 	my $all = { part => $part, at => POSIX::strftime('%Y-%m-%dT%H:%M:%SZ', gmtime), rounds => $rounds, scale => $scale,
 		machine => { cpu => $model // 'unknown', cores => $cores, memory_mib => int(($memory // 0) / 1024), kernel => $kernel },
 		results => $results };
-	PosthornTest::write_file("run/bench/$part.json", JSON::PP->new->canonical->pretty->encode($all));
+	PosthornTest::write_file("$dir/$part.json", JSON::PP->new->canonical->pretty->encode($all));
 	return;
 }
 

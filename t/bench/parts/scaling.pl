@@ -7,7 +7,7 @@ use Bench::Relay qw(compare summary);
 # The same suite is measured in each way in turn.
 sub ways {
 	my ($who, $n, %way) = @_;
-	my $one = Bench::Relay->new(who => $who, load => [], messages => int($n * $scale), name => $who);
+	my $one = Bench::Relay->new(who => $who, load => [], messages => int($n * $scale), warm => int($n * $scale / 4), name => $who);
 	return map { bless { %$one, rounds => [], name => ucfirst("$who, $_"), load => ['-s', 4000, '-h', 'X-Tenant: promotional|transactional', @{ $way{$_} }] },
 		'Bench::Relay' } sort { ($a =~ /(\d+)/)[0] <=> ($b =~ /(\d+)/)[0] } keys %way;
 }
@@ -24,7 +24,6 @@ sub domains {
 my @connections = ways('posthorn', 10_000, map { ("$_ connections" => ['-c', $_, '-t', 'u%u@one.example']) } 1, 4, 16, 40, 64);
 my @peer = ways('postfix', 2000, map { ("$_ connections" => ['-c', $_, '-t', 'u%u@one.example']) } 1, 64);
 my @queues = ways('posthorn', 20_000, map { ("$_ queues" => ['-c', 40, domains($_)]) } 1, 100, 2000);
-# Its message is waited for one by one: let one connection take a fifth of the messages.
 compare([@connections, @peer, @queues]);
 $_->stop for $connections[0], $peer[0], $queues[0];
 for my $set (\@connections, \@peer, \@queues) {

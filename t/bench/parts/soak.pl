@@ -28,7 +28,9 @@ wait_until('warm-up', sub { $sink->count >= 30_000 }, 120);
 my $rate = 0.7 * 30_000 / (time - $start);
 note(sprintf '%.0f messages/s for %.0f s', $rate, $duration);
 my $load = $p->load_start('-p', 'soak', '-m', int($rate * $duration), '-r', sprintf('%.0f', $rate), '-o', '-d', $duration + 120, @load);
-my ($began, @samples, $restarts) = (time, (), 0);
+my $restarts = 0;
+my @samples;
+my $began = time;
 while (time < $began + $duration) {
 	my ($st, undef, $err) = $p->posthorn('restart', $daemons[$restarts++ % @daemons]);
 	die "restart: $err" if $st;

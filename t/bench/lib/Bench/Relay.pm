@@ -13,7 +13,7 @@ use Bench::Sink;
 
 our @EXPORT_OK = qw(compare syncs_per_message summary);
 
-# who: posthorn, postfix; tls: 0, 1; load: options of t/bench/load.c; messages: a round. Started.
+# who: posthorn, postfix; tls: 0, 1; load: options of t/bench/load.c; messages: a round; warm: before it. Started.
 sub new {
 	my ($class, %o) = @_;
 	my $host = PosthornTest->new;
@@ -41,7 +41,7 @@ sub send {
 sub measure {
 	my ($self, @more) = @_;
 	my ($n, $root) = ($self->{messages}, $self->{suite}->main_pid);
-	$self->send(int($n / 20) + 40, @more);
+	$self->send($self->{warm} // int($n / 20) + 40, @more);
 	my ($before, $start) = (cpu_by_name($root), time);
 	my $report = $self->send($n, @more);
 	my $seconds = time - $start;
