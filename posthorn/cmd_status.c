@@ -92,7 +92,7 @@ status_row(struct table *t, const json_t *d)
 	table_cell(t, str_of(d, "state"));
 	if (json_object_get(d, "pid") != NULL) {
 		human_age(int_of(d, "uptime_ms"), age);
-		human_size(int_of(d, "rss"), rss);
+		human_size(int_of(d, "memory"), rss);
 		table_cellf(t, "%lld", (long long)int_of(d, "pid"));
 	} else {
 		table_cell(t, "-");

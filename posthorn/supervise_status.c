@@ -1,5 +1,6 @@
 /* What the supervisor knows, as JSON rows for `posthorn status`. Memory is that of the daemon and of the roles it
- * started, as /proc shows it. */
+ * started, as /proc shows it, without what maps files: pages of the index are the kernel's cache, and go when others
+ * need the room. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,24 +32,30 @@ proc_read(pid_t pid, const char *what, char *buf, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* Resident bytes of a process and of its descendants. */
+/* Resident bytes of its own (not of files) of a process and of its descendants. */
 static int64_t
-proc_tree_rss(pid_t pid, unsigned depth, unsigned *budget)
+proc_tree_memory(pid_t pid, unsigned depth, unsigned *budget)
 {
-	char buf[8192], what[64];
-	int64_t pages, total;
+	char buf[8192], what[64], *at = buf;
+	long resident = 0, shared = 0;
+	int64_t total;
 
 	if (depth == 0 || *budget == 0 || proc_read(pid, "statm", buf, sizeof(buf)) == 0)
 		return 0;
 	--*budget;
-	/* "size resident shared ..." */
-	pages = strchr(buf, ' ') != NULL ? strtoll(strchr(buf, ' '), NULL, 10) : 0;
-	total = pages * sysconf(_SC_PAGESIZE);
+	/* "size resident shared ...", in pages; what is shared is of files */
+	for (unsigned i = 0; i < 3; i++) {
+		long n = strtol(at, &at, 10);
+
+		resident = i == 1 ? n : resident;
+		shared = i == 2 ? n : shared;
+	}
+	total = (int64_t)(resident - shared) * sysconf(_SC_PAGESIZE);
 	snprintf(what, sizeof(what), "task/%d/children", (int)pid);
 	if (proc_read(pid, what, buf, sizeof(buf)) > 0) {
 		for (char *save = NULL, *word = strtok_r(buf, " \n", &save); word != NULL; word = strtok_r(NULL, " \n",
 		    &save))
-			total += proc_tree_rss((pid_t)strtol(word, NULL, 10), depth - 1, budget);
+			total += proc_tree_memory((pid_t)strtol(word, NULL, 10), depth - 1, budget);
 	}
 	return total;
 }
@@ -104,7 +111,7 @@ status_daemon(const struct sup_daemon *d, struct json *j)
 	if (d->pid > 0) {
 		json_int(j, "pid", d->pid);
 		json_int(j, "uptime_ms", loop_now(d->sup->loop) - d->started);
-		json_int(j, "rss", proc_tree_rss(d->pid, TREE_DEPTH, &budget));
+		json_int(j, "memory", proc_tree_memory(d->pid, TREE_DEPTH, &budget));
 	}
 	if (d->last_exit != NULL) {
 		json_str(j, "last_exit", d->last_exit);
