@@ -1,4 +1,4 @@
-/* Group commit (worker role, LOOP_COMMIT): every message that was completed in this turn of the loop is written with
+/* Group commit (worker role, LOOP_COMMIT): every message that was completed in the last turns of the loop is written with
  * as few system calls as possible, made durable with one fdatasync per segment, and only then answered. Promise 1 (250
  * means durable) is kept here: done(MESSAGE_DURABLE) is reached from sync_written() and from commit_large(), each
  * right after its fdatasync, and from nowhere else.
@@ -18,6 +18,7 @@
 
 #define GROUP_IOV 1000 /* below IOV_MAX */
 #define IOV_PER_MESSAGE 5
+#define PUT_OFF_TURNS 2
 
 struct group {
 	struct iovec iov[GROUP_IOV];
@@ -263,6 +264,20 @@ add_to_group(struct spool *s, struct message *m, struct group *g, struct message
 	seg->end += len;
 }
 
+/* A commit waits for a turn or two, which do not sleep: the replies of this turn leave before everything stands still
+ * for the disk, and whoever answers them at once, or has sent in the meantime, joins the group. */
+static bool
+put_off(struct spool *s)
+{
+	if (s->put_off == PUT_OFF_TURNS) {
+		s->put_off = 0;
+		return false;
+	}
+	s->put_off++;
+	loop_again(s->loop);
+	return true;
+}
+
 void
 spool_commit(void *arg)
 {
@@ -272,6 +287,8 @@ spool_commit(void *arg)
 	struct group g;
 
 	if (TAILQ_EMPTY(&s->batch) && TAILQ_EMPTY(&s->waiting))
+		return;
+	if (!TAILQ_EMPTY(&s->batch) && put_off(s))
 		return;
 	/* Who waited longest goes first. Sessions may submit more from done(): that is next turn's. */
 	TAILQ_CONCAT(&todo, &s->waiting, entry);

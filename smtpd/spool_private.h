@@ -33,7 +33,8 @@ struct spool {
 	unsigned n_spares[2], n_asked[2];
 	unsigned large_waiters;
 	TAILQ_HEAD(, large) larges; /* in use */
-	struct message_list batch;   /* to be committed this turn */
+	struct message_list batch;   /* to be committed */
+	unsigned put_off;            /* turns since it was not empty */
 	struct message_list waiting; /* for a segment */
 	struct timer wait_timer;
 	int64_t checked;             /* loop_now() of the last look at the file system */

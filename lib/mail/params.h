@@ -26,7 +26,7 @@ struct params {
 	struct conf_addrs smtpd_listen, submission_listen, submissions_listen;
 	char *smtpd_tls_cert_file, *smtpd_tls_key_file;
 	bool smtpd_tls_auth_only;
-	int64_t smtpd_processes; /* 0: one a core */
+	int64_t smtpd_processes; /* 0: one for two cores */
 	int64_t smtpd_connection_limit, smtpd_client_connection_limit;
 	int64_t smtpd_message_limit;   /* per connection */
 	int64_t smtpd_recipient_limit;
