@@ -389,7 +389,7 @@ segments_load_files(struct segments *s, char **err_r)
 }
 
 int
-segments_load(struct segments *s, bool is_rebuild, char **err_r)
+segments_load(struct segments *s, bool is_index_new, char **err_r)
 {
 	struct store *st = s->q->store;
 	struct segment *seg, *next;
@@ -412,9 +412,9 @@ segments_load(struct segments *s, bool is_rebuild, char **err_r)
 	if (segments_load_files(s, err_r) == -1)
 		return -1;
 	segfile_count_stock(s);
-	if (is_rebuild)
-		log_error("the index is rebuilt from the segments: "
-		    "messages that were finished but still on disk will be sent again");
+	if (is_index_new && s->all != NULL)
+		log_error("the index is rebuilt from %u segments: messages that were finished but are still in them "
+		    "will be sent again", HASH_COUNT(s->all));
 	/* Whatever nobody holds is closed: its end is found by scanning. */
 	HASH_ITER(hh, s->all, seg, next) {
 		if (seg->state == SEG_SEALED && segment_fd(s, seg) == -1 && seg->live > 0)

@@ -72,7 +72,7 @@ struct segments {
 struct segments *segments_new(struct queued *, char **err_r);
 void segments_free(struct segments **);
 /* Matches rows and files at start-up; hands what needs it to recover.c. */
-int segments_load(struct segments *, bool is_rebuild, char **err_r);
+int segments_load(struct segments *, bool is_index_new, char **err_r);
 
 struct segment *segment_find(struct segments *, uint64_t number);
 /* A new one of that kind, its name durable. *fd_r: descriptor for appending with the producer's lock. NULL and
