@@ -185,6 +185,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->allowed.self = getuid();
 	if (index_open(q, &is_empty, err_r) == -1)
 		goto fail;
+	queue_clock_load(q);
 	make_parts(q);
 	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
