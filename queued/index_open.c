@@ -38,7 +38,7 @@ remove_aside(const char *queue_directory, const char *name)
 		(void)unlink(file);
 		free(file);
 	}
-	if (rmdir(path) == -1)
+	if (rmdir(path) == -1 && (errno != ENOTDIR || unlink(path) == -1))
 		log_warn("%s: %s", path, strerror(errno));
 	else
 		log_info("%s is removed: newer ones are there", path);
