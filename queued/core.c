@@ -183,7 +183,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
-	if (index_open(q, &is_empty, err_r) == -1)
+	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
 	make_parts(q);

@@ -357,10 +357,9 @@ segment_load_row(struct segments *s, const struct seg_row *row)
 static int
 segments_load_files(struct segments *s, char **err_r)
 {
-	unsigned long long number;
 	struct segment *seg;
 	struct dirent *de;
-	char *end;
+	uint64_t number;
 	DIR *dir;
 	int fd;
 
@@ -371,10 +370,7 @@ segments_load_files(struct segments *s, char **err_r)
 		return -1;
 	}
 	while ((de = readdir(dir)) != NULL) {
-		if (strlen(de->d_name) != 20 || strspn(de->d_name, "0123456789abcdef") != 16)
-			continue;
-		number = strtoull(de->d_name, &end, 16);
-		if (number == 0 || strcmp(end, ".seg") != 0)
+		if ((number = segfile_number(de->d_name)) == 0)
 			continue;
 		if (segment_find(s, number) == NULL) {
 			seg = segment_add(s, number, QL_SEG_NORMAL, SEG_ORPHAN);
