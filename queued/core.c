@@ -191,7 +191,8 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
-	q->logs = logfiles_new(q);
+	if ((q->logs = logfiles_new(q, err_r)) == NULL)
+		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
 	timer_set(&q->second, 1000);
 	log_info("queue opened messages=%ju held=%ju queues=%zu segments=%u", (uintmax_t)q->total_stored,
