@@ -1,5 +1,6 @@
 # Disk full and storage errors: whatever fails, nobody is told 250 for what is not safe, refusals are 452 (no space) or 451 and 421
-# (errors), every acknowledged message arrives whole, and the service recovers by itself. The sandbox is on.
+# (errors), every acknowledged message arrives whole, and the service recovers by itself. The sandbox is on. Rows of
+# posthorn-faults(7): "disk full", "input/output error on a segment", "input/output error on the index", "error on the event log".
 use strict;
 use warnings;
 use POSIX qw(EIO ENOSPC);
@@ -160,6 +161,9 @@ sub injected {
 		['deliverd net', 'write,writev', 'log', ENOSPC, 1, 2, [], 0],
 		['queued -', 'write,writev', 'log', ENOSPC, 1, 2, [452], 0],
 		['queued -', 'pwrite,pwritev', 'data', ENOSPC, 3, 4, [452], 0],
+		['smtpd worker', 'write,writev', 'log', EIO, 3, 5, [452], 0],
+		['deliverd net', 'write,writev', 'log', EIO, 1, 2, [], 0],
+		['queued -', 'write,writev', 'log', EIO, 1, 2, [452], 0],
 		['smtpd worker', 'fdatasync', 'data', EIO, 3, 3, $refused, 1],
 		['smtpd worker', 'pwritev', 'data', EIO, 3, 3, $refused, 1],
 		['queued -', 'fdatasync', 'data', EIO, 1, 1, [], 1],
