@@ -119,6 +119,13 @@ is_whole(const char *text, size_t len)
 	return memcmp(text + len - (CRC_LINE - 1), line, CRC_LINE - 1) == 0;
 }
 
+/* The checksum was right: these are the digits that we wrote. */
+static uint8_t
+hex_digit(char c)
+{
+	return (uint8_t)(c >= 'a' ? c - 'a' + 10 : c - '0');
+}
+
 /* "name hex": 0, or an LMDB code. */
 static int
 put_line(struct store *st, const char *line, size_t len)
@@ -126,7 +133,6 @@ put_line(struct store *st, const char *line, size_t len)
 	const char *space = memchr(line, ' ', len);
 	uint8_t value[VALUE_MAX];
 	size_t namelen, n, i;
-	unsigned byte;
 
 	if (space == NULL || !is_ours(line, (size_t)(space - line)))
 		return 0;
@@ -134,11 +140,8 @@ put_line(struct store *st, const char *line, size_t len)
 	n = (len - namelen - 1) / 2;
 	if (n > sizeof(value))
 		return 0;
-	for (i = 0; i < n; i++) {
-		if (sscanf(space + 1 + 2 * i, "%2x", &byte) != 1)
-			return 0;
-		value[i] = (uint8_t)byte;
-	}
+	for (i = 0; i < n; i++)
+		value[i] = (uint8_t)(hex_digit(space[1 + 2 * i]) << 4 | hex_digit(space[2 + 2 * i]));
 	return store_put(st, DB_META, line, namelen, value, n);
 }
 

@@ -117,6 +117,6 @@ void segfile_trim_stock(struct segments *, uint32_t keep);
 void segfile_yield_stock(struct segments *);
 void segfile_count_stock(struct segments *);
 /* Whether this release may touch the segments of the directory. 0; -1 and a malloced sentence. */
-int segfile_check_versions(const char *dir, char **err_r);
+int segfile_check_versions(const char *path, char **err_r);
 
 #endif
