@@ -121,8 +121,8 @@ scan_gap(struct queued *q, struct segment *seg, int fd, uint64_t search_from, co
 __attribute__((noreturn)) static void
 scan_refuse(const struct segment *seg)
 {
-	log_error("segment %016" PRIx64 " was written by a newer release, from offset %" PRIu64 ": ending; nothing of it "
-	    "is touched: install that release again", seg->number, seg->seen);
+	log_error("segment %016" PRIx64 " was written by a newer release, from offset %" PRIu64 ": ending; nothing of "
+	    "it is touched: install that release again", seg->number, seg->seen);
 	_exit(1);
 }
 

@@ -239,6 +239,9 @@ squeue_load(struct squeue_set *set, struct squeue *sq)
 	while (room > 0 && steps++ < 4 * TURN_ENVELOPES) {
 		if (!store_seek(set->q->store, DB_DUE, sq->cursor, DUE_KEY_LEN, sq->has_cursor, &k, &v) ||
 		    due_key_queue(&k) != sq->id) {
+			/* Every stored envelope has a due time, if only that of the held ones. */
+			if (!sq->has_cursor && sq->total > 0)
+				store_broken(set->q->store, "a queue has lost its due times", MDB_CORRUPTED);
 			squeue_loaded_all(set, sq, DUE_HELD);
 			break;
 		}

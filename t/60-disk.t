@@ -179,8 +179,8 @@ sub injected {
 		$p->wait_for('mail is taken', sub { mail_reply($p) =~ /^250/ }, 20);
 		my $before = log_count($p, $end);
 		codes($p);
-		# queued writes events where a recipient is deferred.
-		my @to = $who =~ /^queued/ && $file eq 'log' ? ('-t', 'defer-1-u%u@example.com') : ();
+		# queued writes events where a recipient is deferred, which the sink does once to each.
+		my @to = $who =~ /^queued/ && $file eq 'log' ? ('-t', "defer-1-e${error}u%u\@example.com") : ();
 		arm("$who $calls $file $error $from $to");
 		my $n = 200;
 		my $l = $p->load('-c', 4, '-m', $n, '-s', 20_000, '-r', 400, '-d', 30, '-q', '-p', "i$who" =~ s/\W//gr . ++$seen{cases}, @to);

@@ -1,5 +1,7 @@
 /* For tests: makes storage calls of one program and role fail, as a broken or full disk would, and sets the wall
- * clock of all of them, while they run in their sandboxes. (strace cannot: a system-call filter in kill mode takes what it injects for an attack.)
+ * clock of all of them, while they run in their sandboxes. (strace cannot: a system-call filter in kill mode takes
+ * what it injects for an attack.)
+ *
  * Preloaded by LD_PRELOAD, steered through a file that INJECT names and that the test writes to. It is mapped at
  * start, before the sandbox, and shared by all processes, so that a process that was started again goes on
  * counting where the last one ended. No system calls are added but fcntl(F_GETFL) and fstat(2), which every role
