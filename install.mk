@@ -4,7 +4,7 @@ INSTALL   ?= install
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 CONF_DEFAULTS := $(wildcard conf/*.cf conf/*.lua)
 UNITS     := $(wildcard conf/systemd/*)
-MANUALS   := $(wildcard man/*.[158])
+MANUALS   := $(wildcard man/*.[1578])
 SUBST      = sed -e 's|@libexecdir@|$(LIBEXECDIR)|g; s|@sysconfdir@|$(SYSCONFDIR)|g; s|@sbindir@|$(PREFIX)/sbin|g'
 
 # Paths and version are compiled in: what uses them is built again when they change (make, then make install PREFIX=/usr).

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <glob.h>
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
@@ -147,6 +148,21 @@ check_directory(const char *name, const char *path, struct conf_errors *errors)
 		conf_error_add(errors, path, 0, "%s does not exist and %s is not writable", name, parent);
 }
 
+/* What queued set aside is evidence: somebody should look at the disk, and then remove it. */
+static void
+check_index(const struct params *p, struct conf_errors *warnings)
+{
+	char *pattern = xasprintf("%s/index.bad-*", p->queue_directory);
+	glob_t found;
+
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0)
+		conf_error_add(warnings, p->queue_directory, 0,
+		    "%zu damaged index%s set aside as index.bad-*: look at the disk and the log, then remove %s",
+		    found.gl_pathc, found.gl_pathc == 1 ? " was" : "es were", found.gl_pathc == 1 ? "it" : "them");
+	globfree(&found);
+	free(pattern);
+}
+
 static void
 check_daemons(const struct params *p, struct conf_errors *errors)
 {
@@ -191,6 +207,7 @@ void
 check_files(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	check_daemons(p, errors);
+	check_index(p, warnings);
 	check_names(p, conf, errors, warnings);
 	check_tls(p, errors, warnings);
 	check_secret(p->smtpd_tls_key_file, "private key", errors);

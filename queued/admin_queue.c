@@ -144,7 +144,7 @@ change_in_flight(struct admin_job *j, struct qenv *e)
 static void
 change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 {
-	int64_t now = loop_wall(q->loop);
+	int64_t now = queue_now(q);
 
 	switch (j->action) {
 	case ADMIN_HOLD:
@@ -246,7 +246,7 @@ static bool
 tally_rows(struct queued *q, struct admin_job *j)
 {
 	struct admin_tally *t = &j->tally;
-	int64_t now = loop_wall(q->loop), when;
+	int64_t now = queue_now(q), when;
 	unsigned n;
 	bool done = false;
 	struct envid id;
@@ -296,7 +296,7 @@ summary_show(struct queued *q, struct admin_job *j)
 	json_int(&j->json, "window", sq->window);
 	json_int(&j->json, "oldest", t->oldest);
 	if (t->next != 0)
-		json_int(&j->json, "next_attempt", t->next);
+		json_int(&j->json, "next_attempt", queue_wall(q, t->next));
 	json_str(&j->json, "reason", sq->why);
 	json_str(&j->json, "last_failure", sq->last_error);
 	json_bool(&j->json, "is_estimate", t->counted >= TALLY_MAX);

@@ -118,13 +118,13 @@ view_from_row(struct queued *q, struct admin_view *v)
 	store_read_begin(q->store);
 	if (!store_get_env(q->store, v->key, &row) || (v->sq = squeue_by_id(q->queues, row.queue)) == NULL)
 		goto out;
-	v->state = row.flags & ENV_HELD ? ENVELOPE_HELD : row.due <= loop_wall(q->loop) ? ENVELOPE_READY
+	v->state = row.flags & ENV_HELD ? ENVELOPE_HELD : row.due <= queue_now(q) ? ENVELOPE_READY
 	    : ENVELOPE_DEFERRED;
 	v->attempts = row.attempts;
 	v->flags = row.flags;
 	v->code = row.code;
-	v->due = row.due;
-	v->expires = row.expires;
+	v->due = queue_wall(q, row.due);
+	v->expires = queue_wall(q, row.expires);
 	if (row.text.len > 0)
 		memcpy(v->text, row.text.base, row.text.len);
 	if ((seg = segment_find(q->segs, row.segment)) != NULL)
@@ -148,8 +148,8 @@ admin_view_open(struct queued *q, const uint8_t key[ENV_KEY_LEN], struct admin_v
 		v->attempts = v->e->attempts;
 		v->flags = v->e->flags;
 		v->code = v->e->code;
-		v->due = v->e->due;
-		v->expires = v->e->expires;
+		v->due = queue_wall(q, v->e->due);
+		v->expires = queue_wall(q, v->e->expires);
 		if (v->e->text != NULL)
 			memcpy(v->text, v->e->text, strnlen(v->e->text, FAIL_TEXT_MAX));
 		if (v->state == ENVELOPE_DONE)

@@ -286,7 +286,7 @@ changes_write(struct changes *c)
 	if ((rc = store_begin(st)) != 0)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
-	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
+	    (rc = queue_clock_store(c->q)) != 0 || (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
 	}
@@ -379,6 +379,7 @@ changes_stored(struct changes *c)
 			stored_envelope(c, e);
 	}
 	q->queues->next_dirty = false;
+	queue_clock_stored(q);
 	stored_queues(c);
 	if (!c->only_deletes) {
 		q->segs->next_dirty = false;
@@ -423,8 +424,10 @@ changes_failed(struct changes *c, int rc)
 static bool
 changes_is_empty(const struct changes *c)
 {
-	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&c->q->segs->dirty) && !c->q->segs->next_dirty &&
-	    !notices_pending(c->q->notices);
+	const struct queued *q = c->q;
+
+	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&q->segs->dirty) && !q->segs->next_dirty &&
+	    !notices_pending(q->notices) && !queue_clock_is_dirty(q);
 }
 
 int

@@ -14,6 +14,7 @@
 #include "queued/changes.h"
 #include "queued/compact.h"
 #include "queued/expire.h"
+#include "queued/index_open.h"
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
@@ -147,52 +148,6 @@ load_queues(struct queued *q)
 	return 0;
 }
 
-/* Moves a damaged index out of the way. */
-static int
-set_index_aside(struct queued *q, char **err_r)
-{
-	time_t now = time(NULL);
-	struct tm tm;
-	char stamp[32], *aside;
-	int r;
-
-	gmtime_r(&now, &tm);
-	(void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	aside = xasprintf("%s.bad-%s", q->index_dir, stamp);
-	if ((r = rename(q->index_dir, aside)) == -1)
-		*err_r = xasprintf("the index %s is damaged and cannot be renamed to %s", q->index_dir, aside);
-	else
-		log_error("the index was damaged; it is set aside as %s and rebuilt from the segments", aside);
-	free(aside);
-	return r;
-}
-
-/* *rebuilt_r: the segments are all there is to go by. */
-static int
-open_store(struct queued *q, bool *rebuilt_r, char **err_r)
-{
-	enum store_opened what;
-
-	*rebuilt_r = false;
-	if (store_marked_bad(q->index_dir, false)) {
-		if (access(q->index_dir, F_OK) == 0 && set_index_aside(q, err_r) == -1)
-			return -1;
-		(void)store_marked_bad(q->index_dir, true);
-		*rebuilt_r = true;
-	}
-	q->store = store_open(q->index_dir, q->params->index_size_limit, &what, err_r);
-	if (q->store == NULL && what == STORE_CORRUPT) {
-		log_error("%s", *err_r);
-		free(*err_r);
-		*err_r = NULL;
-		if (set_index_aside(q, err_r) == -1)
-			return -1;
-		*rebuilt_r = true;
-		q->store = store_open(q->index_dir, q->params->index_size_limit, &what, err_r);
-	}
-	return q->store == NULL ? -1 : 0;
-}
-
 static void
 make_parts(struct queued *q)
 {
@@ -215,7 +170,7 @@ struct queued *
 queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
 {
 	struct queued *q = xcalloc(1, sizeof(*q));
-	bool is_rebuild = false;
+	bool is_empty = false;
 
 	q->loop = loop;
 	q->params = params;
@@ -228,14 +183,16 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
-	if (open_store(q, &is_rebuild, err_r) == -1)
+	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
+	queue_clock_load(q);
 	make_parts(q);
 	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
-	    segments_load(q->segs, is_rebuild, err_r) == -1 || load_queues(q) == -1)
+	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
-	q->logs = logfiles_new(q);
+	if ((q->logs = logfiles_new(q, err_r)) == NULL)
+		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
 	timer_set(&q->second, 1000);
 	log_info("queue opened messages=%ju held=%ju queues=%zu segments=%u", (uintmax_t)q->total_stored,

@@ -62,7 +62,7 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	r.timing = &res->timing;
 	r.delivery_protocol = "ESMTP";
 	r.bounce_classification = class;
-	r.next_attempt = next;
+	r.next_attempt = queue_wall(q, next);
 	eventlog_write(q->events, &r);
 }
 
@@ -118,6 +118,6 @@ events_delayed(struct queued *q, const struct qenv *e, const char *why)
 	r.enhanced = code;
 	r.content = why;
 	r.is_local = true;
-	r.next_attempt = e->due > loop_wall(q->loop) ? e->due : 0;
+	r.next_attempt = e->due > queue_now(q) ? queue_wall(q, e->due) : 0;
 	eventlog_write(q->events, &r);
 }

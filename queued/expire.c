@@ -13,12 +13,12 @@
 #include "queued/queued.h"
 #include "queued/result.h"
 
-#define ARM_MAX_MS 30000 /* the wall clock may jump */
+#define ARM_MAX_MS 30000
 
 struct expire {
 	struct queued *q;
 	struct timer timer;
-	int64_t next; /* wall; INT64_MAX: none */
+	int64_t next; /* INT64_MAX: none */
 	uint8_t cursor[EXP_KEY_LEN];
 	bool has_cursor; /* the last run stopped in the middle */
 };
@@ -32,7 +32,7 @@ expire_arm(struct expire *ex)
 		timer_cancel(&ex->timer);
 		return;
 	}
-	delay = ex->next - loop_wall(ex->q->loop);
+	delay = ex->next - queue_now(ex->q);
 	if (delay < 1)
 		delay = 1;
 	timer_set(&ex->timer, delay > ARM_MAX_MS ? ARM_MAX_MS : delay);
@@ -48,7 +48,7 @@ expire_one(struct queued *q, const uint8_t key[ENV_KEY_LEN])
 	if (e->state == ENVELOPE_INFLIGHT) {
 		e->is_overdue = true;
 		consumer_cancel(e->with->consumer, e); /* which gives it back unless it is being sent */
-	} else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= loop_wall(q->loop))
+	} else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= queue_now(q))
 		result_expire(q, e);
 }
 
@@ -57,7 +57,7 @@ on_timer(void *arg)
 {
 	struct expire *ex = arg;
 	struct queued *q = ex->q;
-	int64_t now = loop_wall(q->loop);
+	int64_t now = queue_now(q);
 	unsigned n;
 	MDB_val k, v;
 

@@ -35,12 +35,12 @@ intake_read(struct queued *q, struct segment *seg, const struct record *rec)
 }
 
 static void
-intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue *sq)
+intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue *sq, int64_t received)
 {
 	struct qenv *e = qenv_new(q->mem, msg, rcpt, sq);
 
-	e->due = loop_wall(q->loop);
-	e->expires = msg->env->received + sq->max_age;
+	e->due = queue_now(q);
+	e->expires = received + sq->max_age;
 	changes_add(q->changes, e);
 	if (q->recover->n_claims > 0 && claim_settle(q, e))
 		return;
@@ -57,10 +57,14 @@ intake_record(struct queued *q, struct segment *seg, const struct record *rec, s
 	struct message *msg;
 	struct squeue *sq;
 	uint32_t i, n;
+	/* What was announced has just come in, whatever the clock of then said. */
+	int64_t received = env != NULL ? queue_now(q) : 0;
 
 	if (env == NULL && (env = intake_read(q, seg, rec)) == NULL)
 		return;
 	n = env->n_rcpts;
+	if (received == 0)
+		received = queue_time(q, env->received);
 	msg = message_new(q->mem, seg, rec, env);
 	message_ref(q->mem, msg); /* a claimed envelope may be finished at once */
 	seg->live += n;
@@ -70,7 +74,7 @@ intake_record(struct queued *q, struct segment *seg, const struct record *rec, s
 		sq = squeue_for(q->queues, env, env->rcpts[i].address);
 		if (i == 0 && (rec->flags & MSG_GENERATED) != 0)
 			events_generated(q, rec, env, sq);
-		intake_rcpt(q, msg, (uint16_t)i, sq);
+		intake_rcpt(q, msg, (uint16_t)i, sq, received);
 	}
 	message_unref(q->mem, msg);
 }

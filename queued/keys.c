@@ -1,5 +1,5 @@
-/* Secrets: the token keys sign what strangers send back to us. They are random, never leave the index but to our
- * own daemons, and are wiped from memory when done with. */
+/* Secrets: the token keys sign what strangers send back to us. They are random, never leave the index and
+ * its copy (identity.h) but to our own daemons, and are wiped from memory when done with. */
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+#include "queued/identity.h"
 #include "queued/keys.h"
 #include "queued/queued.h"
 #include "queued/store.h"
@@ -97,8 +98,11 @@ keys_new(struct queued *q, char **err_r)
 	int rc;
 
 	k->q = q;
-	if (keys_load(k))
+	if (keys_load(k) || (identity_restore(q) && keys_load(k))) {
+		if (!identity_exists(q))
+			identity_save(q);
 		return k;
+	}
 	if (k->nodeid[0] == '\0')
 		uuid_new(k->nodeid);
 	k->token.id = 1;
@@ -109,6 +113,7 @@ keys_new(struct queued *q, char **err_r)
 		keys_free(&k);
 		return NULL;
 	}
+	identity_save(q);
 	return k;
 }
 
@@ -151,6 +156,7 @@ keys_second(struct keys *k)
 		k->token = old;
 		k->made = made;
 	} else {
+		identity_save(k->q);
 		log_info("a new token key is in use id=%u", k->token.id);
 	}
 	explicit_bzero(&old, sizeof(old));

@@ -1,4 +1,5 @@
-/* The node's identity and the keys of the recipient token (mail/token.h), kept in the index. */
+/* The node's identity and the keys of the recipient token (mail/token.h), kept in the index and, in case
+ * that is lost, in a file beside it. */
 #ifndef QUEUED_KEYS_H
 #define QUEUED_KEYS_H
 

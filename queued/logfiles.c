@@ -56,7 +56,8 @@ logfiles_open(struct logfiles *l, const char *hour)
 
 	if (fd == -1) {
 		if (!l->has_failed)
-			log_error("event log %s: %s", path, strerror(errno));
+			log_error("event log %s: %s%s", path, strerror(errno),
+			    l->fd != -1 ? ": events go to the file of the hour before, until it can be opened" : "");
 		l->has_failed = true;
 		free(path);
 		return;
@@ -90,14 +91,20 @@ logfiles_second(struct logfiles *l)
 	logfiles_at(l, loop_wall(l->q->loop));
 }
 
+/* Without a file nothing that happens could be recorded; later, that of the last hour goes on if the next cannot be
+ * opened. */
 struct logfiles *
-logfiles_new(struct queued *q)
+logfiles_new(struct queued *q, char **err_r)
 {
 	struct logfiles *l = xcalloc(1, sizeof(*l));
 
 	l->q = q;
 	l->fd = -1;
 	logfiles_second(l);
+	if (l->fd == -1) {
+		*err_r = xasprintf("the event log in %s cannot be written", q->events_dir);
+		logfiles_free(&l);
+	}
 	return l;
 }
 

@@ -7,7 +7,7 @@
 struct logfiles;
 struct queued;
 
-struct logfiles *logfiles_new(struct queued *);
+struct logfiles *logfiles_new(struct queued *, char **err_r);
 void logfiles_free(struct logfiles **);
 /* Opens the next file when the hour changes (and tells everybody), or tries again if that failed. */
 void logfiles_second(struct logfiles *);

@@ -92,11 +92,11 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 		if (v[i]->expires < job.expires)
 			job.expires = v[i]->expires;
 	}
+	job.expires = queue_wall(q, job.expires);
 	job.rcpts = rcpts;
 	job.n_rcpts = (uint16_t)n;
 	wbuf_reset(out);
 	ql_job_encode(&job, out);
-	(void)q;
 }
 
 static int

@@ -1,6 +1,6 @@
 /* The context of the queue daemon: what exists once in the process. Everything is passed this struct; nothing is
- * global. Times named *_ms or due/expires are wall clock milliseconds since the epoch unless a comment says
- * otherwise. */
+ * global. Times named *_ms are wall clock milliseconds since the epoch, due and expires those of the queue's
+ * clock (queued/clock.h), unless a comment says otherwise. */
 #ifndef QUEUED_QUEUED_H
 #define QUEUED_QUEUED_H
 
@@ -14,6 +14,7 @@
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/queue_link.h"
+#include "queued/clock.h"
 
 struct clients;
 struct compact;
@@ -75,6 +76,7 @@ struct queued {
 	struct keys *keys;
 	struct eventlog *events;
 
+	struct queue_clock clock;
 	struct timer due_timer;   /* next due time of any sleeping queue */
 	struct timer second;      /* housekeeping */
 	struct roles_allowed allowed;

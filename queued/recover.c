@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/xalloc.h"
@@ -116,6 +117,15 @@ scan_gap(struct queued *q, struct segment *seg, int fd, uint64_t search_from, co
 	return false;
 }
 
+/* A newer release ran here in between. The records are good, and whoever goes on would throw them away. */
+__attribute__((noreturn)) static void
+scan_refuse(const struct segment *seg)
+{
+	log_error("segment %016" PRIx64 " was written by a newer release, from offset %" PRIu64 ": ending; nothing of "
+	    "it is touched: install that release again", seg->number, seg->seen);
+	_exit(1);
+}
+
 /* One record. Returns its length, or 0 if the step is over for this segment. */
 static uint64_t
 scan_one(struct queued *q, struct segment *seg, int fd)
@@ -138,6 +148,8 @@ scan_one(struct queued *q, struct segment *seg, int fd)
 	case -1:
 		return scan_gap(q, seg, fd, seg->seen + record_len(&rec), why) ? record_len(&rec) : 0;
 	case 0:
+		if (record_is_newer(fd, seg->number, seg->seen))
+			scan_refuse(seg);
 		return scan_gap(q, seg, fd, seg->seen + RECORD_ALIGN, why) ? RECORD_ALIGN : 0;
 	default:
 		return scan_gap(q, seg, fd, seg->seen, why) ? RECORD_ALIGN : 0;

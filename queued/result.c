@@ -24,7 +24,7 @@ void
 result_defer(struct queued *q, struct qenv *e, int64_t due)
 {
 	e->due = due;
-	qenv_set_state(q->mem, e, due <= loop_wall(q->loop) ? ENVELOPE_READY : ENVELOPE_DEFERRED);
+	qenv_set_state(q->mem, e, due <= queue_now(q) ? ENVELOPE_READY : ENVELOPE_DEFERRED);
 	changes_add(q->changes, e);
 }
 
@@ -63,7 +63,7 @@ result_expire(struct queued *q, struct qenv *e)
 
 	if (!result_can_end(q, e))
 		return;
-	age = (loop_wall(q->loop) - e->msg->env->received) / 1000;
+	age = (queue_now(q) - queue_time(q, e->msg->env->received)) / 1000;
 	(void)snprintf(text, sizeof(text), "could not be delivered within %" PRId64 " seconds; last: %s",
 	    age < 0 ? 0 : age,
 	    e->text != NULL ? e->text : e->queue->why != NULL ? e->queue->why : "no attempt was made");
@@ -101,7 +101,7 @@ result_order(struct queued *q, struct qenv *e)
 		result_hold(q, e);
 		return true;
 	case ORDER_RETRY:
-		result_defer(q, e, loop_wall(q->loop));
+		result_defer(q, e, queue_now(q));
 		return true;
 	case ORDER_BOUNCE:
 	case ORDER_BOUNCE_QUIET:
@@ -165,11 +165,12 @@ result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const
 static void
 result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
-	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, r->is_local, e->expires };
+	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, r->is_local,
+	    queue_wall(q, e->expires) };
 	int64_t after = q->params->delay_notice_after;
 
 	if (after <= 0 || (e->flags & ENV_DELAY_NOTIFIED) || e->msg->env == NULL ||
-	    loop_wall(q->loop) - e->msg->env->received < after)
+	    queue_now(q) - queue_time(q, e->msg->env->received) < after)
 		return;
 	e->flags |= ENV_DELAY_NOTIFIED;
 	notice_add(q, e, &facts);
@@ -178,7 +179,7 @@ result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 static void
 result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
-	int64_t now = loop_wall(q->loop);
+	int64_t now = queue_now(q);
 	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts));
 	bool is_over = now >= e->expires && e->order == ORDER_NONE;
 
@@ -226,7 +227,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
-	int64_t now = loop_wall(q->loop);
+	int64_t now = queue_now(q);
 	bool was_soon = loop_now(q->loop) - e->offered < RETURN_SOON_MS;
 
 	q->count.returned++;

@@ -19,7 +19,7 @@
 #define TURN_JOBS 1000
 #define ACTIVE_MIN (POOL_ACTIVE_MAX / 2) /* parked queues are fetched while fewer take turns */
 #define UNROUTED_RETRY_MS 60000
-#define ARM_MAX_MS 30000 /* the wall clock may jump */
+#define ARM_MAX_MS 30000
 
 struct pool_set *
 pools_new(struct queued *q)
@@ -97,7 +97,7 @@ sched_wake(struct queued *q, uint32_t id)
 		squeue_route(q, sq);
 	}
 	if (sq->pool == NULL)
-		wake_set(q->wake, id, loop_wall(q->loop) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+		wake_set(q->wake, id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
 	else
 		wake_remove(q->wake, id);
 	sq->refs++;
@@ -192,7 +192,7 @@ sched_pool(struct queued *q, struct pool *p)
 void
 sched_turn(struct queued *q)
 {
-	int64_t now = loop_wall(q->loop), due;
+	int64_t now = queue_now(q), due;
 	struct pool *p, *next;
 	unsigned n = 0;
 	uint32_t id;
@@ -220,7 +220,7 @@ sched_arm(struct queued *q)
 		timer_cancel(&q->due_timer);
 		return;
 	}
-	delay = due - loop_wall(q->loop);
+	delay = due - queue_now(q);
 	if (delay < 1)
 		delay = 1;
 	timer_set(&q->due_timer, delay > ARM_MAX_MS ? ARM_MAX_MS : delay);
@@ -242,11 +242,11 @@ sched_rerouted(struct queued *q)
 	HASH_ITER(hh, q->pools->all, p, pnext) {
 		for (; p->parked_n > 0; p->parked_n--) {
 			if (wake_note(q->wake, p->parked[p->parked_head]) == WAKE_PARKED)
-				wake_set(q->wake, p->parked[p->parked_head], loop_wall(q->loop), 0);
+				wake_set(q->wake, p->parked[p->parked_head], queue_now(q), 0);
 			p->parked_head++;
 		}
 		p->parked_head = 0;
 	}
-	wake_noted(q->wake, WAKE_UNROUTED, loop_wall(q->loop));
+	wake_noted(q->wake, WAKE_UNROUTED, queue_now(q));
 	loop_again(q->loop);
 }

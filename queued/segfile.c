@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/xalloc.h"
 
 #include "queued/queued.h"
 #include "queued/segment.h"
@@ -77,6 +78,18 @@ int
 segfile_open(int dirfd, const char *name, int flags)
 {
 	return openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+uint64_t
+segfile_number(const char *name)
+{
+	uint64_t number;
+	char *end;
+
+	if (strlen(name) != 20 || strspn(name, "0123456789abcdef") != 16)
+		return 0;
+	number = strtoull(name, &end, 16);
+	return strcmp(end, ".seg") == 0 ? number : 0;
 }
 
 static void
@@ -236,6 +249,32 @@ segfile_create(struct segments *s, uint64_t number, uint64_t size, uint64_t rese
 		return -1;
 	}
 	return fd;
+}
+
+/* A segment begins with a record of the release that wrote it; what a newer one added later is found by the scan. */
+int
+segfile_check_versions(const char *path, char **err_r)
+{
+	DIR *dir = opendir(path);
+	struct dirent *de;
+	uint64_t number;
+	int fd;
+
+	if (dir == NULL) {
+		*err_r = xasprintf("%s: %s", path, strerror(errno));
+		return -1;
+	}
+	while (*err_r == NULL && (de = readdir(dir)) != NULL) {
+		if ((number = segfile_number(de->d_name)) == 0 ||
+		    (fd = segfile_open(dirfd(dir), de->d_name, O_RDONLY)) == -1)
+			continue;
+		if (record_is_newer(fd, number, 0))
+			*err_r = xasprintf("segment %s/%s was written by a newer release: install that one, or drain "
+			    "the queue with it first; nothing was changed", path, de->d_name);
+		close(fd);
+	}
+	closedir(dir);
+	return *err_r == NULL ? 0 : -1;
 }
 
 /* The file of a finished segment goes: into the stock if it is worth it, else for good. */

@@ -357,10 +357,9 @@ segment_load_row(struct segments *s, const struct seg_row *row)
 static int
 segments_load_files(struct segments *s, char **err_r)
 {
-	unsigned long long number;
 	struct segment *seg;
 	struct dirent *de;
-	char *end;
+	uint64_t number;
 	DIR *dir;
 	int fd;
 
@@ -371,10 +370,7 @@ segments_load_files(struct segments *s, char **err_r)
 		return -1;
 	}
 	while ((de = readdir(dir)) != NULL) {
-		if (strlen(de->d_name) != 20 || strspn(de->d_name, "0123456789abcdef") != 16)
-			continue;
-		number = strtoull(de->d_name, &end, 16);
-		if (number == 0 || strcmp(end, ".seg") != 0)
+		if ((number = segfile_number(de->d_name)) == 0)
 			continue;
 		if (segment_find(s, number) == NULL) {
 			seg = segment_add(s, number, QL_SEG_NORMAL, SEG_ORPHAN);
@@ -389,7 +385,7 @@ segments_load_files(struct segments *s, char **err_r)
 }
 
 int
-segments_load(struct segments *s, bool is_rebuild, char **err_r)
+segments_load(struct segments *s, bool is_index_new, char **err_r)
 {
 	struct store *st = s->q->store;
 	struct segment *seg, *next;
@@ -412,9 +408,9 @@ segments_load(struct segments *s, bool is_rebuild, char **err_r)
 	if (segments_load_files(s, err_r) == -1)
 		return -1;
 	segfile_count_stock(s);
-	if (is_rebuild)
-		log_error("the index is rebuilt from the segments: "
-		    "messages that were finished but still on disk will be sent again");
+	if (is_index_new && s->all != NULL)
+		log_error("the index is rebuilt from %u segments: messages that were finished but are still in them "
+		    "will be sent again", HASH_COUNT(s->all));
 	/* Whatever nobody holds is closed: its end is found by scanning. */
 	HASH_ITER(hh, s->all, seg, next) {
 		if (seg->state == SEG_SEALED && segment_fd(s, seg) == -1 && seg->live > 0)

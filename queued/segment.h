@@ -72,7 +72,7 @@ struct segments {
 struct segments *segments_new(struct queued *, char **err_r);
 void segments_free(struct segments **);
 /* Matches rows and files at start-up; hands what needs it to recover.c. */
-int segments_load(struct segments *, bool is_rebuild, char **err_r);
+int segments_load(struct segments *, bool is_index_new, char **err_r);
 
 struct segment *segment_find(struct segments *, uint64_t number);
 /* A new one of that kind, its name durable. *fd_r: descriptor for appending with the producer's lock. NULL and
@@ -103,6 +103,7 @@ int segments_sync_dir(struct segments *);
 void segment_name(uint64_t number, char out[24]);
 
 /* segfile.c: files only. */
+uint64_t segfile_number(const char *name); /* 0: not the name of a segment */
 /* reserve: bytes that must stay free if it is a new file; one from the stock takes no space. -1 and errno. */
 int segfile_create(struct segments *, uint64_t number, uint64_t size, uint64_t reserve);
 int segfile_open(int dirfd, const char *name, int flags);
@@ -115,5 +116,7 @@ void segfile_trim_stock(struct segments *, uint32_t keep);
 /* Gives the stock up while less than min_free_space is free. */
 void segfile_yield_stock(struct segments *);
 void segfile_count_stock(struct segments *);
+/* Whether this release may touch the segments of the directory. 0; -1 and a malloced sentence. */
+int segfile_check_versions(const char *path, char **err_r);
 
 #endif

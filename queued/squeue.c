@@ -190,7 +190,7 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 		return;
 	if (sq->more_due && sq->id != 0) {
 		if (sq->pool == NULL)
-			wake_set(q->wake, sq->id, loop_wall(q->loop) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+			wake_set(q->wake, sq->id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
 		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
 			pool_park(q->pools, sq->pool, sq->id);
 		else
@@ -224,7 +224,7 @@ void
 squeue_load(struct squeue_set *set, struct squeue *sq)
 {
 	struct memory *mem = set->q->mem;
-	int64_t now = loop_wall(set->q->loop), when;
+	int64_t now = queue_now(set->q), when;
 	uint32_t room = sq->window > sq->outstanding + sq->n_ready ? sq->window - sq->outstanding - sq->n_ready : 1;
 	unsigned steps = 0;
 	struct qenv *e;
@@ -239,6 +239,9 @@ squeue_load(struct squeue_set *set, struct squeue *sq)
 	while (room > 0 && steps++ < 4 * TURN_ENVELOPES) {
 		if (!store_seek(set->q->store, DB_DUE, sq->cursor, DUE_KEY_LEN, sq->has_cursor, &k, &v) ||
 		    due_key_queue(&k) != sq->id) {
+			/* Every stored envelope has a due time, if only that of the held ones. */
+			if (!sq->has_cursor && sq->total > 0)
+				store_broken(set->q->store, "a queue has lost its due times", MDB_CORRUPTED);
 			squeue_loaded_all(set, sq, DUE_HELD);
 			break;
 		}

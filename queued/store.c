@@ -20,6 +20,17 @@
 
 static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp" };
 
+int
+store_db_of_name(const char *name)
+{
+	int i;
+
+	for (i = 0; i < DB_COUNT; i++)
+		if (strcmp(db_names[i], name) == 0)
+			return i;
+	return -1;
+}
+
 /* LMDB's assertions would abort(); they mean damage. */
 static void
 store_assert(MDB_env *env, const char *msg)

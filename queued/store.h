@@ -1,5 +1,5 @@
 /* The index (ARCHITECTURE.md "The index"): an LMDB environment with seven databases, one writer. Rows are encoded
- * field by field; rows of `env` carry a CRC-32C because LMDB checks nothing. */
+ * field by field; rows of `env` and `seg` carry a CRC-32C because LMDB checks nothing. */
 #ifndef QUEUED_STORE_H
 #define QUEUED_STORE_H
 
@@ -18,6 +18,7 @@ enum store_opened { STORE_OK, STORE_CORRUPT, STORE_UNKNOWN_VERSION, STORE_FAILED
 #define ENV_KEY_LEN 18
 #define DUE_KEY_LEN (4 + 8 + ENV_KEY_LEN)
 #define EXP_KEY_LEN (8 + ENV_KEY_LEN)
+#define QNAME_KEY_MAX 400 /* longer names are keyed by prefix and digest: LMDB keys end at 511 bytes */
 #define DUE_HELD INT64_MAX /* due time of what waits for an operator */
 #define FAIL_TEXT_MAX 256
 
@@ -57,6 +58,7 @@ struct queue_row {
 /* Opens (creates) the index in dir. NULL, *what_r and a malloced sentence in *err_r. */
 struct store *store_open(const char *dir, int64_t map_size, enum store_opened *what_r, char **err_r);
 void store_close(struct store **);
+int store_db_of_name(const char *); /* -1: none of ours */
 /* Whether an earlier run found the index damaged and left the mark; clears it when asked. */
 bool store_marked_bad(const char *dir, bool clear);
 
@@ -84,6 +86,7 @@ bool store_get_env(struct store *, const uint8_t key[ENV_KEY_LEN], struct env_ro
 bool store_has_message(struct store *, const struct msgid *);
 bool store_get_queue(struct store *, uint32_t id, struct queue_row *);
 uint32_t store_find_queue(struct store *, const char *name); /* 0: none */
+bool store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *value, struct env_row *);
 bool store_seg_row(const MDB_val *key, const MDB_val *value, struct seg_row *);
 bool store_queue_row(const MDB_val *key, const MDB_val *value, struct queue_row *);
 uint64_t store_bytes(struct store *);    /* size of what the map uses */
@@ -101,5 +104,6 @@ uint32_t due_key_queue(const MDB_val *);
 int64_t due_key_time(const MDB_val *);
 void exp_key_pack(int64_t when, const uint8_t env[ENV_KEY_LEN], uint8_t out[EXP_KEY_LEN]);
 int64_t exp_key_time(const MDB_val *);
+size_t qname_key_pack(const char *name, size_t len, uint8_t out[QNAME_KEY_MAX]);
 
 #endif

@@ -1,5 +1,6 @@
-/* Keys and rows of the index, field by field, big-endian so that keys sort by time. Rows of `env` end in a CRC-32C
- * of key and row: LMDB has no checksums, and a silently wrong offset would send somebody else's mail. */
+/* Keys and rows of the index, field by field, big-endian so that keys sort by time. Rows of `env` and
+ * `seg` end in a CRC-32C of key and row: LMDB has no checksums, and a silently wrong offset would send somebody else's
+ * mail. */
 #include <endian.h>
 #include <openssl/sha.h>
 #include <string.h>
@@ -10,8 +11,8 @@
 #include "queued/store_private.h"
 
 #define ENV_FIXED (8 + 8 + 4 + 2 + 2 + 8 + 8 + 2 + 1 + 2 + 2)
-#define QNAME_PLAIN 400 /* longer names are keyed by prefix and digest: LMDB keys end at 511 bytes */
 #define QNAME_PREFIX 368
+#define SEG_FIXED (1 + 1 + 24)
 
 static uint8_t *
 put64(uint8_t *p, uint64_t v)
@@ -153,8 +154,8 @@ store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env
 	return store_put(st, DB_ENV, key, ENV_KEY_LEN, buf, (size_t)(p - buf));
 }
 
-static bool
-env_row_decode(const uint8_t *key, const MDB_val *v, struct env_row *row)
+bool
+store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *row)
 {
 	const uint8_t *base = v->mv_data, *p = base;
 
@@ -184,7 +185,7 @@ store_get_env(struct store *st, const uint8_t key[ENV_KEY_LEN], struct env_row *
 
 	if (!store_get(st, DB_ENV, key, ENV_KEY_LEN, &v))
 		return false;
-	if (!env_row_decode(key, &v, row))
+	if (!store_env_row(key, &v, row))
 		store_broken(st, "a row of env fails its checksum", MDB_CORRUPTED);
 	return true;
 }
@@ -201,14 +202,15 @@ store_has_message(struct store *st, const struct msgid *id)
 int
 store_put_seg(struct store *st, const struct seg_row *row)
 {
-	uint8_t key[8], buf[2 + 24], *p = buf;
+	uint8_t key[8], buf[SEG_FIXED + 4], *p = buf;
 
 	(void)put64(key, row->number);
 	*p++ = row->state;
 	*p++ = row->kind;
 	p = put64(p, row->indexed);
 	p = put64(p, row->total);
-	(void)put64(p, row->live);
+	p = put64(p, row->live);
+	(void)put32(p, crc32c(crc32c(0, key, sizeof(key)), buf, SEG_FIXED));
 	return store_put(st, DB_SEG, key, sizeof(key), buf, sizeof(buf));
 }
 
@@ -224,9 +226,11 @@ store_del_seg(struct store *st, uint64_t number)
 bool
 store_seg_row(const MDB_val *key, const MDB_val *value, struct seg_row *row)
 {
-	const uint8_t *k = key->mv_data, *p = value->mv_data;
+	const uint8_t *k = key->mv_data, *p = value->mv_data, *crc = p + SEG_FIXED;
 
-	if (key->mv_size != 8 || value->mv_size != 2 + 24)
+	/* Without a checksum: written by 0.1.0. */
+	if (key->mv_size != 8 || (value->mv_size != SEG_FIXED && (value->mv_size != SEG_FIXED + 4 ||
+	    get32(&crc) != crc32c(crc32c(0, k, 8), p, SEG_FIXED))))
 		return false;
 	row->number = get64(&k);
 	row->state = *p++;
@@ -237,12 +241,10 @@ store_seg_row(const MDB_val *key, const MDB_val *value, struct seg_row *row)
 	return true;
 }
 
-static size_t
-qname_key(const char *name, uint8_t out[QNAME_PLAIN])
+size_t
+qname_key_pack(const char *name, size_t len, uint8_t out[QNAME_KEY_MAX])
 {
-	size_t len = strlen(name);
-
-	if (len <= QNAME_PLAIN) {
+	if (len <= QNAME_KEY_MAX) {
 		memcpy(out, name, len);
 		return len;
 	}
@@ -254,7 +256,7 @@ qname_key(const char *name, uint8_t out[QNAME_PLAIN])
 int
 store_put_queue(struct store *st, const struct queue_row *row)
 {
-	uint8_t key[4], nkey[QNAME_PLAIN], buf[16 + 4096], *p = buf;
+	uint8_t key[4], nkey[QNAME_KEY_MAX], buf[16 + 4096], *p = buf;
 	char name[4096];
 	int rc;
 
@@ -268,19 +270,19 @@ store_put_queue(struct store *st, const struct queue_row *row)
 	memcpy(p, name, row->name.len);
 	if ((rc = store_put(st, DB_QUEUE, key, sizeof(key), buf, 16 + row->name.len)) != 0)
 		return rc;
-	return store_put(st, DB_QNAME, nkey, qname_key(name, nkey), key, sizeof(key));
+	return store_put(st, DB_QNAME, nkey, qname_key_pack(name, strlen(name), nkey), key, sizeof(key));
 }
 
 int
 store_del_queue(struct store *st, uint32_t id, const char *name)
 {
-	uint8_t key[4], nkey[QNAME_PLAIN];
+	uint8_t key[4], nkey[QNAME_KEY_MAX];
 	int rc;
 
 	(void)put32(key, id);
 	if ((rc = store_del(st, DB_QUEUE, key, sizeof(key))) != 0)
 		return rc;
-	return store_del(st, DB_QNAME, nkey, qname_key(name, nkey));
+	return store_del(st, DB_QNAME, nkey, qname_key_pack(name, strlen(name), nkey));
 }
 
 bool
@@ -311,11 +313,11 @@ store_get_queue(struct store *st, uint32_t id, struct queue_row *row)
 uint32_t
 store_find_queue(struct store *st, const char *name)
 {
-	uint8_t nkey[QNAME_PLAIN];
+	uint8_t nkey[QNAME_KEY_MAX];
 	const uint8_t *p;
 	MDB_val v;
 
-	if (!store_get(st, DB_QNAME, nkey, qname_key(name, nkey), &v) || v.mv_size != 4)
+	if (!store_get(st, DB_QNAME, nkey, qname_key_pack(name, strlen(name), nkey), &v) || v.mv_size != 4)
 		return 0;
 	p = v.mv_data;
 	return get32(&p);

@@ -13,6 +13,7 @@ ok -x "$dest/usr/local/sbin/posthorn", 'sbin/posthorn';
 ok -x "$dest/usr/local/libexec/posthorn/$_", "libexec/posthorn/$_" for qw(smtpd queued deliverd);
 ok -s "$dest/etc/posthorn/$_", $_ for qw(main.cf policy.lua);
 ok -s "$dest/usr/local/share/man/man8/$_", $_ for qw(posthorn.8 smtpd.8 queued.8 deliverd.8);
+ok -s "$dest/usr/local/share/man/man7/posthorn-faults.7", 'posthorn-faults.7';
 ok scalar(glob "$dest/usr/local/lib/systemd/system/posthorn*.service"), 'systemd units';
 ok -s "$dest/usr/local/lib/sysusers.d/posthorn.conf", 'sysusers.d';
 open(my $f, '>>', "$dest/etc/posthorn/main.cf");

@@ -1,5 +1,5 @@
 # Peers that defer, refuse, answer 421 or drop at each stage: each message is retried exactly when it should be, delivered once, and
-# reported once.
+# reported once. Row of posthorn-faults(7): "remote server refuses or hangs up".
 use strict;
 use warnings;
 use Test::More;

@@ -1,4 +1,5 @@
-# A truncated or bit-flipped segment: intact messages are all delivered, the damage is reported and set aside.
+# A truncated or bit-flipped segment: intact messages are all delivered, the damage is reported and set aside. Row of
+# posthorn-faults(7): "damaged segment".
 use strict;
 use warnings;
 use Test::More;

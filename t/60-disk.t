@@ -1,5 +1,6 @@
 # Disk full and storage errors: whatever fails, nobody is told 250 for what is not safe, refusals are 452 (no space) or 451 and 421
-# (errors), every acknowledged message arrives whole, and the service recovers by itself. The sandbox is on.
+# (errors), every acknowledged message arrives whole, and the service recovers by itself. The sandbox is on. Rows of
+# posthorn-faults(7): "disk full", "input/output error on a segment", "input/output error on the index", "error on the event log".
 use strict;
 use warnings;
 use POSIX qw(EIO ENOSPC);
@@ -160,6 +161,9 @@ sub injected {
 		['deliverd net', 'write,writev', 'log', ENOSPC, 1, 2, [], 0],
 		['queued -', 'write,writev', 'log', ENOSPC, 1, 2, [452], 0],
 		['queued -', 'pwrite,pwritev', 'data', ENOSPC, 3, 4, [452], 0],
+		['smtpd worker', 'write,writev', 'log', EIO, 3, 5, [452], 0],
+		['deliverd net', 'write,writev', 'log', EIO, 1, 2, [], 0],
+		['queued -', 'write,writev', 'log', EIO, 1, 2, [452], 0],
 		['smtpd worker', 'fdatasync', 'data', EIO, 3, 3, $refused, 1],
 		['smtpd worker', 'pwritev', 'data', EIO, 3, 3, $refused, 1],
 		['queued -', 'fdatasync', 'data', EIO, 1, 1, [], 1],
@@ -175,8 +179,8 @@ sub injected {
 		$p->wait_for('mail is taken', sub { mail_reply($p) =~ /^250/ }, 20);
 		my $before = log_count($p, $end);
 		codes($p);
-		# queued writes events where a recipient is deferred.
-		my @to = $who =~ /^queued/ && $file eq 'log' ? ('-t', 'defer-1-u%u@example.com') : ();
+		# queued writes events where a recipient is deferred, which the sink does once to each.
+		my @to = $who =~ /^queued/ && $file eq 'log' ? ('-t', "defer-1-e${error}u%u\@example.com") : ();
 		arm("$who $calls $file $error $from $to");
 		my $n = 200;
 		my $l = $p->load('-c', 4, '-m', $n, '-s', 20_000, '-r', 400, '-d', 30, '-q', '-p', "i$who" =~ s/\W//gr . ++$seen{cases}, @to);

@@ -1,5 +1,6 @@
 # kill -9 of each daemon, and of all at once, at random moments under load, 20 rounds: every message that got its 250 is delivered at
 # least once; duplicates are counted and bounded by what can be in flight or finished within one index commit.
+# Rows of posthorn-faults(7): "kill of a daemon", "kill of all daemons".
 use strict;
 use warnings;
 use Test::More;

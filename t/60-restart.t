@@ -1,5 +1,6 @@
 # Any daemon may be away: queued stopped for 10 s under load while smtpd goes on answering 250; smtpd and deliverd restarted under load;
-# nothing is lost, and nothing is delivered twice where no process was killed.
+# nothing is lost, and nothing is delivered twice where no process was killed. Row of posthorn-faults(7):
+# "daemon frozen or restarted".
 use strict;
 use warnings;
 use Test::More;

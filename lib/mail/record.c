@@ -220,6 +220,23 @@ record_verify(int fd, uint64_t segment, uint64_t offset, struct record *out, con
 	return result;
 }
 
+bool
+record_is_newer(int fd, uint64_t segment, uint64_t offset)
+{
+	uint8_t in[RECORD_HDR];
+	uint32_t version, crc;
+	struct rbuf r;
+
+	if (read_at(fd, in, sizeof(in), offset) != RECORD_HDR || memcmp(in, magic, sizeof(magic)) != 0)
+		return false;
+	rbuf_init(&r, in + HDR_CRC_OFF, 4);
+	crc = rbuf_u32(&r);
+	rbuf_init(&r, in + sizeof(magic), HDR_CRC_OFF - sizeof(magic));
+	version = rbuf_u32(&r);
+	return crc == crc32c(0, in, HDR_CRC_OFF) && version > RECORD_VERSION && rbuf_u64(&r) == segment &&
+	    rbuf_u64(&r) == offset;
+}
+
 /* Looks for a good record in len bytes at `base` of the file. 1, 0 or -2. A record header is looked at with the bytes
  * behind it, so the caller lets its windows overlap by a header. */
 static int

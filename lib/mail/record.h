@@ -9,7 +9,10 @@
  * and padding to RECORD_ALIGN. The content on the wire is headers followed by body, CRLF line ends, not
  * dot-stuffed. The header names its segment and offset: what a recycled file holds from its former life is not
  * taken for a record. The fixed header is written last but one fdatasync covers all, so a torn record fails one of
- * the two checks. */
+ * the two checks.
+ *
+ * Whatever a later version changes, magic, version, segment and offset stay where they are, and the last four of the
+ * RECORD_HDR bytes are the CRC of the others: so an older release knows that it sees a newer one's record. */
 #ifndef MAIL_RECORD_H
 #define MAIL_RECORD_H
 
@@ -57,6 +60,8 @@ int record_decode(const uint8_t in[RECORD_HDR], uint64_t segment, uint64_t offse
  * error, errno. */
 int record_verify(int fd, uint64_t segment, uint64_t offset, struct record *out, const char **err_r)
     __attribute__((warn_unused_result));
+/* Whether a newer release wrote a record there: such a segment is not ours to read, still less to remove. */
+bool record_is_newer(int fd, uint64_t segment, uint64_t offset);
 /* Looks from `from` (aligned up) to `end` for the next good record, for the damage in the middle. 1 and *off_r, or
  * 0, or -2. */
 int record_resync(int fd, uint64_t segment, uint64_t from, uint64_t end, uint64_t *off_r)

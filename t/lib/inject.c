@@ -1,5 +1,7 @@
-/* For tests: makes storage calls of one program and role fail, as a broken or full disk would, while the program
- * runs in its sandbox. (strace cannot: a system-call filter in kill mode takes what it injects for an attack.)
+/* For tests: makes storage calls of one program and role fail, as a broken or full disk would, and sets the wall
+ * clock of all of them, while they run in their sandboxes. (strace cannot: a system-call filter in kill mode takes
+ * what it injects for an attack.)
+ *
  * Preloaded by LD_PRELOAD, steered through a file that INJECT names and that the test writes to. It is mapped at
  * start, before the sandbox, and shared by all processes, so that a process that was started again goes on
  * counting where the last one ended. No system calls are added but fcntl(F_GETFL) and fstat(2), which every role
@@ -8,9 +10,10 @@
  * The control file: see struct control; `spec` is "program role calls file errno from to", for instance "smtpd
  * worker fdatasync,fsync any 5 3 5": role "-" is a process without one, "*" any; file is "log" (opened for
  * appending), "meta" (opened with O_DSYNC, as LMDB does for its meta pages), "data" (other regular files), "dir" or
- * "any". Only descriptors above 2 count. */
+ * "any". Only descriptors above 2 count. `clock_offset` is added to the wall clock of every program. */
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include <dlfcn.h>
@@ -23,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct control {
@@ -30,6 +34,7 @@ struct control {
 	_Atomic uint32_t count; /* matching calls so far */
 	_Atomic uint32_t hits;  /* of those, failed */
 	char spec[244];
+	_Atomic int64_t clock_offset; /* seconds */
 };
 
 static struct control *control;
@@ -39,6 +44,7 @@ static int (*real_fdatasync)(int);
 static int (*real_fsync)(int);
 static int (*real_ftruncate)(int, off_t);
 static int (*real_fallocate)(int, int, off_t, off_t);
+static int (*real_clock_gettime)(clockid_t, struct timespec *);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
@@ -66,6 +72,7 @@ start(int argc, char **argv)
 	resolve(&real_fsync, "fsync");
 	resolve(&real_ftruncate, "ftruncate");
 	resolve(&real_fallocate, "fallocate");
+	resolve(&real_clock_gettime, "clock_gettime");
 	resolve(&real_write, "write");
 	resolve(&real_writev, "writev");
 	resolve(&real_pwrite, "pwrite");
@@ -137,6 +144,44 @@ fails(const char *call, int fd)
 	atomic_fetch_add(&control->hits, 1);
 	errno = (int)error;
 	return true;
+}
+
+/* Others' constructors may ask for the time before ours has run. */
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int r;
+
+	if (real_clock_gettime == NULL)
+		resolve(&real_clock_gettime, "clock_gettime");
+	r = real_clock_gettime(id, ts);
+	if (r == 0 && control != NULL && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
+		ts->tv_sec += atomic_load(&control->clock_offset);
+	return r;
+}
+
+int
+gettimeofday(struct timeval *restrict tv, void *restrict tz)
+{
+	struct timespec ts;
+
+	(void)tz;
+	if (clock_gettime(CLOCK_REALTIME, &ts) == -1)
+		return -1;
+	tv->tv_sec = ts.tv_sec;
+	tv->tv_usec = ts.tv_nsec / 1000;
+	return 0;
+}
+
+time_t
+time(time_t *t)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (t != NULL)
+		*t = ts.tv_sec;
+	return ts.tv_sec;
 }
 
 int

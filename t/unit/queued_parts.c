@@ -273,7 +273,8 @@ test_logfiles(void **state)
 		{ 1785002400000LL, "20260725T18.jsonl" }, /* the clock was set back */
 	};
 	char dir[] = "/tmp/queued-logfiles-XXXXXX", path[128], target[64];
-	struct queued q = { .events_dir = dir };
+	char missing[] = "/nonexistent/events", *err = NULL;
+	struct queued q = { .events_dir = NULL };
 	struct logfiles *l;
 	struct stat sb;
 	const char *hour;
@@ -286,7 +287,13 @@ test_logfiles(void **state)
 	q.events = eventlog_new(q.loop, "queued");
 	(void)snprintf(path, sizeof(path), "%s/.current", dir);
 	assert_int_equal(symlink("left by a crash", path), 0);
-	l = logfiles_new(&q);
+	q.events_dir = missing;
+	assert_null(logfiles_new(&q, &err));
+	assert_non_null(strstr(err, missing));
+	free(err);
+	q.events_dir = dir;
+	l = logfiles_new(&q, &err);
+	assert_non_null(l);
 	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		logfiles_at(l, steps[i].wall);
 		(void)snprintf(path, sizeof(path), "%s/current", dir);
