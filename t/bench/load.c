@@ -5,11 +5,12 @@
  *        [-f sender] [-t recipient[,recipient...]] [-h "Name: a|b|c"] [-p prefix] [-a acked] [-x in-doubt]
  *        [-P] [-q] address:port
  *
- * %u in a recipient is the message's number; recipients and the values of -h are taken in turn. Each message
- * carries X-Test-Id: prefix-number. An id is written to `acked` once the 250 after end of data was read, to
+ * %u in a recipient or the sender is the message's number; recipients and the values of -h are taken in turn. Each
+ * message carries X-Test-Id: prefix-number. An id is written to `acked` once the 250 after end of data was read, to
  * `in-doubt` if the connection broke between sending the dot and its reply. A message that failed otherwise is
- * sent again, on a new connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all
- * were acknowledged. The last line on standard output is a JSON object with counts and latencies. */
+ * sent again, on a new connection if need be, until it was acknowledged or the time (-d) is over; SIGTERM ends
+ * that time. Exit: 0 if all were acknowledged. The last line on standard output is a JSON object with counts and
+ * latencies. */
 
 #include <err.h>
 #include <errno.h>
@@ -144,13 +145,25 @@ all_done(const struct gen *g)
 	return g->acked >= g->messages || (g->deadline != 0 && mono_ms() >= g->deadline);
 }
 
+/* A line with an address in it. */
+static void
+say_address(struct conn *c, const char *before, const char *address, const char *after)
+{
+	const char *u = strstr(address, "%u");
+
+	if (u != NULL)
+		io_printf(c->io, "%s<%.*s%lu%s>\r\n%s", before, (int)(u - address), address, c->number, u + 2, after);
+	else
+		io_printf(c->io, "%s<%s>\r\n%s", before, address, after);
+}
+
 static void
 send_content(struct conn *c)
 {
 	struct gen *g = c->g;
 
-	io_printf(c->io, "From: <%s>\r\nSubject: test %lu\r\nX-Test-Id: %s-%lu\r\n", g->sender, c->number,
-	    g->prefix, c->number);
+	say_address(c, "From: ", g->sender, "");
+	io_printf(c->io, "Subject: test %lu\r\nX-Test-Id: %s-%lu\r\n", c->number, g->prefix, c->number);
 	if (g->header != NULL)
 		io_printf(c->io, "%s: %s\r\n", g->header, g->values[c->number % g->n_values]);
 	io_printf(c->io, "\r\n");
@@ -161,32 +174,23 @@ send_content(struct conn *c)
 }
 
 static void
-send_envelope(struct conn *c)
+send_rcpt(struct conn *c, const char *after)
 {
 	struct gen *g = c->g;
-	const char *t = g->rcpts[c->number % g->n_rcpts], *u = strstr(t, "%u");
 
-	c->spoiled = false;
-	io_printf(c->io, "MAIL FROM:<%s>\r\n", g->sender);
-	c->step = ST_MAIL;
-	if (!g->pipeline)
-		return;
-	if (u != NULL)
-		io_printf(c->io, "RCPT TO:<%.*s%lu%s>\r\nDATA\r\n", (int)(u - t), t, c->number, u + 2);
-	else
-		io_printf(c->io, "RCPT TO:<%s>\r\nDATA\r\n", t);
+	say_address(c, "RCPT TO:", g->rcpts[c->number % g->n_rcpts], after);
 }
 
 static void
-send_rcpt(struct conn *c)
+send_envelope(struct conn *c)
 {
 	struct gen *g = c->g;
-	const char *t = g->rcpts[c->number % g->n_rcpts], *u = strstr(t, "%u");
 
-	if (u != NULL)
-		io_printf(c->io, "RCPT TO:<%.*s%lu%s>\r\n", (int)(u - t), t, c->number, u + 2);
-	else
-		io_printf(c->io, "RCPT TO:<%s>\r\n", t);
+	c->spoiled = false;
+	say_address(c, "MAIL FROM:", g->sender, "");
+	c->step = ST_MAIL;
+	if (g->pipeline)
+		send_rcpt(c, "DATA\r\n");
 }
 
 static void
@@ -278,7 +282,7 @@ on_reply(struct conn *c, const char *line)
 	case ST_MAIL:
 		c->step = ST_RCPT;
 		if (!g->pipeline)
-			send_rcpt(c);
+			send_rcpt(c, "");
 		break;
 	case ST_RCPT:
 		c->step = ST_DATA;
@@ -506,6 +510,7 @@ main(int argc, char **argv)
 	timer_init(&deadline, g.loop, deadline_over, g.loop);
 	if (seconds > 0)
 		timer_set(&deadline, (int64_t)(seconds * 1000));
+	loop_signal(g.loop, SIGTERM, deadline_over, g.loop);
 	conns = xcalloc(g.connections, sizeof(*conns));
 	for (unsigned i = 0; i < g.connections; i++) {
 		conns[i].g = &g;

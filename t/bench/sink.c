@@ -274,7 +274,7 @@ end_of_data(struct peer *p)
 		ledger_write(p);
 		if (scripted(s, first, "dropafter"))
 			return -1;
-		snprintf(p->delayed_reply, sizeof(p->delayed_reply), "250 2.0.0 ok: taken\r\n");
+		snprintf(p->delayed_reply, sizeof(p->delayed_reply), "250 2.0.0 ok: taken <%.200s>\r\n", first);
 	}
 	if (strncmp(first, "slow-", 5) == 0)
 		ms = (unsigned)strtoul(first + 5, NULL, 10);

@@ -1,0 +1,13 @@
+# Crash proof (as root): `make crashtest` cuts the power of a spool, on ext4 and on XFS, and rebuilds the spool at
+# cut points of a recorded run; the weak controls must lose mail. CUTS: for each file system; POINTS: cut points.
+CUTS   ?= 50
+POINTS ?= 2000
+DEPS_CRASH := $(DEPS) perl xfsprogs e2fsprogs util-linux mount
+
+# Preloaded, like inject.so.
+TOOLS_CRASH := $(BUILD)/tools/nosync.so
+$(TOOLS_CRASH): $(BUILD)/tools/%.so: t/crash/%.c build-flags.mk
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 $(WARN) -fPIC -shared -o $@ $<
+tools: $(TOOLS_CRASH)
