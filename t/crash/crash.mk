@@ -1,13 +1,18 @@
-# Crash proof (as root): `make crashtest` cuts the power of a spool, on ext4 and on XFS, and rebuilds the spool at
-# cut points of a recorded run; the weak controls must lose mail. CUTS: for each file system; POINTS: cut points.
+# Crash proof (as root): `make crashtest` cuts the power of a spool on ext4 and on XFS (t/crash/powercut.pl), and rebuilds the
+# spool at cut points of a recorded run (t/crash/cutpoints.pl); the weak controls must lose mail. CUTS: for each file
+# system; POINTS: cut points.
 CUTS   ?= 50
 POINTS ?= 2000
 DEPS_CRASH := $(DEPS) perl xfsprogs e2fsprogs util-linux mount
 
 # Preloaded, like inject.so.
-TOOLS_CRASH := $(BUILD)/tools/nosync.so
-$(TOOLS_CRASH): $(BUILD)/tools/%.so: t/crash/%.c build-flags.mk
+PRELOADS_CRASH := $(BUILD)/tools/nosync.so $(BUILD)/tools/record.so
+$(PRELOADS_CRASH): $(BUILD)/tools/%.so: t/crash/%.c build-flags.mk
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 $(WARN) -fPIC -shared -o $@ $<
-tools: $(TOOLS_CRASH)
+$(BUILD)/tools/records: $(BUILD)/obj/t/crash/records.o $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+tools: $(PRELOADS_CRASH) $(BUILD)/tools/records
