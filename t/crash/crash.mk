@@ -16,3 +16,14 @@ $(BUILD)/tools/records: $(BUILD)/obj/t/crash/records.o $(LIB)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 tools: $(PRELOADS_CRASH) $(BUILD)/tools/records
+
+# Everything is run, whatever fails; the last lines say what was found.
+CRASH_DIR := $(BUILD)/crash
+.PHONY: deps-crash crashtest
+deps-crash:
+	$(call need,$(DEPS_CRASH))
+crashtest: deps-crash
+	@if [ "$$(id -u)" -ne 0 ]; then echo 'make crashtest: mounting file systems needs root' >&2; exit 1; fi
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all tools
+	@sh conf/users.sh
+	@BUILD=$(BUILD) sh t/crash/crashtest.sh $(CUTS) $(POINTS) $(CRASH_DIR)

@@ -31,8 +31,9 @@ use JSON::PP ();
 use List::Util qw(sum0 uniq);
 use Test::More ();
 use Time::HiRes qw(sleep time);
-use lib "$FindBin::Bin/../lib";
+use lib "$FindBin::Bin/../lib", $FindBin::Bin;
 use PosthornTest;
+use CrashTest qw(body_crc start_load stop_all kill_all);
 
 use constant { FS_IOC_SHUTDOWN => 0x8004587d, NOLOGFLUSH => 2, IMAGE_BYTES => 420 << 20 };
 
@@ -51,13 +52,10 @@ $SIG{$_} = sub { die "powercut.pl: ended by a signal\n" } for qw(INT TERM HUP);
 srand $o{seed};
 $ENV{POSTHORN_SEED} = $o{seed};
 
-# The recipients, in turn: some at once, some after one or two deferrals (so that there is always mail whose only copy is on the
-# disk), some refused for good (whose notice must come).
-my @recipients = ('u%u@one.example', 'defer-1-u%u@two.example', 'u%u@three.example', 'defer-2-u%u@four.example',
-	'defer-1-u%u@five.example', 'unknown-u%u@six.example');
 my @kinds = (    # prefix, bytes, connections, messages a second
 	['small', 1500, 14, 220], ['medium', 60_000, 6, 30], ['large', 1_400_000, 4, 4],
 );
+
 # All files are in a tmpfs that goes with the namespace, the image too: what counts is what the file system has handed to its
 # device at the cut, not how fast that is.
 run('mount', '-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', '/mnt');
@@ -67,29 +65,6 @@ my %total = (cuts => 0, acked => 0, at_risk => 0, lost => 0, damaged => 0, dupli
 my ($started, $failure) = (time);
 
 sub run { my (@cmd) = @_; system(@cmd) == 0 or die "@cmd: failed\n" }
-
-sub crc32c {
-	my ($data) = @_;
-	our @table;
-	@table = map { my $c = $_; $c = $c & 1 ? 0x82f63b78 ^ $c >> 1 : $c >> 1 for 1 .. 8; $c } 0 .. 255 unless @table;
-	my $crc = 0xffffffff;
-	$crc = $table[($crc ^ $_) & 255] ^ $crc >> 8 for unpack 'C*', $data;
-	return sprintf '%08x', $crc ^ 0xffffffff;
-}
-
-# What t/bench/load.c writes for -s, and what t/bench/sink.c makes a checksum of: the blank line and the body.
-sub body_crc {
-	my ($size) = @_;
-	my $line = join '', map { chr(ord('a') + $_ % 26) } 0 .. 77;
-	my $body = '';
-	for (my $at = 0; length $body < $size; $at += 78) {
-		$body .= join '', map { chr(ord('a') + ($at + $_) % 26) } 0 .. 75;
-		$body .= "\r\n";
-	}
-	$body = substr $body, 0, $size;
-	$body =~ s/\r\z/x/;
-	return crc32c("\r\n$body\r\n");
-}
 
 my %crc_of = map { $_->[0] => body_crc($_->[1]) } @kinds;
 
@@ -121,28 +96,6 @@ sub mount_spool {
 	chmod 0755, $p->{fs}{disk};
 }
 
-# The processes of one suite: those whose configuration is in its directory, which is nobody else's.
-sub suite_pids {
-	my ($p) = @_;
-	my $mark = "\0-c\0" . $p->etc . "\0";
-	return grep { index(PosthornTest::slurp("/proc/$_/cmdline"), $mark) >= 0 } map { m{(\d+)} } glob '/proc/[0-9]*';
-}
-
-# No process of the suite runs any more: it is stopped (T), or in a call that it does not return from before it is (D).
-sub stop_all {
-	my ($p) = @_;
-	my $end = time + 20;
-	my $before = '';
-	while (1) {
-		my @pids = suite_pids($p);
-		kill 'STOP', @pids;
-		# Once more if somebody still runs, or was started meanwhile.
-		last if "@pids" eq $before && !grep { PosthornTest::slurp("/proc/$_/stat") =~ /\) [^TDZX] / } @pids;
-		die "these do not stop: @pids\n" if time > $end;
-		$before = "@pids";
-	}
-}
-
 sub cut_power {
 	my ($p) = @_;
 	my $flag = pack 'L', NOLOGFLUSH;
@@ -151,13 +104,7 @@ sub cut_power {
 	ioctl($dir, FS_IOC_SHUTDOWN, $flag) or die "shutdown of the file system: $!\n";
 	close $dir;
 	my $end = time + 20;
-	while (my @pids = suite_pids($p)) {
-		die "these do not die: @pids\n" if time > $end;
-		kill 'KILL', @pids;
-		sleep 0.01;
-	}
-	waitpid $p->{main}, 0;
-	delete $p->{pids}{ delete $p->{main} };
+	kill_all($p);
 	while (system("umount $p->{fs}{disk} 2>/dev/null") != 0) {
 		die "cannot unmount\n" if time > $end;
 		sleep 0.02;
@@ -165,8 +112,6 @@ sub cut_power {
 }
 
 # --- what came and what should have
-
-sub is_refused { my ($id) = @_; my ($n) = $id =~ /-(\d+)\z/; return $recipients[$n % @recipients] =~ /^unknown/ }
 
 # How often each message arrived, or the notice about it did; and which bodies were wrong.
 sub arrivals {
@@ -225,16 +170,6 @@ sub keep {
 
 # --- the run
 
-sub start_load {
-	my ($p) = @_;
-	my $pace = (0.4, 1, 2)[rand 3];    # little goes into one group commit, or much
-	return map {
-		my ($prefix, $size, $connections, $rate) = @$_;
-		$p->load_start('-q', '-p', $prefix, '-s', $size, '-c', $connections, '-r', $rate * $pace, '-m', 10_000_000,
-			'-f', "$prefix-%u\@origin.example", '-t', join(',', @recipients));
-	} @kinds;
-}
-
 sub one_cut {
 	my ($p) = @_;
 	my $before = () = $p->acked;
@@ -256,7 +191,7 @@ sub one_cut {
 sub one_spool {
 	my ($cuts) = @_;
 	my $p = make_spool();
-	my @loads = start_load($p);
+	my @loads = start_load($p, (0.4, 1, 2)[rand 3], @kinds);    # little goes into one group commit, or much
 	my $ok = eval { one_cut($p) for 1 .. $cuts; 1 };
 	my $error = $@;
 	kill 'TERM', $_->{pid} for @loads;

@@ -1,14 +1,15 @@
 /* For tests: records what the daemons do to their spool, with contents, in one order, for t/crash/cutpoints.pl to
- * rebuild from it what a disk may hold after a power cut at any moment. Preloaded by LD_PRELOAD into the whole suite and
- * the sink; the log is the file that RECORD names, mapped by every process at start, before the sandbox, and filled
- * by taking room with one atomic addition: that is the order. RECORD_ROOT is the directory that is recorded. No
- * system call is added that the role may not use anyhow: fstat(2), fcntl(F_GETFL), lseek(2), and for who makes
+ * rebuild from it what a disk may hold after a power cut at any moment. Preloaded by LD_PRELOAD into the whole suite
+ * and the sink; the log is the file that RECORD names, mapped by every process at start, before the sandbox, and
+ * filled by taking room with one atomic addition: that is the order. RECORD_ROOT is the directory that is recorded.
+ * No system call is added that the role may not use anyhow: fstat(2), fcntl(F_GETFL), lseek(2), and for who makes
  * directories stat(2).
  *
- * A write, and a change of a directory, has its place in the order from before the call on (from then on it may reach
- * the disk), and the place where the log was when it returned. A sync is noted when it has returned, with the
+ * A write, and a change of a directory, has its place in the order from before the call on (from then on it may
+ * reach the disk), and the place where the log was when it returned. A sync is noted when it has returned, with the
  * place where the log was when it began: it made durable what had returned by then. A reply "250 2.0.0 ..." to a
- * client is noted before it is sent: from then on it is a promise (smtpd's), or the message may be gone (the sink's). */
+ * client is noted before it is sent: from then on it is a promise (smtpd's), or the message may be gone (the
+ * sink's). */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -44,7 +45,7 @@ struct entry {
 	uint64_t dir;          /* of a relative path; 0: the path is absolute */
 	uint64_t began;        /* SYNC */
 	_Atomic uint64_t ended; /* 0: never */
-	int64_t off;           /* WRITE: -1 appends. TRUNCATE, ALLOCATE: the length. SYNC: the one write, or 0 for all */
+	int64_t off;           /* WRITE: -1 appends. TRUNCATE, ALLOCATE: the length. SYNC: the one write, 0: all */
 	int64_t result;
 	uint64_t flags;        /* CREATE: of open. REPLY: 1 from smtpd */
 	uint32_t alen, blen;   /* bytes that follow: data or path; second path */
