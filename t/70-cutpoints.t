@@ -28,6 +28,7 @@ cmp_ok $r->{owed}, '>', 1000, "$r->{owed} messages, one by one at each point, ha
 is $r->{lost}, 0, 'none was lost';
 is $r->{damaged}, 0, 'none was damaged';
 is $r->{delivered_at}, 3, 'and at 3 points all were delivered';
+is $r->{back}, 0, 'none came back that had been delivered long before';
 is $r->{rebuilt}, 0, 'the index never had to be rebuilt';
 is $status, 0, 'nothing else failed';
 ($status, $r) = cutpoints('--points', 12, '--seconds', 3, '--deliver', 0, '--weak');

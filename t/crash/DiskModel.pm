@@ -31,7 +31,9 @@ sub entries {
 # root: of the paths in the log. weak: nothing is ever synced.
 sub new {
 	my ($class, $root, $log, $entries, $weak) = @_;
-	return bless { root => $root, log => $log, entries => $entries, next => 0, weak => $weak, file => {}, dir => {}, live => {}, names => [],
+	# LMDB commits by writing a meta page through O_DSYNC.
+	my @commits = map { $_->{at} } grep { $_->{what} == SYNC && $_->{off} } @$entries;
+	return bless { root => $root, commits => \@commits, log => $log, entries => $entries, next => 0, weak => $weak, file => {}, dir => {}, live => {}, names => [],
 		forced => 0 }, $class;
 }
 

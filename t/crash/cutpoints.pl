@@ -10,7 +10,8 @@
 #
 # --weak: syncs count as not having happened; that run must fail. If anything fails the recording is kept and named; --recording
 # replays it, --only one point of it. The last line on standard output is a JSON object with the figures. Exit: 0 nothing
-# lost, 1 messages were lost or damaged (and only then), 2 anything else, such as a spool that queued does not start on.
+# lost, 1 messages were lost or damaged (and only then), 2 anything else, such as a spool that queued does not start on, an index that
+# has to be rebuilt, or messages back in the queue (`back`) that were delivered long before.
 #
 # The model of a disk:
 # - A write, a truncation, an allocation is durable from when an fsync or fdatasync of that file returned that began after the write
@@ -133,6 +134,17 @@ sub owed {
 	return grep { $_->{at} < $at && $_->{over} >= $at } @$acked;
 }
 
+# What was over before the index was last committed this often: to send it again were a duplicate that promise 2 excludes. (Not
+# once: the newest commit may be lost yet, and the one before it need not have known.)
+use constant COMMITS => 4;
+
+sub long_over {
+	my ($acked, $commits, $at) = @_;
+	my @before = grep { $_ < $at } @$commits;
+	return if @before < COMMITS;
+	return grep { $_->{over} < $before[-(COMMITS)] } @$acked;
+}
+
 # --- one point
 
 # What is in the queue: by message id, and the notices by their recipient. undef: queued does not answer.
@@ -189,7 +201,7 @@ sub check_queue {
 		last if $now && !@absent;
 		sleep 0.01;
 	}
-	$res->{again} += $starts > 1;
+	$res->{restarted} += $starts > 1;
 	if (!$list) {
 		$res->{failed}++;
 		print 'queued does not start: ', PosthornTest::slurp($p->dir . '/queued.err');
@@ -198,7 +210,7 @@ sub check_queue {
 	my $whole = whole_records($p);
 	my %absent = map { ($_->{id} => 1) } @absent;
 	my @damaged = grep { !$absent{ $_->{id} } && !$whole->{ $_->{id} } && !$whole->{ $list->{notice}{ $_->{sender} } // '' } } @$owed;
-	return (\@absent, \@damaged);
+	return (\@absent, \@damaged, $list);
 }
 
 # The whole suite delivers all that is owed and can be delivered.
@@ -229,7 +241,8 @@ sub check_point {
 	mkdir $p->dir . '/spool';
 	truncate $p->dir . '/queued.err', 0;
 	$model->build($p->dir . '/spool', $point->{how}, $r->{owner});
-	my ($absent, $damaged) = check_queue($p, \@owed, $res);
+	my ($absent, $damaged, $list) = check_queue($p, \@owed, $res);
+	my @back = grep { $list->{id}{ $_->{id} } } long_over($acked, $model->{commits}, $point->{at});
 	my $err = PosthornTest::slurp($p->dir . '/queued.err');
 	$res->{rebuilt}++ if $err =~ /index is rebuilt/;
 	my $undelivered = [];
@@ -239,10 +252,11 @@ sub check_point {
 	}
 	$res->{lost} += @$absent + @$undelivered;
 	$res->{damaged} += @$damaged;
-	return unless $o{verbose} || (!$o{weak} && @$absent + @$undelivered + @$damaged);
-	printf "point %d at %d (%s): %d owed, %d lost, %d damaged, %d not delivered\n", @{$point}{qw(n at how)}, scalar @owed, scalar @$absent,
-		scalar @$damaged, scalar @$undelivered;
-	print "    $_->{id} $_->{recipient}\n" for @$absent, @$damaged, @$undelivered;
+	$res->{back} += @back;
+	return unless $o{verbose} || (!$o{weak} && @$absent + @$undelivered + @$damaged + @back);
+	printf "point %d at %d (%s): %d owed, %d lost, %d damaged, %d not delivered, %d back\n", @{$point}{qw(n at how)}, scalar @owed,
+		scalar @$absent, scalar @$damaged, scalar @$undelivered, scalar @back;
+	print "    $_->{id} $_->{recipient}\n" for @$absent, @$damaged, @$undelivered, @back;
 	print $err if @$absent + @$damaged;
 }
 
@@ -318,18 +332,21 @@ sub run_all {
 }
 
 my $started = time;
-my %total = map { ($_ => 0) } qw(points owed lost damaged failed again rebuilt delivered_at);
+my %total = map { ($_ => 0) } qw(points owed lost damaged back failed restarted rebuilt delivered_at);
 print "POSTHORN_SEED=$o{seed}\n";
 my ($r, $failure);
 eval {
 	$r = defined $o{recording} ? load_recording($o{recording}) : record();
 	my $entries = DiskModel::entries(\$r->{log});
+	die "nothing was recorded: is record.so preloaded?\n" unless @$entries;
 	my $acked = promises($r, $entries);
 	$total{recorded_seconds} = int(time - $started);
 	@total{qw(entries acked compacted)} = (scalar @$entries, scalar @$acked, $r->{compacted});
 	my %sum = run_all($r, $entries, $acked, choose_points($entries));
 	$total{$_} = $sum{$_} for keys %sum;
-	die "$total{failed} times queued did not start\n" if $total{failed} && !$o{weak};
+	for (['failed', 'times queued did not start'], ['rebuilt', 'times the index had to be rebuilt'], ['back', 'messages came back']) {
+		die "$total{$_->[0]} $_->[1]\n" if $total{ $_->[0] } && !$o{weak};
+	}
 	1;
 } or $failure = $@;
 keep_recording($r) if $r && !defined $o{recording} && !$o{weak} && ($failure || $total{lost} || $total{damaged});

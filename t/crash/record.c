@@ -383,11 +383,11 @@ fallocate(int fd, int mode, off_t off, off_t len)
 
 /* --- directories */
 
-/* An entry with one path or two, or NULL if they are no business of ours. */
+/* An entry with one path or two ("": one), or NULL if they are no business of ours. */
 static struct entry *
 note_path(enum what what, int dirfd, const char *a, const char *b)
 {
-	size_t alen = strlen(a), blen = b == NULL ? 0 : strlen(b), skip = strlen(root);
+	size_t alen = strlen(a), blen = strlen(b), skip = strlen(root);
 	const char *where = what == SYMLINK ? b : a;
 	struct entry *e;
 	struct stat sb;
@@ -399,8 +399,7 @@ note_path(enum what what, int dirfd, const char *a, const char *b)
 		return NULL;
 	e->dir = sb.st_ino;
 	memcpy(entry_data(e), a, alen);
-	if (b != NULL)
-		memcpy(entry_data(e) + alen, b, blen);
+	memcpy(entry_data(e) + alen, b, blen);
 	return e;
 }
 
@@ -420,7 +419,7 @@ opened(struct entry *e, int flags, int fd)
 int
 open(const char *path, int flags, ...)
 {
-	struct entry *e = (flags & O_CREAT) != 0 ? note_path(CREATE, -1, path, NULL) : NULL;
+	struct entry *e = (flags & O_CREAT) != 0 ? note_path(CREATE, -1, path, "") : NULL;
 	va_list ap;
 	mode_t mode;
 
@@ -433,7 +432,7 @@ open(const char *path, int flags, ...)
 int
 openat(int dirfd, const char *path, int flags, ...)
 {
-	struct entry *e = (flags & O_CREAT) != 0 ? note_path(CREATE, dirfd, path, NULL) : NULL;
+	struct entry *e = (flags & O_CREAT) != 0 ? note_path(CREATE, dirfd, path, "") : NULL;
 	va_list ap;
 	mode_t mode;
 
@@ -466,7 +465,7 @@ renameat(int from_dir, const char *from, int to_dir, const char *to)
 int
 unlink(const char *path)
 {
-	struct entry *e = note_path(UNLINK, -1, path, NULL);
+	struct entry *e = note_path(UNLINK, -1, path, "");
 	int r = real_unlink(path);
 
 	entry_end(e, r);
@@ -476,7 +475,7 @@ unlink(const char *path)
 int
 unlinkat(int dirfd, const char *path, int flags)
 {
-	struct entry *e = note_path(UNLINK, dirfd, path, NULL);
+	struct entry *e = note_path(UNLINK, dirfd, path, "");
 	int r = real_unlinkat(dirfd, path, flags);
 
 	entry_end(e, r);
@@ -486,7 +485,7 @@ unlinkat(int dirfd, const char *path, int flags)
 int
 mkdir(const char *path, mode_t mode)
 {
-	struct entry *e = note_path(MKDIR, -1, path, NULL);
+	struct entry *e = note_path(MKDIR, -1, path, "");
 	int r = real_mkdir(path, mode);
 	struct stat sb;
 
