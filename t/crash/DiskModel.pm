@@ -33,7 +33,9 @@ sub new {
 	my ($class, $root, $log, $entries, $weak) = @_;
 	# LMDB commits by writing a meta page through O_DSYNC.
 	my @commits = map { $_->{at} } grep { $_->{what} == SYNC && $_->{off} } @$entries;
-	return bless { root => $root, commits => \@commits, log => $log, entries => $entries, next => 0, weak => $weak, file => {}, dir => {}, live => {}, names => [],
+	# Each queued opens its lock file so that it is made if need be.
+	my @starts = map { $_->{at} } grep { $_->{what} == CREATE && $_->{a} =~ m{/queued\.lock\z} } @$entries;
+	return bless { root => $root, commits => \@commits, starts => \@starts, log => $log, entries => $entries, next => 0, weak => $weak, file => {}, dir => {}, live => {}, names => [],
 		forced => 0 }, $class;
 }
 

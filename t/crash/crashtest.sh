@@ -24,7 +24,7 @@ one ext4 0 t/crash/powercut.pl --fs ext4 --cuts "$cuts" --verbose
 one xfs 0 t/crash/powercut.pl --fs xfs --cuts "$cuts" --verbose
 one ext4-weak 1 t/crash/powercut.pl --fs ext4 --cuts 3 --weak --verbose
 one xfs-weak 1 t/crash/powercut.pl --fs xfs --cuts 3 --weak --verbose
-one cutpoints 0 t/crash/cutpoints.pl --points "$points"
+one cutpoints 0 t/crash/cutpoints.pl --points "$points" --deliver 20
 one cutpoints-weak 1 t/crash/cutpoints.pl --points 40 --deliver 0 --weak
 
 echo
