@@ -1,11 +1,11 @@
 # What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk,
-# linting in t/lint/lint.mk.
+# linting in t/lint/lint.mk, crash tests in t/crash/crash.mk.
 DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4-dev libunbound-dev nettle-dev libseccomp-dev \
 	libbsd-dev libjansson-dev libcrypt-dev uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	mandoc strace iproute2
+	mandoc strace iproute2 xfsprogs e2fsprogs mount
 DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
@@ -31,6 +31,7 @@ help:
 	@echo 'make asan         build with address and undefined-behaviour sanitizers into $(BUILD)/asan/'
 	@echo 'make bench        measure, beside Postfix; PART="relay mix" for some (see t/bench/bench.pl); results in run/bench/'
 	@echo 'make fuzz T=60    run each fuzz target that many seconds'
+	@echo 'make crashtest    as root: power cuts (CUTS=50 a file system) and cut points (POINTS=2000)'
 	@echo 'make install      DESTDIR=, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR)'
 	@echo 'make uninstall    what install put there, configuration excepted'
 	@echo 'make deps         the packages that building needs; deps-test, deps-lint, deps-bench: those of the others'
@@ -93,3 +94,4 @@ asan:
 -include t/bench/bench.mk
 -include t/fuzz/fuzz.mk
 -include t/lint/lint.mk
+-include t/crash/crash.mk

@@ -18,7 +18,7 @@
  *   -T              STARTTLS, the last session resumed; -R: every handshake a full one
  *   -A user:pass    AUTH PLAIN
  * Messages
- *   -f sender       -p prefix of the ids (m)
+ *   -f sender       %u as in recipients              -p prefix  of the ids (m)
  *   -t a,b,...      recipients in turn; %u is the message's number
  *   -D file         instead of -t: u<number>@domain, lines "domain weight", chosen by the seed
  *   -s size         of the body (4000)               -S min-max   sizes log-uniform; implies -B
@@ -32,7 +32,7 @@
  *
  * Each message carries X-Test-Id: prefix-number, X-Test-Time: microseconds since the epoch (see -o) and with -B
  * X-Test-Crc: CRC-32C of the body with the empty line before it. A message that failed is sent again, on a new
- * connection if need be, until it was acknowledged or the time (-d) is over. Exit: 0 if all were acknowledged, 1 if
+ * connection if need be, until it was acknowledged or the time (-d) is over (or SIGTERM). Exit: 0 if all were acknowledged, 1 if
  * not, 2 for wrong usage. The last line on standard output is a JSON object: counts, CPU time of load itself, and the
  * latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250. send_rate is from the
  * first arrival to the last 250, rate from the start to the end of the program. */

@@ -26,6 +26,7 @@ void mix_recipients(struct mix *, char *list);
 void mix_header(struct mix *, char *spec);
 /* After all options: makes the bodies. */
 void mix_ready(struct mix *, uint64_t seed, const char *sender, const char *prefix);
+int mix_sender(const struct mix *, const char *before, unsigned long number, char *out, size_t size);
 int mix_envelope(const struct mix *, unsigned long number, char *out, size_t size);
 /* Writes header, body and the final dot; returns the size of the content. */
 size_t mix_content(const struct mix *, unsigned long number, int64_t time_us, struct io *);

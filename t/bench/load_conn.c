@@ -1,6 +1,7 @@
 /* The SMTP client of load, and how connections and messages find each other: a connection without a message stands in
  * the queue of idle ones; whenever a message is due the one that waits longest takes it. */
 #include <err.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -136,13 +137,15 @@ static void
 send_envelope(struct conn *c)
 {
 	struct load *g = c->g;
+	char line[1200];
+	int n;
 
 	c->has_message = true;
 	c->sent++;
 	c->step = ST_MAIL;
-	io_write(c->io, "MAIL FROM:<", 11);
-	io_write(c->io, g->sender, strlen(g->sender));
-	io_write(c->io, ">\r\n", 3);
+	if ((n = mix_sender(g->mix, "MAIL FROM:", c->message.number, line, sizeof(line))) < 0 || (size_t)n >= sizeof(line))
+		errx(2, "load: the sender is too long");
+	io_write(c->io, line, (size_t)n);
 	if (g->pipeline)
 		send_rcpt(c, true);
 }
@@ -442,6 +445,7 @@ load_run(struct load *g)
 	timer_init(&g->again, g->loop, on_due, g);
 	timer_init(&g->hold_timer, g->loop, hold_over, g);
 	timer_init(&deadline, g->loop, deadline_over, g->loop);
+	loop_signal(g->loop, SIGTERM, deadline_over, g->loop);
 	arrivals_init(&g->arrivals, g->loop, on_due, g);
 	if (g->tls != NULL && !g->no_resume) {
 		SSL_CTX_set_app_data(g->tls, g);

@@ -178,11 +178,20 @@ mix_ready(struct mix *m, uint64_t seed, const char *sender, const char *prefix)
 	}
 }
 
+/* A line with an address in it; %u in that is the message's number. Returns as snprintf(3). */
+static int
+put_address(const char *before, const char *address, unsigned long number, char *out, size_t size)
+{
+	const char *u = strstr(address, "%u");
+
+	if (u == NULL)
+		return snprintf(out, size, "%s<%s>\r\n", before, address);
+	return snprintf(out, size, "%s<%.*s%lu%s>\r\n", before, (int)(u - address), address, number, u + 2);
+}
+
 int
 mix_envelope(const struct mix *m, unsigned long number, char *out, size_t size)
 {
-	const char *t, *u;
-
 	if (m->n_domains > 0) {
 		uint64_t r = prng(m->seed ^ SALT_DOMAIN, number) % m->domains[m->n_domains - 1].upto;
 		size_t low = 0, high = m->n_domains - 1;
@@ -197,10 +206,13 @@ mix_envelope(const struct mix *m, unsigned long number, char *out, size_t size)
 		}
 		return snprintf(out, size, "RCPT TO:<u%lu@%s>\r\n", number, m->domains[low].name);
 	}
-	t = m->rcpts[number % m->n_rcpts];
-	if ((u = strstr(t, "%u")) == NULL)
-		return snprintf(out, size, "RCPT TO:<%s>\r\n", t);
-	return snprintf(out, size, "RCPT TO:<%.*s%lu%s>\r\n", (int)(u - t), t, number, u + 2);
+	return put_address("RCPT TO:", m->rcpts[number % m->n_rcpts], number, out, size);
+}
+
+int
+mix_sender(const struct mix *m, const char *before, unsigned long number, char *out, size_t size)
+{
+	return put_address(before, m->sender, number, out, size);
 }
 
 static size_t
@@ -280,9 +292,13 @@ mix_content(const struct mix *m, unsigned long number, int64_t time_us, struct i
 	size_t before = evbuffer_get_length(out);
 	struct body b = body_of(m, number);
 	char head[1400];
-	int n = snprintf(head, sizeof(head), "From: <%.500s>\r\nSubject: test %lu\r\nX-Test-Id: %.500s-%lu\r\n"
-	    "X-Test-Time: %lld\r\n", m->sender, number, m->prefix, number, (long long)time_us);
+	int n = mix_sender(m, "From: ", number, head, sizeof(head));
 
+	if (n < 0 || (size_t)n >= sizeof(head))
+		errx(2, "load: the sender is too long");
+	evbuffer_add(out, head, (size_t)n);
+	n = snprintf(head, sizeof(head), "Subject: test %lu\r\nX-Test-Id: %.500s-%lu\r\nX-Test-Time: %lld\r\n", number,
+	    m->prefix, number, (long long)time_us);
 	evbuffer_add(out, head, (size_t)n);
 	if (m->random)
 		evbuffer_add_printf(out, "X-Test-Crc: %08x\r\n", body_crc(&b));

@@ -210,13 +210,14 @@ end_of_data(struct peer *p)
 		ledger_write(p);
 		stats_taken(p);
 		limits_taken(p);
+		snprintf(a.text, sizeof(a.text), "250 2.0.0 ok: taken <%.200s>", p->rcpts);
 	}
 	if (a.after) {
 		a.drop = true;
 		p->sink->stats.refused[a.kind]++;
 	}
 	tx_reset(p);
-	return answer(p, &a, "250 2.0.0 ok: taken");
+	return answer(p, &a, "");
 }
 
 static enum next

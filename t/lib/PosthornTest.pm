@@ -85,6 +85,15 @@ sub slurp {
 	return scalar <$f> // '';
 }
 
+sub slurp_part {
+	my ($file, $off, $len) = @_;
+	open(my $f, '<:raw', $file) or croak "$file: $!";
+	seek $f, $off, 0;
+	my $n = read($f, my $data, $len);
+	croak "$file: short" unless defined $n && $n == $len;
+	return $data;
+}
+
 # Waits for a condition, not for a time; the time is only when to give up. Returns what the condition returned.
 sub wait_for {
 	my ($self, $what, $cond, $timeout) = @_;

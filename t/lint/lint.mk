@@ -1,6 +1,6 @@
 # `make lint` shows all findings and fails if there are any. clang-tidy runs again only for what changed: what it
 # found good has a file in $(BUILD)/lint/. Which checks, and why not the others, is said in .clang-tidy.
-LINT_SRC     := $(wildcard lib/*/*.c $(DAEMONS:%=%/*.c) posthorn/*.c t/bench/*.c t/fuzz/*.c t/lib/*.c)
+LINT_SRC     := $(wildcard lib/*/*.c $(DAEMONS:%=%/*.c) posthorn/*.c t/bench/*.c t/fuzz/*.c t/lib/*.c t/crash/*.c)
 LINT_TIDY    := $(patsubst %.c,$(BUILD)/lint/%.tidy,$(LINT_SRC) $(wildcard t/unit/*.c))
 LINT_HEADERS := $(wildcard lib/*/*.h $(DAEMONS:%=%/*.h) posthorn/*.h t/*/*.h .clang-tidy t/.clang-tidy t/*/.clang-tidy)
 # libbsd's headers are read because their macros decide what is initialised. funcArgOrderDifferent: this version mistakes
