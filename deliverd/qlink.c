@@ -109,6 +109,11 @@ on_job(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed JOB");
 		return;
 	}
+	if (!token_signer_is_set(&q->net->token)) {
+		ipc_reject(ipc, "a job before WELCOME");
+		ql_job_clear(&j);
+		return;
+	}
 	seg = seg_tree_ref(&q->segs, j.rec.segment);
 	if (seg == NULL || j.n_rcpts == 0 || q->net->n_items > credit_limit(q) + ENVELOPE_MAX_RCPTS) {
 		ipc_reject(ipc, seg == NULL ? "job in a segment that is not open" :

@@ -31,8 +31,8 @@ struct admin_job {
 	int64_t last_sent; /* loop_now of the last row */
 	uint8_t cursor[ENV_KEY_LEN]; /* the envelope that was looked at last */
 	bool has_cursor, is_waiting;
-	/* A walk by queues (summary, and filters that name some): the last queue that was looked at, the one whose rows are
-	 * being walked (0: none), and its last row. */
+	/* A walk by queues (summary, and filters that name some): the last queue that was looked at, the one whose rows
+	 * are being walked (0: none), and its last row. */
 	uint8_t queue_cursor[4];
 	bool has_queue_cursor;
 	uint32_t queue;

@@ -36,6 +36,13 @@ spread(uint64_t x)
 	return x ^ x >> 31;
 }
 
+/* What a queue's counts are multiplied by. Odd, or their highest bits would not count. */
+static uint64_t
+weight(uint32_t queue)
+{
+	return spread(queue) | 1;
+}
+
 static uint64_t
 hash(const void *p, size_t len)
 {
@@ -70,9 +77,9 @@ check_env(struct check *c, const struct index_row *r, const MDB_val *v)
 		return "a row of env fails its checksum";
 	due_key_pack(row.queue, row.due, r->key, due);
 	c->due_of_env += hash(due, sizeof(due));
-	c->total_of_env += spread(row.queue);
+	c->total_of_env += weight(row.queue);
 	if ((row.flags & ENV_HELD) != 0) {
-		c->held_of_env += spread(row.queue);
+		c->held_of_env += weight(row.queue);
 		return NULL;
 	}
 	exp_key_pack(row.expires, r->key, exp);
@@ -96,8 +103,8 @@ check_queue(struct check *c, const MDB_val *k, const MDB_val *v)
 		return "a row of queue is malformed";
 	if (row.id > c->queue_max)
 		c->queue_max = row.id;
-	c->total += row.total * spread(row.id);
-	c->held += row.held * spread(row.id);
+	c->total += row.total * weight(row.id);
+	c->held += row.held * weight(row.id);
 	c->qname_of_queue += hash_qname(row.id, nkey, qname_key_pack(row.name.base, row.name.len, nkey));
 	return NULL;
 }

@@ -1,6 +1,6 @@
-/* Group commit (worker role, LOOP_COMMIT): every message that was completed in the last turns of the loop is written with
- * as few system calls as possible, made durable with one fdatasync per segment, and only then answered. Promise 1 (250
- * means durable) is kept here: done(MESSAGE_DURABLE) is reached from sync_written() and from commit_large(), each
+/* Group commit (worker role, LOOP_COMMIT): every message that was completed in the last turns of the loop is written
+ * with as few system calls as possible, made durable with one fdatasync per segment, and only then answered. Promise 1
+ * (250 means durable) is kept here: done(MESSAGE_DURABLE) is reached from sync_written() and from commit_large(), each
  * right after its fdatasync, and from nowhere else.
  *
  * ENOSPC: the offset is not advanced and what was written of the records is made unreadable, so that a message that

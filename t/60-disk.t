@@ -117,10 +117,13 @@ sub full_disk {
 	is_deeply codes($p), ['452'], 'refusals were 452';
 	is delivered_all($p, 'filled by others'), 0, 'none of them twice';
 	whole($p, 'filled by others');
-	my $acked = () = $p->acked;
-	ok $p->wait_for('event log', sub { records($p, 'Delivery') >= $acked }, 20), 'each has its Delivery record';
-	is scalar(() = records($p, 'Delivery')), $acked, 'and no more than one';
-	is scalar(() = records($p, 'Reception')), $acked, 'and its Reception record';
+	# When load's time was over some replies were under way: those messages may be there too.
+	my %acked = map { $_ => 1 } $p->acked;
+	my %got = arrived($p);
+	my $taken = keys %{ { %acked, map { ($_ => 1) } grep { $got{$_} } $p->in_doubt } };
+	ok $p->wait_for('event log', sub { records($p, 'Delivery') >= $taken }, 20), 'each has its Delivery record';
+	is scalar(() = records($p, 'Delivery')), $taken, 'and no more than one';
+	is scalar(() = records($p, 'Reception')), $taken, 'and its Reception record';
 	is $p->stop, 0, 'stops cleanly';
 	is log_count($p, qr/events (?:are|were) lost/), 0, 'no event was lost';
 }

@@ -32,10 +32,10 @@
  *
  * Each message carries X-Test-Id: prefix-number, X-Test-Time: microseconds since the epoch (see -o) and with -B
  * X-Test-Crc: CRC-32C of the body with the empty line before it. A message that failed is sent again, on a new
- * connection if need be, until it was acknowledged or the time (-d) is over (or SIGTERM). Exit: 0 if all were acknowledged, 1 if
- * not, 2 for wrong usage. The last line on standard output is a JSON object: counts, CPU time of load itself, and the
- * latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250. send_rate is from the
- * first arrival to the last 250, rate from the start to the end of the program. */
+ * connection if need be, until it was acknowledged or the time (-d) is over (or SIGTERM). Exit: 0 if all were
+ * acknowledged, 1 if not, 2 for wrong usage. The last line on standard output is a JSON object: counts, CPU time of
+ * load itself, and the latencies from the dot (latency_dot, p50_ms...) and from arrival (latency_arrival) to the 250.
+ * send_rate is from the first arrival to the last 250, rate from the start to the end of the program. */
 
 #include <sys/resource.h>
 

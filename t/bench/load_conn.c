@@ -143,7 +143,8 @@ send_envelope(struct conn *c)
 	c->has_message = true;
 	c->sent++;
 	c->step = ST_MAIL;
-	if ((n = mix_sender(g->mix, "MAIL FROM:", c->message.number, line, sizeof(line))) < 0 || (size_t)n >= sizeof(line))
+	n = mix_sender(g->mix, "MAIL FROM:", c->message.number, line, sizeof(line));
+	if (n < 0 || (size_t)n >= sizeof(line))
 		errx(2, "load: the sender is too long");
 	io_write(c->io, line, (size_t)n);
 	if (g->pipeline)

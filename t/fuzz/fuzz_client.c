@@ -323,6 +323,7 @@ world_open(bool has_tls)
 	if (has_tls)
 		SSL_CTX_up_ref(tls);
 	x.net = net_new(x.loop, fuzz_dir(), "pool-a", params, policy, has_tls ? tls : NULL);
+	token_signer_set(&x.net->token, &(struct ql_token_key){ 1, "key" });
 	FUZZ_ASSERT(ftruncate(x.events, 0) == 0 && lseek(x.events, 0, SEEK_SET) == 0);
 	eventlog_set_fd(x.net->events, dup(x.events));
 }

@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "queued/identity.h"
 #include "queued/keys.h"
 #include "queued/queued.h"
 #include "queued/store.h"
@@ -108,11 +109,13 @@ store_read_end(struct store *st)
 	(void)st;
 }
 
-/* What was read is written as it was read. */
+/* What was read is written as it was read; a row of seg of 0.1.0 gets a checksum behind it. */
 static void
 check_put(enum store_db db)
 {
-	FUZZ_ASSERT(x.n_puts > 0 && x.puts[0].db == db && x.puts[0].len == x.value.mv_size);
+	size_t more = db == DB_SEG && x.value.mv_size == 26 ? 4 : 0;
+
+	FUZZ_ASSERT(x.n_puts > 0 && x.puts[0].db == db && x.puts[0].len == x.value.mv_size + more);
 	FUZZ_ASSERT(memcmp(x.puts[0].value, x.value.mv_data, x.value.mv_size) == 0);
 	FUZZ_ASSERT(db == DB_ENV || (x.puts[0].key_len == x.key.mv_size &&
 	    memcmp(x.puts[0].key, x.key.mv_data, x.key.mv_size) == 0));
@@ -167,6 +170,27 @@ other_row(unsigned which)
 		FUZZ_ASSERT(x.key.mv_size == DUE_KEY_LEN || due_key_queue(&x.key) == 0);
 		FUZZ_ASSERT(x.key.mv_size == EXP_KEY_LEN || exp_key_time(&x.key) == INT64_MAX);
 	}
+}
+
+/* There is no copy of the identity beside the index. */
+bool
+identity_exists(const struct queued *q)
+{
+	(void)q;
+	return false;
+}
+
+bool
+identity_restore(struct queued *q)
+{
+	(void)q;
+	return false;
+}
+
+void
+identity_save(struct queued *q)
+{
+	(void)q;
 }
 
 /* The node's identity: kept if it is whole, made anew if not. */
