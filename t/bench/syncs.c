@@ -2,7 +2,6 @@
  * bytes of the file that SYNCS names, mapped before any sandbox closes. */
 #include <sys/mman.h>
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -11,19 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "t/lib/preload.h"
+
 static _Atomic uint64_t *count;
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
-
-static void
-resolve(void *pointer, const char *name)
-{
-	void *p = dlsym(RTLD_NEXT, name);
-
-	if (p == NULL)
-		abort();
-	memcpy(pointer, &p, sizeof(p));
-}
 
 __attribute__((constructor)) static void
 start(void)
@@ -32,8 +23,8 @@ start(void)
 	void *p;
 	int fd;
 
-	resolve(&real_fsync, "fsync");
-	resolve(&real_fdatasync, "fdatasync");
+	preload_resolve(&real_fsync, "fsync");
+	preload_resolve(&real_fdatasync, "fdatasync");
 	if (path == NULL || (fd = open(path, O_RDWR | O_CLOEXEC)) == -1)
 		return;
 	p = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -5,17 +5,11 @@ CUTS   ?= 50
 POINTS ?= 2000
 DEPS_CRASH := $(DEPS) perl xfsprogs e2fsprogs util-linux mount
 
-# Preloaded, like inject.so.
-PRELOADS_CRASH := $(BUILD)/tools/nosync.so $(BUILD)/tools/record.so
-$(PRELOADS_CRASH): $(BUILD)/tools/%.so: t/crash/%.c build-flags.mk
-	@mkdir -p $(@D)
-	@echo '  LD $@'
-	$(Q)$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 $(WARN) -fPIC -shared -o $@ $<
 $(BUILD)/tools/records: $(BUILD)/obj/t/crash/records.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-tools: $(PRELOADS_CRASH) $(BUILD)/tools/records
+tools: $(BUILD)/tools/records
 
 # Everything is run, whatever fails; the last lines say what was found.
 CRASH_DIR := $(BUILD)/crash

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -25,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "t/lib/preload.h"
 
 #define REPLY_MAX 256
 
@@ -74,35 +75,25 @@ static int (*real_mkdir)(const char *, mode_t);
 static int (*real_symlink)(const char *, const char *);
 
 static void
-resolve(void *pointer, const char *name)
-{
-	void *p = dlsym(RTLD_NEXT, name);
-
-	if (p == NULL)
-		abort();
-	memcpy(pointer, &p, sizeof(p));
-}
-
-static void
 resolve_all(void)
 {
-	resolve(&real_open, "open");
-	resolve(&real_openat, "openat");
-	resolve(&real_fdatasync, "fdatasync");
-	resolve(&real_fsync, "fsync");
-	resolve(&real_ftruncate, "ftruncate");
-	resolve(&real_fallocate, "fallocate");
-	resolve(&real_write, "write");
-	resolve(&real_writev, "writev");
-	resolve(&real_pwrite, "pwrite");
-	resolve(&real_pwritev, "pwritev");
-	resolve(&real_pwritev2, "pwritev2");
-	resolve(&real_rename, "rename");
-	resolve(&real_renameat, "renameat");
-	resolve(&real_unlink, "unlink");
-	resolve(&real_unlinkat, "unlinkat");
-	resolve(&real_mkdir, "mkdir");
-	resolve(&real_symlink, "symlink");
+	preload_resolve(&real_open, "open");
+	preload_resolve(&real_openat, "openat");
+	preload_resolve(&real_fdatasync, "fdatasync");
+	preload_resolve(&real_fsync, "fsync");
+	preload_resolve(&real_ftruncate, "ftruncate");
+	preload_resolve(&real_fallocate, "fallocate");
+	preload_resolve(&real_write, "write");
+	preload_resolve(&real_writev, "writev");
+	preload_resolve(&real_pwrite, "pwrite");
+	preload_resolve(&real_pwritev, "pwritev");
+	preload_resolve(&real_pwritev2, "pwritev2");
+	preload_resolve(&real_rename, "rename");
+	preload_resolve(&real_renameat, "renameat");
+	preload_resolve(&real_unlink, "unlink");
+	preload_resolve(&real_unlinkat, "unlinkat");
+	preload_resolve(&real_mkdir, "mkdir");
+	preload_resolve(&real_symlink, "symlink");
 }
 
 __attribute__((constructor)) static void

@@ -16,7 +16,6 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -28,6 +27,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "t/lib/preload.h"
 
 struct control {
 	_Atomic uint32_t armed;
@@ -51,16 +52,6 @@ static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_pwritev)(int, const struct iovec *, int, off_t);
 static ssize_t (*real_pwritev2)(int, const struct iovec *, int, off_t, int);
 
-static void
-resolve(void *pointer, const char *name)
-{
-	void *p = dlsym(RTLD_NEXT, name);
-
-	if (p == NULL)
-		abort();
-	memcpy(pointer, &p, sizeof(p));
-}
-
 __attribute__((constructor)) static void
 start(int argc, char **argv)
 {
@@ -68,16 +59,16 @@ start(int argc, char **argv)
 	void *p;
 	int fd;
 
-	resolve(&real_fdatasync, "fdatasync");
-	resolve(&real_fsync, "fsync");
-	resolve(&real_ftruncate, "ftruncate");
-	resolve(&real_fallocate, "fallocate");
-	resolve(&real_clock_gettime, "clock_gettime");
-	resolve(&real_write, "write");
-	resolve(&real_writev, "writev");
-	resolve(&real_pwrite, "pwrite");
-	resolve(&real_pwritev, "pwritev");
-	resolve(&real_pwritev2, "pwritev2");
+	preload_resolve(&real_fdatasync, "fdatasync");
+	preload_resolve(&real_fsync, "fsync");
+	preload_resolve(&real_ftruncate, "ftruncate");
+	preload_resolve(&real_fallocate, "fallocate");
+	preload_resolve(&real_clock_gettime, "clock_gettime");
+	preload_resolve(&real_write, "write");
+	preload_resolve(&real_writev, "writev");
+	preload_resolve(&real_pwrite, "pwrite");
+	preload_resolve(&real_pwritev, "pwritev");
+	preload_resolve(&real_pwritev2, "pwritev2");
 	for (int i = 1; i + 1 < argc; i++)
 		if (strcmp(argv[i], "-r") == 0)
 			snprintf(role, sizeof(role), "%s", argv[i + 1]);
@@ -153,7 +144,7 @@ clock_gettime(clockid_t id, struct timespec *ts)
 	int r;
 
 	if (real_clock_gettime == NULL)
-		resolve(&real_clock_gettime, "clock_gettime");
+		preload_resolve(&real_clock_gettime, "clock_gettime");
 	r = real_clock_gettime(id, ts);
 	if (r == 0 && control != NULL && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
 		ts->tv_sec += atomic_load(&control->clock_offset);
