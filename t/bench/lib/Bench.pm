@@ -115,8 +115,8 @@ sub save {
 sub openssl_speed {
 	my ($what) = @_;
 	my $out = `openssl speed -seconds 1 $what 2>/dev/null`;
-	return $1 if $what =~ /^rsa/ && $out =~ /^rsa\s+\d+ bits\s+\S+\s+\S+\s+([\d.]+)/m;
-	return $1 if $out =~ /([\d.]+)\s+[\d.]+\s*$/m;
+	return $1 + 0 if $what =~ /^rsa/ && $out =~ /^rsa\s+\d+ bits\s+\S+\s+\S+\s+([\d.]+)/m;
+	return $1 + 0 if $out =~ /([\d.]+)\s+[\d.]+\s*$/m;
 	return;
 }
 
