@@ -1,7 +1,7 @@
-/* The worker's side of the spool: segments that queued granted, appending, group commit. All messages submitted in one
- * turn of the loop share one fdatasync per segment (LOOP_COMMIT); `done` of each is called in that step, after the
- * data is durable. No paths: only descriptors that were passed to us. Knows nothing of sessions or of the link to
- * queued, so it can be tested alone. */
+/* The worker's side of the spool: segments that queued granted, appending, group commit. All messages submitted in up
+ * to three turns of the loop share one fdatasync per segment (LOOP_COMMIT); `done` of each is called in that step,
+ * after the data is durable. No paths: only descriptors that were passed to us. Knows nothing of sessions or of the
+ * link to queued, so it can be tested alone. */
 #ifndef SMTPD_SPOOL_H
 #define SMTPD_SPOOL_H
 
