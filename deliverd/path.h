@@ -2,6 +2,7 @@
 #ifndef DELIVERD_PATH_H
 #define DELIVERD_PATH_H
 
+#include "mail/policy_path.h"
 #include "deliverd/result.h"
 #include "deliverd/source.h"
 

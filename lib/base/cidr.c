@@ -219,3 +219,16 @@ sockaddr_equal_addr(const struct sockaddr *a, const struct sockaddr *b)
 
 	return plain_from(a, &p) && plain_from(b, &q) && p.family == q.family && memcmp(p.addr, q.addr, p.len) == 0;
 }
+
+void
+cidr_text(const struct cidr *c, char out[64])
+{
+	char addr[INET6_ADDRSTRLEN];
+
+	if (inet_ntop(c->family, c->addr, addr, sizeof(addr)) == NULL)
+		addr[0] = '\0';
+	if (c->bits == (c->family == AF_INET ? 32 : 128))
+		(void)snprintf(out, 64, "%s", addr);
+	else
+		(void)snprintf(out, 64, "%s/%u", addr, c->bits);
+}

@@ -20,6 +20,8 @@ struct cidr_list {
 
 /* 0 or -1. Host bits must be zero. */
 int cidr_parse(const char *, struct cidr *) __attribute__((warn_unused_result));
+/* "192.0.2.0/24"; a single address without its length. */
+void cidr_text(const struct cidr *, char out[64]);
 /* IPv4-mapped IPv6 addresses are compared as IPv4. */
 bool cidr_match(const struct cidr *, const struct sockaddr *);
 bool cidr_list_match(const struct cidr_list *, const struct sockaddr *);

@@ -85,6 +85,8 @@ const char *conf_file(const struct conf *);
  * or the words ("20 min", "5 days"); none: seconds. Units of size: k, M, G, T (powers of 1024); none: bytes. */
 int conf_time_parse(const char *, int64_t *ms_r) __attribute__((warn_unused_result));
 int conf_size_parse(const char *, int64_t *bytes_r) __attribute__((warn_unused_result));
+/* The shortest notation of a time: "5m", "1500ms". */
+void conf_time_text(int64_t ms, char *out, size_t size);
 /* A range as in main.cf: like cidr_parse, and brackets around an IPv6 address ("[::1]/128"). NULL, or a sentence
  * (static). */
 const char *conf_cidr_parse(const char *, struct cidr *) __attribute__((warn_unused_result));

@@ -84,6 +84,12 @@ number_text(int64_t v, const struct unit *units, const char *none, char *out, si
 		snprintf(out, size, "%" PRId64 "%s", v, none);
 }
 
+void
+conf_time_text(int64_t ms, char *out, size_t size)
+{
+	number_text(ms, time_units, "", out, size);
+}
+
 static void
 bound_text(const struct conf_param *p, int64_t v, char *out, size_t size)
 {

@@ -42,15 +42,8 @@ struct policy_queue_config {
 	char *egress_pool; /* NULL */
 };
 
-struct policy_path_config {
-	int64_t connection_limit, max_deliveries_per_connection, recipient_limit; /* -1: absent */
-	int64_t connect_timeout, banner_timeout, ehlo_timeout, mail_from_timeout, rcpt_to_timeout, data_timeout,
-	    data_dot_timeout, idle_timeout, starttls_timeout; /* ms */
-	int32_t smtp_port;   /* -1 */
-	int enable_tls;      /* -1, TLS_LEVEL_* */
-	bool has_prohibited_hosts;
-	struct cidr_list prohibited_hosts;
-};
+/* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
+struct policy_path_config;
 
 /* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse,
  * unknown keys are errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
@@ -77,7 +70,5 @@ int policy_get_path_config(struct policy *, const char *domain, const char *sour
     struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
 void policy_queue_config_init(struct policy_queue_config *);
 void policy_queue_config_clear(struct policy_queue_config *);
-void policy_path_config_init(struct policy_path_config *);
-void policy_path_config_clear(struct policy_path_config *);
 
 #endif

@@ -32,39 +32,6 @@ static const struct policy_field queue_fields[] = {
 	{ .name = NULL }
 };
 
-#define PATH(f) offsetof(struct policy_path_config, f)
-#define PATH_TIME(key, field, least) \
-	{ .name = (key), .type = FIELD_TIME, .offset = PATH(field), .min = (least), .max = 3600000 }
-static const struct policy_field path_fields[] = {
-	{ .name = "connection_limit", .type = FIELD_INT, .offset = PATH(connection_limit), .min = 1, .max = 100000 },
-	{ .name = "max_deliveries_per_connection", .type = FIELD_INT, .offset = PATH(max_deliveries_per_connection),
-	    .min = 0, .max = 1000000 },
-	{ .name = "max_recipients_per_batch", .type = FIELD_INT, .offset = PATH(recipient_limit), .min = 1,
-	    .max = 1000 },
-	PATH_TIME("connect_timeout", connect_timeout, 1000),
-	PATH_TIME("banner_timeout", banner_timeout, 1000),
-	PATH_TIME("ehlo_timeout", ehlo_timeout, 1000),
-	PATH_TIME("mail_from_timeout", mail_from_timeout, 1000),
-	PATH_TIME("rcpt_to_timeout", rcpt_to_timeout, 1000),
-	PATH_TIME("data_timeout", data_timeout, 1000),
-	PATH_TIME("data_dot_timeout", data_dot_timeout, 1000),
-	PATH_TIME("idle_timeout", idle_timeout, 0),
-	PATH_TIME("starttls_timeout", starttls_timeout, 1000),
-	{ .name = "smtp_port", .type = FIELD_PORT32, .offset = PATH(smtp_port), .min = 1, .max = 65535 },
-	{ .name = "enable_tls", .type = FIELD_TLS, .offset = PATH(enable_tls) },
-	{ .name = "prohibited_hosts", .type = FIELD_HOSTS, .offset = PATH(prohibited_hosts),
-	    .flag = PATH(has_prohibited_hosts) + 1 },
-	LATER("max_message_rate"), LATER("max_connection_rate"), LATER("additional_connection_limits"),
-	LATER("additional_message_rate_throttles"), LATER("source_selection_rate"), LATER("max_ready"),
-	LATER("consecutive_connection_failures_before_delay"), LATER("rset_timeout"), LATER("enable_mta_sts"),
-	LATER("enable_dane"), LATER("enable_pipelining"), LATER("enable_rset"), LATER("ehlo_domain"),
-	LATER("ip_lookup_strategy"), LATER("skip_hosts"), LATER("remember_broken_tls"), LATER("use_lmtp"),
-	LATER("opportunistic_tls_reconnect_on_failed_handshake"), LATER("smtp_auth_plain_username"),
-	LATER("smtp_auth_plain_password"), LATER("tls_certificate"), LATER("tls_private_key"),
-	LATER("provider_name"), LATER("refresh_interval"),
-	{ .name = NULL }
-};
-
 struct question {
 	struct policy *policy;
 	enum policy_event_id event;
@@ -170,7 +137,7 @@ path_ask(lua_State *L)
 	struct question *q = lua_touserdata(L, 1);
 
 	handler_call(q, L);
-	table_take(q, L, path_fields);
+	table_take(q, L, policy_path_fields);
 	return 0;
 }
 
@@ -239,22 +206,4 @@ policy_queue_config_clear(struct policy_queue_config *c)
 {
 	free(c->egress_pool);
 	policy_queue_config_init(c);
-}
-
-void
-policy_path_config_init(struct policy_path_config *c)
-{
-	*c = (struct policy_path_config){
-		.connection_limit = -1, .max_deliveries_per_connection = -1, .recipient_limit = -1,
-		.connect_timeout = -1, .banner_timeout = -1, .ehlo_timeout = -1, .mail_from_timeout = -1,
-		.rcpt_to_timeout = -1, .data_timeout = -1, .data_dot_timeout = -1, .idle_timeout = -1,
-		.starttls_timeout = -1, .smtp_port = -1, .enable_tls = -1
-	};
-}
-
-void
-policy_path_config_clear(struct policy_path_config *c)
-{
-	free(c->prohibited_hosts.v);
-	policy_path_config_init(c);
 }

@@ -142,7 +142,8 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 		int level;
 	} words[] = {
 		{ "Disabled", TLS_LEVEL_NONE }, { "Opportunistic", TLS_LEVEL_MAY },
-		{ "OpportunisticInsecure", TLS_LEVEL_MAY }, { "Required", -1 }, { "RequiredInsecure", -1 },
+		{ "OpportunisticInsecure", TLS_LEVEL_MAY }, { "Required", -1 },
+		{ "RequiredInsecure", TLS_LEVEL_ENCRYPT },
 	};
 	const char *s = string_value(r, L, f->name);
 	struct suggest near;
@@ -161,8 +162,67 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 			*out = words[i].level;
 		return;
 	}
-	COMPLAIN(r, "%s: %s '%.60s' is not one of 'Disabled', 'Opportunistic', 'OpportunisticInsecure'" SUGGEST_FMT,
-	    r->what, f->name, s, SUGGEST_ARGS(near.best));
+	COMPLAIN(r, "%s: %s '%.60s' is not one of 'Disabled', 'Opportunistic', 'OpportunisticInsecure', "
+	    "'RequiredInsecure'" SUGGEST_FMT, r->what, f->name, s, SUGGEST_ARGS(near.best));
+}
+
+static void
+word_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, int *out)
+{
+	const char *s = string_value(r, L, f->name);
+	struct suggest near;
+	int i;
+
+	if (s == NULL)
+		return;
+	suggest_init(&near, s);
+	for (i = 0; f->words[i] != NULL; i++) {
+		suggest_consider(&near, f->words[i]);
+		if (strcmp(f->words[i], s) == 0) {
+			*out = i;
+			return;
+		}
+	}
+	COMPLAIN(r, "%s: %s does not know '%.60s'" SUGGEST_FMT, r->what, f->name, s, SUGGEST_ARGS(near.best));
+}
+
+static void
+rate_read(struct policy_reader *r, lua_State *L, const char *name, enum rate_default def, struct rate *out)
+{
+	const char *s = string_value(r, L, name), *why;
+
+	if (s != NULL && (why = rate_parse(s, def, out)) != NULL)
+		COMPLAIN(r, "%s: %s: '%.60s' %s", r->what, name, s, why);
+}
+
+/* A table of names and limits: { ['all-gmail'] = 20 }, { ['all-gmail'] = '100/s' }. */
+static void
+limits_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, struct policy_limits *out)
+{
+	struct policy_limit *l;
+	const char *name;
+
+	if (lua_type(L, -1) != LUA_TTABLE) {
+		COMPLAIN(r, "%s: %s must be a table of names and limits, not a %s", r->what, f->name,
+		    luaL_typename(L, -1));
+		return;
+	}
+	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+		name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+		if (!name_valid(name, strlen(name)) || out->n == POLICY_LIMITS_MAX) {
+			COMPLAIN(r, out->n == POLICY_LIMITS_MAX ? "%s: %s has too many members at '%.80s'" :
+			    "%s: %s: '%.80s' is not a name", r->what, f->name, name);
+			continue;
+		}
+		out->v = xreallocarray(out->v, out->n + 1, sizeof(*out->v));
+		l = &out->v[out->n++];
+		memset(l, 0, sizeof(*l));
+		l->name = xstrdup(name);
+		if (f->type == FIELD_LIMITS)
+			int_read(r, L, f, &l->value);
+		else
+			rate_read(r, L, f->name, f->type == FIELD_BUDGETS ? RATE_BUDGET : RATE_PACED, &l->rate);
+	}
 }
 
 /* The length of the list at the top of the stack, or -1 after a complaint: a list has no other keys than 1..n. */
@@ -275,6 +335,24 @@ value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 		break;
 	case FIELD_TIME:
 		time_read(r, L, f, field);
+		break;
+	case FIELD_TRI:
+		if (lua_type(L, -1) == LUA_TBOOLEAN)
+			*(int *)field = lua_toboolean(L, -1);
+		else
+			COMPLAIN(r, "%s: %s must be true or false, not a %s", r->what, f->name, luaL_typename(L, -1));
+		break;
+	case FIELD_WORD:
+		word_read(r, L, f, field);
+		break;
+	case FIELD_RATE:
+	case FIELD_BUDGET:
+		rate_read(r, L, f->name, f->type == FIELD_BUDGET ? RATE_BUDGET : RATE_PACED, field);
+		break;
+	case FIELD_LIMITS:
+	case FIELD_RATES:
+	case FIELD_BUDGETS:
+		limits_read(r, L, f, field);
 		break;
 	case FIELD_TLS:
 		tls_read(r, L, f, field);

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "mail/policy.h"
+#include "mail/policy_path.h"
 
 #define POLICY_FILE_MAX (1u << 20)
 #define POLICY_MEMORY_MAX (32u << 20)  /* bytes of one Lua state */
@@ -103,6 +104,13 @@ enum policy_field_type {
 	FIELD_PORT,    /* uint16_t */
 	FIELD_PORT32,  /* int32_t */
 	FIELD_TIME,    /* int64_t ms: a number of seconds, or '20 min' */
+	FIELD_TRI,     /* int: 0 or 1, for fields where -1 means absent */
+	FIELD_WORD,    /* int: index in `words` */
+	FIELD_RATE,    /* struct rate, RATE_PACED */
+	FIELD_BUDGET,  /* struct rate, RATE_BUDGET */
+	FIELD_LIMITS,  /* struct policy_limits: a table of names and whole numbers */
+	FIELD_RATES,   /* struct policy_limits: a table of names and rates (RATE_PACED) */
+	FIELD_BUDGETS, /* struct policy_limits: a table of names and rates (RATE_BUDGET) */
 	FIELD_TLS,     /* int: TLS_LEVEL_* from KumoMTA's words */
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
@@ -114,6 +122,7 @@ struct policy_field {
 	enum policy_field_type type;
 	size_t offset;
 	int64_t min, max;
+	const char *const *words; /* FIELD_WORD, NULL-terminated */
 	size_t flag; /* offset + 1 of a bool that says the field was there; 0: none */
 };
 
@@ -129,5 +138,9 @@ struct policy_reader {
 /* Reads the table at the top of the stack (left there) into target. Errors are added; every key is looked at. Raises
  * only for lack of memory; what was read until then belongs to target. */
 void policy_table_read(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
+
+/* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
+extern const struct policy_field policy_path_fields[];
+extern const size_t policy_path_fields_count; /* without the end */
 
 #endif

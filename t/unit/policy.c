@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+#include "mail/policy_path.h"
 
 #include "mistakes.h"
 
@@ -449,7 +450,12 @@ test_path_config(void **state)
 		{ "{ smtp_port = 65536 }", "smtp_port must be from 1 to 65535" },
 		{ "{ enable_tls = 'Required' }", "enable_tls 'Required' is not supported by this version" },
 		{ "{ enable_tls = 'opportunistic' }", "did you mean 'Opportunistic'?" },
-		{ "{ max_connection_rate = '10/s' }", "not supported by this version" },
+		{ "{ max_connection_rate = '10' }", "max_connection_rate: '10' is not a rate" },
+		{ "{ max_connection_rate = 10 }", "max_connection_rate must be a string" },
+		{ "{ additional_connection_limits = { 5 } }", "'' is not a name" },
+		{ "{ additional_connection_limits = { a = '5' } }", "must be a whole number" },
+		{ "{ ip_lookup_strategy = 'Ipv5' }", "ip_lookup_strategy does not know 'Ipv5'" },
+		{ "{ enable_dane = true }", "not supported by this version" },
 		{ "{ prohibited_hosts = '127.0.0.0/8' }", "prohibited_hosts must be a list" },
 		{ "{ prohibited_hosts = { '127.0.0.1/8' } }", "'127.0.0.1/8' has a prefix length" },
 		{ "{ prohibited_hosts = { 7 } }", "prohibited_hosts must be a string" },
