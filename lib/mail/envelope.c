@@ -14,7 +14,8 @@
 #include "mail/codec.h"
 #include "mail/envelope.h"
 
-#define ENVELOPE_VERSION 1
+#define ENVELOPE_VERSION 2
+#define ENVELOPE_VERSION_1 1 /* without a schedule: spools of earlier releases */
 #define RCPT_MIN_BYTES 6 /* empty address, no orcpt, notify */
 
 struct envelope *
@@ -120,6 +121,8 @@ envelope_encode(const struct envelope *env, struct wbuf *w)
 		wbuf_u8(w, env->rcpts[i].notify);
 	}
 	codec_put_meta(w, env->meta, env->n_meta);
+	wbuf_u64(w, (uint64_t)env->first_attempt);
+	wbuf_u64(w, (uint64_t)env->expires);
 }
 
 static void
@@ -149,6 +152,7 @@ struct envelope *
 envelope_decode(const void *p, size_t len, const char **err_r)
 {
 	struct envelope *env;
+	uint8_t version;
 	struct rbuf r;
 
 	if (len > ENVELOPE_MAX_BYTES) {
@@ -156,7 +160,8 @@ envelope_decode(const void *p, size_t len, const char **err_r)
 		return NULL;
 	}
 	rbuf_init(&r, p, len);
-	if (rbuf_u8(&r) != ENVELOPE_VERSION) {
+	version = rbuf_u8(&r);
+	if (version != ENVELOPE_VERSION && version != ENVELOPE_VERSION_1) {
 		*err_r = "envelope has an unknown version";
 		return NULL;
 	}
@@ -177,7 +182,11 @@ envelope_decode(const void *p, size_t len, const char **err_r)
 	env->message_id = codec_get_opt(&r, CODEC_LINE, CODEC_MAX_LONG);
 	decode_rcpts(&r, env);
 	env->meta = codec_get_meta(&r, META_MAX, &env->n_meta);
-	if (!rbuf_done(&r) || env->ret > RET_HDRS || env->received < 0) {
+	if (version != ENVELOPE_VERSION_1) {
+		env->first_attempt = (int64_t)rbuf_u64(&r);
+		env->expires = (int64_t)rbuf_u64(&r);
+	}
+	if (!rbuf_done(&r) || env->ret > RET_HDRS || env->received < 0 || env->first_attempt < 0 || env->expires < 0) {
 		*err_r = "envelope is malformed";
 		envelope_free(&env);
 		return NULL;

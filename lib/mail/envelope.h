@@ -56,6 +56,8 @@ struct envelope {
 	uint32_t n_rcpts;
 	struct meta *meta; /* further meta keys of policy */
 	uint32_t n_meta;
+	int64_t first_attempt; /* wall ms; not before (X-Schedule); 0: at once */
+	int64_t expires;       /* wall ms, in place of the queue's max_age; 0: not said */
 };
 
 struct envelope *envelope_new(void);

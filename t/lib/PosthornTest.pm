@@ -242,6 +242,17 @@ end)
 L
 }
 
+# A policy of conf/examples, with its documentation addresses on the loopback (192.0.2.N is 127.0.2.N here) and the sink's port.
+sub example {
+	my ($self, $name) = @_;
+	my $port = $self->{sink_port} //= free_port();
+	my $text = slurp("conf/examples/$name.lua");
+	croak "no example $name" unless length $text;
+	$text =~ s/\b192\.0\.2\.(\d+)/127.0.2.$1/g;
+	$text =~ s/(posthorn\.source\s*\{)/$1 remote_port = $port,/g;
+	return $text;
+}
+
 sub configure {
 	my ($self) = @_;
 	my %c = (

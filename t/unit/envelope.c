@@ -35,6 +35,8 @@ sample(void)
 	envelope_add_rcpt(env, "j\xc3\xbcrgen@example.net", NULL, NOTIFY_NEVER);
 	envelope_set_meta(env, "list", "lapsed");
 	envelope_set_meta(env, "note", "");
+	env->first_attempt = 1785000000000;
+	env->expires = 1785003600000;
 	return env;
 }
 
@@ -51,6 +53,29 @@ decode(const uint8_t *p, size_t len)
 	envelope_free(&env);
 	assert_null(env);
 	return 0;
+}
+
+/* A record of an earlier release: the same but for the schedule at the end. */
+static void
+test_version_1(void **state)
+{
+	struct envelope *env = sample(), *back;
+	const char *err = NULL;
+	struct wbuf w;
+
+	(void)state;
+	wbuf_init(&w);
+	envelope_encode(env, &w);
+	w.p[0] = 1;
+	assert_int_equal(decode(w.p, w.len), -1);
+	back = envelope_decode(w.p, w.len - 16, &err);
+	assert_non_null(back);
+	assert_int_equal(back->n_meta, 2);
+	assert_int_equal(back->first_attempt, 0);
+	assert_int_equal(back->expires, 0);
+	envelope_free(&back);
+	wbuf_clear(&w);
+	envelope_free(&env);
 }
 
 static void
@@ -89,6 +114,8 @@ test_round_trip(void **state)
 	assert_int_equal(back->n_meta, 2);
 	assert_string_equal(back->meta[0].key, "list");
 	assert_string_equal(back->meta[1].value, "");
+	assert_int_equal(back->first_attempt, 1785000000000);
+	assert_int_equal(back->expires, 1785003600000);
 	envelope_encode(back, &again);
 	assert_int_equal(w.len, again.len);
 	assert_memory_equal(w.p, again.p, w.len);
@@ -255,6 +282,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_forged_text),
