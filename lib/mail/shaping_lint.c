@@ -50,8 +50,8 @@ provider_lint(const struct shaping *s, const struct block *b, struct conf_errors
 			    found != NULL ? found : "");
 	}
 	if (b->n_match > 0 && n_proven == 0)
-		FINDING(f, &b->origin, "%s has no known domain with MX host names: nothing proves that its match is right",
-		    b->layer);
+		FINDING(f, &b->origin, "%s has no known domain with MX host names: nothing proves that its "
+		    "match is right", b->layer);
 }
 
 static bool
