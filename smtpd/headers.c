@@ -10,29 +10,6 @@
 
 #include "smtpd/headers.h"
 
-bool
-header_tenant_valid(const char *s)
-{
-	if (*s == '\0' || strlen(s) > TENANT_MAX)
-		return false;
-	for (; *s != '\0'; s++) {
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-		    strchr("._+-", *s) != NULL))
-			return false;
-	}
-	return true;
-}
-
-void
-header_campaign_clean(char *s)
-{
-	for (; *s != '\0'; s++) {
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-		    strchr("._+-", *s) != NULL))
-			*s = '_';
-	}
-}
-
 void
 headers_date(int64_t wall, char out[40])
 {

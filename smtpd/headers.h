@@ -3,11 +3,10 @@
 #define SMTPD_HEADERS_H
 
 #include "mail/address.h"
+#include "mail/names.h"
 
 #include "smtpd/message.h"
 
-#define TENANT_MAX 64
-#define CAMPAIGN_MAX 128
 #define MESSAGE_ID_MAX 998
 
 /* Found while copying. */
@@ -28,9 +27,5 @@ void headers_copy(const struct params *, const char *block, size_t len, struct h
 void headers_received(const struct message_context *, const struct msgid *, const char *rcpt, struct wbuf *out);
 /* RFC 5322 date-time in UTC. */
 void headers_date(int64_t wall_ms, char out[40]);
-/* Letters, digits and "._+-" only: it becomes part of a queue name. */
-bool header_tenant_valid(const char *);
-/* Makes a campaign such a name: everything else becomes '_'. */
-void header_campaign_clean(char *);
 
 #endif

@@ -59,13 +59,13 @@ bind_tenant(const struct message_context *c, const struct header_facts *f, struc
 	} else if (f->has_two_tenants) {
 		return "550 5.6.0 The tenant headers name different tenants";
 	} else if (f->has_tenant) {
-		if (!header_tenant_valid(f->tenant))
+		if (!tenant_valid(f->tenant))
 			return "550 5.6.0 The tenant header does not hold a valid tenant name";
 		replace(&e->tenant, f->tenant);
 	}
 	if (f->has_campaign && *f->campaign != '\0') {
 		memcpy(campaign, f->campaign, sizeof campaign);
-		header_campaign_clean(campaign);
+		campaign_clean(campaign);
 		replace(&e->campaign, campaign);
 	}
 	return NULL;
