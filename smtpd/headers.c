@@ -84,6 +84,12 @@ judge_field(const struct params *p, const struct header_field *f, struct header_
 			take_value(f, facts->campaign, sizeof facts->campaign);
 		facts->has_campaign = true;
 		return !p->remove_campaign_header;
+	} else if (p->scheduling_header != NULL && *p->scheduling_header != '\0' &&
+	    name_is(f, p->scheduling_header, strlen(p->scheduling_header))) {
+		facts->has_two_schedules = facts->has_schedule;
+		take_value(f, facts->schedule, sizeof facts->schedule);
+		facts->has_schedule = true;
+		return false;
 	}
 	return true;
 }

@@ -67,6 +67,7 @@ const struct conf_param params_table[] = {
 	STR(campaign_header, "X-Campaign"),
 	BOOL(remove_tenant_header, "yes"),
 	BOOL(remove_campaign_header, "yes"),
+	STR(scheduling_header, "X-Schedule"),
 
 	/* smtpd */
 	LISTEN(smtpd_listen, "127.0.0.1:25"),
