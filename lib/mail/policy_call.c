@@ -225,6 +225,7 @@ static void
 fail(struct policy_task *k, const char *line)
 {
 	k->verdict.outcome = POLICY_FAILED;
+	k->verdict.is_last = false;
 	snprintf(k->verdict.line, sizeof(k->verdict.line), "%s", line);
 }
 
@@ -249,6 +250,9 @@ leg(struct policy_task *k, int nargs)
 	}
 	if (status == LUA_OK) {
 		lua_settop(k->co, 0);
+		/* A rejection that policy caught did not happen. */
+		k->verdict.line[0] = '\0';
+		k->verdict.is_last = false;
 		return false;
 	}
 	if (k->is_rejecting && lua_touserdata(k->co, -1) == k) {
