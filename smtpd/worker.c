@@ -285,7 +285,7 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->events = eventlog_new(w->loop, name);
 	w->auth = auth_new(w->loop);
 	w->dns = dns_client_new(w->loop);
-	policy_set_host(w->policy, w->loop, w->dns);
+	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
 	timer_init(&p->ready_timer, w->loop, set_ready, p);

@@ -31,12 +31,13 @@ tasks_of(struct policy *p)
 }
 
 void
-policy_set_host(struct policy *p, struct loop *loop, struct dns_client *dns)
+policy_set_host(struct policy *p, struct loop *loop, struct dns_client *dns, int64_t question_ms)
 {
 	struct policy_tasks *t = tasks_of(p);
 
 	t->loop = loop;
 	t->dns = dns;
+	t->question_ms = question_ms < POLICY_TASK_MS ? (uint32_t)question_ms : POLICY_TASK_MS;
 }
 
 bool

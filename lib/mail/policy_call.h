@@ -115,8 +115,9 @@ struct policy_task;
 /* The verdict is valid during the call; the task is gone. */
 typedef void policy_task_fn(const struct policy_verdict *, void *arg);
 
-/* Where events that wait live; dns may be NULL (then every question is answered with an error). */
-void policy_set_host(struct policy *, struct loop *, struct dns_client *dns);
+/* Where events that wait live; dns may be NULL (then every question is answered with an error). question_ms: for one
+ * answer. */
+void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int64_t question_ms);
 bool policy_answers(const struct policy *, enum policy_call_id);
 /* Whether there is a handler for any of them. */
 bool policy_answers_any(const struct policy *);

@@ -34,6 +34,7 @@ struct policy_task {
 struct policy_tasks {
 	struct loop *loop;         /* NULL: events cannot wait */
 	struct dns_client *dns;
+	uint32_t question_ms;
 	struct policy_task *current;
 	struct policy_task *slots[POLICY_TASKS_MAX];
 	struct policy_task *free;

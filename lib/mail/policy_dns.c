@@ -8,7 +8,6 @@
 #include "base/cidr.h"
 #include "mail/policy_call_private.h"
 
-#define ANSWER_MS 20000
 #define NAME_ROOM 512
 
 /* Two results, the second a sentence. */
@@ -55,7 +54,7 @@ ask(lua_State *L, struct policy_task *k, const char *name, uint16_t type, lua_KF
 	if (!dns_name_valid(name))
 		return push_failure(L, "not a domain name");
 	if (c != NULL)
-		k->request = dns_client_ask(c, name, type, ANSWER_MS, on_answer, k);
+		k->request = dns_client_ask(c, name, type, k->policy->tasks->question_ms, on_answer, k);
 	if (k->request == NULL)
 		return push_failure(L, "the name service is not available now");
 	return lua_yieldk(L, 0, 0, fn);
@@ -347,7 +346,7 @@ on_rbl_a(lua_State *L, int status, lua_KContext ctx)
 	tail = name_arg(L, 2, zone);
 	if (reverse(lua_tostring(L, 1), tail, tail, name) == -1)
 		return 1;
-	k->request = dns_client_ask(k->policy->tasks->dns, name, DNS_TYPE_TXT, ANSWER_MS, on_answer, k);
+	k->request = dns_client_ask(k->policy->tasks->dns, name, DNS_TYPE_TXT, k->policy->tasks->question_ms, on_answer, k);
 	return k->request == NULL ? 1 : lua_yieldk(L, 0, 0, on_rbl_txt);
 }
 
