@@ -232,6 +232,9 @@ check_headers(const struct check *c)
 	if (!header_name_valid(p->campaign_header))
 		CHECK_ADD(c, "campaign_header", NULL, "campaign_header: '%.60s' is not the name of a header",
 		    p->campaign_header);
+	if (!header_name_valid(p->scheduling_header))
+		CHECK_ADD(c, "scheduling_header", NULL, "scheduling_header: '%.60s' is not the name of a header",
+		    p->scheduling_header);
 	if (p->tenant_header[0] != '\0' && strcasecmp(p->tenant_header, p->campaign_header) == 0)
 		CHECK_ADD(c, "campaign_header", "tenant_header",
 		    "tenant_header and campaign_header are both '%.60s'; a header can give only one of them",
