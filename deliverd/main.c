@@ -162,7 +162,8 @@ check_reload(struct role_spec *specs, void *arg)
 static int
 parent_main(const struct args *a)
 {
-	struct role_spec specs[] = { { .name = "net", .instances = 1, .partner = "dns" }, { .name = "dns", .instances = 1 } };
+	struct role_spec specs[] = { { .name = "net", .instances = 1, .partner = "dns" }, { .name = "dns",
+	    .instances = 1 } };
 	char dash_c[] = "-c", dash_p[] = "-p", exe[4096];
 	struct args copy = *a;
 	struct start s = load_or_die(a);

@@ -104,7 +104,8 @@ auth_timeout(struct session *s)
 static void
 ask_helper(struct session *s, const char *name, const char *password)
 {
-	s->auth_request = s->worker->has_users ? auth_ask(s->worker->auth, AUTH_CHECK, name, password, on_answer, s) : NULL;
+	s->auth_request = s->worker->has_users ? auth_ask(s->worker->auth, AUTH_CHECK, name, password, on_answer,
+	    s) : NULL;
 	if (s->auth_request == NULL) {
 		s->has_auth_last = false;
 		busy(s);

@@ -73,7 +73,8 @@ cmd_helo(struct session *s, const char *args)
 static bool
 offers_auth(const struct session *s)
 {
-	return (s->worker->has_users || event_wanted(s, POLICY_ON_AUTH)) && (io_is_tls(s->io) || !s->worker->params->smtpd_tls_auth_only);
+	return (s->worker->has_users || event_wanted(s, POLICY_ON_AUTH)) && (io_is_tls(s->io) ||
+	    !s->worker->params->smtpd_tls_auth_only);
 }
 
 static void

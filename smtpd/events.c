@@ -1,6 +1,6 @@
-/* Between sessions and policy (worker role): what conn_meta shows, and the wait for handlers that ask name servers. While
- * a session waits its input stays where it is, so pipelined commands keep their order; other sessions go on. A worker
- * without a policy, or one that does not answer the event, pays a comparison. */
+/* Between sessions and policy (worker role): what conn_meta shows, and the wait for handlers that ask name servers.
+ * While a session waits its input stays where it is, so pipelined commands keep their order; other sessions go on. A
+ * worker without a policy, or one that does not answer the event, pays a comparison. */
 #include <bsd/string.h>
 #include <stdlib.h>
 #include <string.h>

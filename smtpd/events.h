@@ -7,8 +7,8 @@
 #include "smtpd/session_private.h"
 
 bool event_wanted(const struct session *, enum policy_call_id);
-/* then() is called at once if there is no handler or it did not wait; else later, the session in WAIT_POLICY until then.
- * conn of the call is filled in here; what else it points to must stay. */
+/* then() is called at once if there is no handler or it did not wait; else later, the session in WAIT_POLICY until
+ * then. conn of the call is filled in here; what else it points to must stay. */
 void event_ask(struct session *, struct policy_call *, event_then_fn *then);
 /* The reply to what policy refused. False: it passed. rcpt: NULL or the recipient it is about. */
 bool event_refused(struct session *, const struct policy_verdict *, enum phase, const char *rcpt);

@@ -23,9 +23,8 @@ struct header_facts {
 	char message_id[MESSAGE_ID_MAX + 1];
 };
 
-/* Appends to out the fields of the block that stay (Return-Path and the scheduling header go; tenant and campaign header
- * as configured). The
- * end of the block, blank line or not, stays as it was. */
+/* Appends to out the fields of the block that stay (Return-Path and the scheduling header go; tenant and campaign
+ * header as configured). The end of the block, blank line or not, stays as it was. */
 void headers_copy(const struct params *, const char *block, size_t len, struct header_facts *, struct wbuf *out);
 /* Appends a Received field. rcpt: NULL unless there is exactly one. */
 void headers_received(const struct message_context *, const struct msgid *, const char *rcpt, struct wbuf *out);

@@ -54,8 +54,8 @@ worker_count(const struct params *p)
 	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
-/* What a new worker would stumble over: found out before the old ones are told to go. Also whether policy answers events
- * of a session, which may ask name servers. */
+/* What a new worker would stumble over: found out before the old ones are told to go. Also whether policy answers
+ * events of a session, which may ask name servers. */
 static bool
 is_usable(const struct params *p, bool *has_events_r)
 {

@@ -32,8 +32,8 @@ struct dns_answer {
 	struct dns_rr rr[DNS_RRS_MAX];
 };
 
-/* The records of `type` (A, AAAA, MX, TXT or PTR; class IN) that the question's name leads to, CNAMEs followed. 0, or -1 and
- * *err_r. */
+/* The records of `type` (A, AAAA, MX, TXT or PTR; class IN) that the question's name leads to, CNAMEs followed. 0, or
+ * -1 and *err_r. */
 int dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
     __attribute__((warn_unused_result));
 /* The strings of a TXT record put together, any octets, cut at size; how many. */

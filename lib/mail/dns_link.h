@@ -52,7 +52,9 @@ struct dns_reply {
 	char *text;         /* a sentence if not DNS_OK */
 	struct dns_record *records; /* answer to DNS_WANT_RECORDS; there may be none */
 	unsigned n_records;
-	struct mx_list *mx; /* set exactly if DNS_OK and the question was another; hosts without address are kept (they belong to the site's name) */
+	/* Set exactly if DNS_OK and the question was another; hosts without address are kept (they belong to the
+	 * name of the site). */
+	struct mx_list *mx;
 };
 
 void dns_ask_encode(const struct dns_ask *, struct wbuf *);

@@ -1,5 +1,5 @@
-/* Names that decide where mail waits: tenants, campaigns, queues ("campaign:tenant@domain", missing parts left out). They
- * come from headers and from policy and are part of keys, logs and file names everywhere. */
+/* Names that decide where mail waits: tenants, campaigns, queues ("campaign:tenant@domain", missing parts left out).
+ * They come from headers and from policy and are part of keys, logs and file names everywhere. */
 #ifndef MAIL_NAMES_H
 #define MAIL_NAMES_H
 

@@ -1,9 +1,9 @@
 /* Tasks: handlers of events with objects, each in a Lua thread of its own (policy_call.h). smtpd's workers mostly.
  *
- * A thread whose handler went to its end is used again for the next event: an event costs no allocation but its objects.
- * A thread that died of an error or of a cancelled session is dropped and never closed, for closing would run __close
- * handlers, with hooks off. Nothing here calls Lua unprotected but what cannot raise an error: arguments are pushed
- * inside the thread, the traceback is made in a protected call. */
+ * A thread whose handler went to its end is used again for the next event: an event costs no allocation but its
+ * objects. A thread that died of an error or of a cancelled session is dropped and never closed, for closing would run
+ * __close handlers, with hooks off. Nothing here calls Lua unprotected but what cannot raise an error: arguments are
+ * pushed inside the thread, the traceback is made in a protected call. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -437,9 +437,11 @@ reject_line(struct policy_verdict *v, int code, const char *text, size_t len)
 	clean[n] = '\0';
 	used = enhanced_parse(clean, n, &e);
 	if (used > 0 && e.class == code / 100)
-		snprintf(v->line, sizeof(v->line), "%d %s%s", code, clean, clean[used] == '\0' ? " Rejected by policy" : "");
+		snprintf(v->line, sizeof(v->line), "%d %s%s", code, clean, clean[used] == '\0' ?
+		    " Rejected by policy" : "");
 	else
-		snprintf(v->line, sizeof(v->line), "%d %d.7.1 %s", code, code / 100, n > 0 ? clean : "Rejected by policy");
+		snprintf(v->line, sizeof(v->line), "%d %d.7.1 %s", code, code / 100, n > 0 ? clean :
+		    "Rejected by policy");
 }
 
 static int

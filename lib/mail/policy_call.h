@@ -2,8 +2,8 @@
  * and whatever else hands a message to Lua. The handler runs in a Lua thread that the host made; when it asks a name
  * server the thread waits, everything else of the process goes on, and the host hears later.
  *
- * What the objects show is plain data of the host's, below: Lua changes it in place and notes what it changed. An object
- * is good during its event only; using it afterwards is an error in policy. */
+ * What the objects show is plain data of the host's, below: Lua changes it in place and notes what it changed. An
+ * object is good during its event only; using it afterwards is an error in policy. */
 #ifndef MAIL_POLICY_CALL_H
 #define MAIL_POLICY_CALL_H
 
@@ -63,8 +63,8 @@ struct policy_msg {
 	uint32_t max_rcpts;     /* for set_recipient; 0: recipients are fixed */
 	uint16_t num_attempts;
 	int64_t now;            /* wall ms */
-	/* Replaces all content; head, head_len, body and body_len are the new ones afterwards. NULL: not to be had here. 0,
-	 * or -1 and a sentence (static). */
+	/* Replaces all content; head, head_len, body and body_len are the new ones afterwards. NULL: not to be had
+	 * here. 0, or -1 and a sentence (static). */
 	int (*set_data)(void *arg, const char *p, size_t len, const char **err_r);
 	void *arg;
 	/* Lua's */
@@ -121,8 +121,8 @@ void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int
 bool policy_answers(const struct policy *, enum policy_call_id);
 /* Whether there is a handler for any of them. */
 bool policy_answers_any(const struct policy *);
-/* NULL: the event is over, *v says how. Otherwise it waits, what `call` points to must stay, and fn is called later, never
- * before this returns. */
+/* NULL: the event is over, *v says how. Otherwise it waits, what `call` points to must stay, and fn is called later,
+ * never before this returns. */
 struct policy_task *policy_call(struct policy *, const struct policy_call *call, struct policy_verdict *v,
     policy_task_fn *fn, void *arg) __attribute__((warn_unused_result));
 /* The session has ended: forgets the event. */

@@ -1,5 +1,5 @@
-/* Between the parts of events with objects: policy_call.c (tasks: a handler in its Lua thread), policy_dns.c (questions),
- * policy_conn.c (connection and address), policy_message.c and policy_headers.c (message). */
+/* Between the parts of events with objects: policy_call.c (tasks: a handler in its Lua thread), policy_dns.c
+ * (questions), policy_conn.c (connection and address), policy_message.c and policy_headers.c (message). */
 #ifndef MAIL_POLICY_CALL_PRIVATE_H
 #define MAIL_POLICY_CALL_PRIVATE_H
 

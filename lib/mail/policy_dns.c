@@ -39,7 +39,8 @@ task_check(lua_State *L, const char *fn)
 	if (k == NULL || k->policy->tasks->loop == NULL)
 		luaL_error(L, "posthorn.dns.%s may only be called in an event of smtpd", fn);
 	if (!lua_isyieldable(L))
-		luaL_error(L, "posthorn.dns.%s may not be called from within table.sort, string.gsub or their like", fn);
+		luaL_error(L, "posthorn.dns.%s may not be called from within table.sort, string.gsub or their like",
+		    fn);
 	if (++k->n_questions > POLICY_QUESTIONS_MAX)
 		luaL_error(L, "more than %d questions to name servers in one event", POLICY_QUESTIONS_MAX);
 	return k;
@@ -65,7 +66,8 @@ static const char *
 name_arg(lua_State *L, int arg, char out[NAME_ROOM])
 {
 	size_t len;
-	const char *s = lua_type(L, arg) == LUA_TUSERDATA ? policy_address_check(L, arg) : luaL_checklstring(L, arg, &len);
+	const char *s = lua_type(L, arg) == LUA_TUSERDATA ? policy_address_check(L, arg) : luaL_checklstring(L, arg,
+	    &len);
 
 	len = strlen(s);
 	if (len >= NAME_ROOM)
@@ -346,7 +348,8 @@ on_rbl_a(lua_State *L, int status, lua_KContext ctx)
 	tail = name_arg(L, 2, zone);
 	if (reverse(lua_tostring(L, 1), tail, tail, name) == -1)
 		return 1;
-	k->request = dns_client_ask(k->policy->tasks->dns, name, DNS_TYPE_TXT, k->policy->tasks->question_ms, on_answer, k);
+	k->request = dns_client_ask(k->policy->tasks->dns, name, DNS_TYPE_TXT, k->policy->tasks->question_ms,
+	    on_answer, k);
 	return k->request == NULL ? 1 : lua_yieldk(L, 0, 0, on_rbl_txt);
 }
 

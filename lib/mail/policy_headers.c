@@ -1,6 +1,6 @@
-/* The header block as policy sees and edits it: methods of the object `message` (policy_call.h). The block is a stranger's;
- * what policy adds may be made of it, so names and values are checked, and no line gets longer than RFC 5322 allows. An
- * edit writes a new block; fields that stay are copied as they are, to the octet. */
+/* The header block as policy sees and edits it: methods of the object `message` (policy_call.h). The block is a
+ * stranger's; what policy adds may be made of it, so names and values are checked, and no line gets longer than RFC
+ * 5322 allows. An edit writes a new block; fields that stay are copied as they are, to the octet. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -446,7 +446,8 @@ spec_check(lua_State *L)
 			continue;
 		if (strcmp(key, "name") != 0 && strcmp(key, "match") != 0 && strcmp(key, "target") != 0)
 			luaL_error(L,
-			    "import_headers: there is no '%s' in this version; there are name, match, target and remove",
+			    "import_headers: there is no '%s' in this version; there are name, match, target and "
+			    "remove",
 			    key);
 		luaL_checktype(L, -1, LUA_TSTRING);
 		name = lua_tostring(L, -1);

@@ -26,7 +26,8 @@ policy_msg_queue_name(const struct policy_msg *m, const char *domain, char *out,
 	if (e->queue != NULL)
 		snprintf(out, size, "%s", e->queue);
 	else
-		queue_name_make(out, size, e->campaign, e->tenant, m->routing_domain != NULL ? m->routing_domain : domain);
+		queue_name_make(out, size, e->campaign, e->tenant, m->routing_domain != NULL ? m->routing_domain :
+		    domain);
 }
 
 void
@@ -292,7 +293,8 @@ policy_message_meta_set(lua_State *L, struct policy_msg *m, const char *key, con
 	m->changed |= POLICY_MSG_QUEUE;
 	if (strcmp(key, "tenant") == 0) {
 		if (value != NULL && !tenant_valid(value))
-			luaL_error(L, "tenant: '%s' is not a name (letters, digits, '._+-', at most %d)", value, TENANT_MAX);
+			luaL_error(L, "tenant: '%s' is not a name (letters, digits, '._+-', at most %d)", value,
+			    TENANT_MAX);
 		replace(&m->env->tenant, value);
 	} else if (strcmp(key, "campaign") == 0) {
 		campaign_set(L, m->env, value);
@@ -342,7 +344,8 @@ msg_set_scheduling(lua_State *L)
 		for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
 			is_number = lua_type(L, -1) == LUA_TNUMBER;
 			if (lua_type(L, -2) != LUA_TSTRING || (!is_number && lua_type(L, -1) != LUA_TSTRING))
-				return luaL_error(L, "set_scheduling: a value is neither a time nor a number of seconds");
+				return luaL_error(L, "set_scheduling: a value is neither a time nor a number of "
+				    "seconds");
 			if (schedule_set(&s, lua_tostring(L, -2), is_number ? NULL : lua_tostring(L, -1),
 			    is_number ? lua_tonumber(L, -1) : 0, m->now, &err) == -1)
 				return luaL_error(L, "set_scheduling: %s", err);
@@ -409,7 +412,8 @@ msg_set_data(lua_State *L)
 
 	text = luaL_checklstring(L, 2, &len);
 	if (m->set_data == NULL || m->body == NULL)
-		return luaL_error(L, "the content cannot be replaced here (it is larger than 1 MiB, or the event has none)");
+		return luaL_error(L, "the content cannot be replaced here (it is larger than 1 MiB, or the event has "
+		    "none)");
 	if (m->set_data(m->arg, text, len, &err) == -1)
 		return luaL_error(L, "set_data: %s", err);
 	wbuf_reset(&m->edited);

@@ -1,5 +1,5 @@
-/* Schedules (schedule.h): smtpd for the header, the policy engine for set_scheduling. Hostile: the header. jansson reads
- * it, once length and nesting are known to be small. */
+/* Schedules (schedule.h): smtpd for the header, the policy engine for set_scheduling. Hostile: the header. jansson
+ * reads it, once length and nesting are known to be small. */
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
@@ -59,7 +59,8 @@ rfc3339_parse(const char *s, int64_t *ms_r)
 	time_t t;
 
 	memset(&tm, 0, sizeof(tm));
-	if ((tm.tm_year = digits(&s, 4)) < 1970 || !skip(&s, "-") || (tm.tm_mon = digits(&s, 2)) < 1 || !skip(&s, "-") ||
+	if ((tm.tm_year = digits(&s, 4)) < 1970 || !skip(&s, "-") || (tm.tm_mon = digits(&s, 2)) < 1 || !skip(&s,
+	    "-") ||
 	    (tm.tm_mday = digits(&s, 2)) < 1 || !skip(&s, "Tt ") || (tm.tm_hour = digits(&s, 2)) == -1 ||
 	    !skip(&s, ":") || (tm.tm_min = digits(&s, 2)) == -1 || !skip(&s, ":") || (tm.tm_sec = digits(&s, 2)) == -1)
 		return -1;

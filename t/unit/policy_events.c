@@ -1,5 +1,5 @@
-/* mail/policy_call.h: the objects that handlers see (all methods, all mistakes, use after the event), rejections, waiting
- * for name servers, and that a handler which runs wild costs only its event. Most assertions are in Lua. */
+/* mail/policy_call.h: the objects that handlers see (all methods, all mistakes, use after the event), rejections,
+ * waiting for name servers, and that a handler which runs wild costs only its event. Most assertions are in Lua. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,7 +136,8 @@ msg_make(struct fixture *f)
 {
 	msg_clear(f);
 	f->msg = (struct policy_msg){ .env = envelope_new(), .head = HEAD, .head_len = sizeof(HEAD) - 1,
-		.body = (const uint8_t *)"Body\r\n", .body_len = 6, .max_rcpts = 100, .now = 1700000000000, .num_attempts = 2,
+		.body = (const uint8_t *)"Body\r\n", .body_len = 6, .max_rcpts = 100, .now = 1700000000000,
+		    .num_attempts = 2,
 		.set_data = set_data, .arg = f };
 	free(f->msg.env->sender);
 	f->msg.env->sender = xstrdup("from@a.example");
@@ -215,34 +216,46 @@ passes(struct fixture *f, const char *body)
 
 static const char *const envelope_rows[] = {
 	"same(#msg:id(), 32) same(msg:num_attempts(), 2)",
-	"same(tostring(msg:sender()), 'from@a.example') same(msg:sender().user, 'from') same(msg:sender().domain, 'a.example')"
+	"same(tostring(msg:sender()), 'from@a.example') same(msg:sender().user, 'from') same(msg:sender().domain, "
+	    "'a.example')"
 	" same(msg:sender().email, 'from@a.example') same(#msg:sender(), 14) same('<' .. msg:sender() .. '>', "
-	"'<from@a.example>') assert(msg:sender() == msg:sender()) fails('has user, domain', function() return msg:sender().x end)",
+	"'<from@a.example>') assert(msg:sender() == msg:sender()) fails('has user, domain', function() return "
+	    "msg:sender().x end)",
 	"fails('fields', function() msg.x = 1 end) fails('did you mean', function() msg:sendr() end)",
 	"same(getmetatable(msg), false) same(getmetatable(msg:sender()), false)",
 	"msg:set_sender('New@B.Example') same(tostring(msg:sender()), 'New@b.example')",
 	"msg:set_sender('') same(msg:sender().email, '') same(msg:sender().domain, '') same(msg:sender().user, '')",
 	"msg:set_sender(msg:recipient()) same(tostring(msg:sender()), 'to@b.example')",
-	"fails('valid address', msg.set_sender, msg, 'no address') fails('valid address', msg.set_sender, msg, 'a@b\\r\\nX: y')",
-	"fails('NUL', msg.set_sender, msg, 'a@b\\0') fails('address', msg.set_sender, msg, {}) fails('address', msg.set_sender, msg, 5)",
+	"fails('valid address', msg.set_sender, msg, 'no address') fails('valid address', msg.set_sender, msg, "
+	    "'a@b\\r\\nX: y')",
+	"fails('NUL', msg.set_sender, msg, 'a@b\\0') fails('address', msg.set_sender, msg, {}) fails('address', "
+	    "msg.set_sender, msg, 5)",
 	"fails('SMTPUTF8', msg.set_sender, msg, '\\u{e4}@b.example')",
 	"same(tostring(msg:recipient()), 'to@b.example') same(#msg:recipient_list(), 1)",
 	"msg:set_recipient('x@Y.example') same(tostring(msg:recipient()), 'x@y.example')",
-	"msg:set_recipient { 'x@y.example', 'z@y.example', 'x@y.example' } same(#msg:recipient_list(), 2) same(#msg:recipient(), 2)"
+	"msg:set_recipient { 'x@y.example', 'z@y.example', 'x@y.example' } same(#msg:recipient_list(), 2) "
+	    "same(#msg:recipient(), 2)"
 	" msg:set_recipient(msg:recipient_list()[2]) same(tostring(msg:recipient()), 'z@y.example')",
-	"fails('from 1 to 100', msg.set_recipient, msg, {}) fails('address', msg.set_recipient, msg, { 'a@b.example', {} })"
+	"fails('from 1 to 100', msg.set_recipient, msg, {}) fails('address', msg.set_recipient, msg, { "
+	    "'a@b.example', {} })"
 	" same(#msg:recipient_list(), 1) local t = {} for i = 1, 101 do t[i] = i .. '@b.example' end"
 	" fails('from 1 to 100', msg.set_recipient, msg, t)",
-	"same(msg:queue_name(), 'acme@b.example') msg:set_meta('campaign', 'c 1') same(msg:queue_name(), 'c_1:acme@b.example')"
-	" msg:set_meta('tenant', nil) same(msg:queue_name(), 'c_1:@b.example') msg:set_meta('routing_domain', 'R.example')"
-	" same(msg:queue_name(), 'c_1:@r.example') msg:set_meta('queue', 'x:y@z.example') same(msg:queue_name(), 'x:y@z.example')",
+	"same(msg:queue_name(), 'acme@b.example') msg:set_meta('campaign', 'c 1') same(msg:queue_name(), "
+	    "'c_1:acme@b.example')"
+	" msg:set_meta('tenant', nil) same(msg:queue_name(), 'c_1:@b.example') msg:set_meta('routing_domain', "
+	    "'R.example')"
+	" same(msg:queue_name(), 'c_1:@r.example') msg:set_meta('queue', 'x:y@z.example') same(msg:queue_name(), "
+	    "'x:y@z.example')",
 	"msg:set_recipient { 'a@b.example', 'c@d.example' } fails('several domains', msg.queue_name, msg)",
 	"same(msg:get_meta('tenant'), 'acme') same(msg:get_meta('campaign'), nil) same(msg:get_meta('queue'), nil)",
 	"msg:set_meta('tenant', 'other') same(msg:get_meta('tenant'), 'other')",
 	"fails('not a name', msg.set_meta, msg, 'tenant', 'a b') fails('not a name', msg.set_meta, msg, 'tenant', '')"
-	" fails('not a name', msg.set_meta, msg, 'tenant', ('x'):rep(65)) fails('from 1 to', msg.set_meta, msg, 'campaign', '')",
-	"fails('campaign:tenant@domain', msg.set_meta, msg, 'queue', 'a b') fails('campaign', msg.set_meta, msg, 'queue', '')"
-	" fails('campaign', msg.set_meta, msg, 'queue', 'a@') fails('campaign', msg.set_meta, msg, 'queue', 'a@X.example')"
+	" fails('not a name', msg.set_meta, msg, 'tenant', ('x'):rep(65)) fails('from 1 to', msg.set_meta, msg, "
+	    "'campaign', '')",
+	"fails('campaign:tenant@domain', msg.set_meta, msg, 'queue', 'a b') fails('campaign', msg.set_meta, msg, "
+	    "'queue', '')"
+	" fails('campaign', msg.set_meta, msg, 'queue', 'a@') fails('campaign', msg.set_meta, msg, 'queue', "
+	    "'a@X.example')"
 	" fails('campaign', msg.set_meta, msg, 'queue', ':@x.example') msg:set_meta('queue', 'x.example')"
 	" msg:set_meta('queue', 't@x.example') msg:set_meta('queue', 'c:@x.example')",
 	"fails('not a domain', msg.set_meta, msg, 'routing_domain', 'a b')",
@@ -250,60 +263,81 @@ static const char *const envelope_rows[] = {
 	" msg:set_meta('k', 1.5) same(msg:get_meta('k'), '1.5') msg:set_meta('j', 'x') msg:set_meta('k', nil)"
 	" same(msg:get_meta('k'), nil) same(msg:get_meta('j'), 'x')",
 	"fails('line break', msg.set_meta, msg, 'k', 'a\\nb') fails('NUL', msg.set_meta, msg, 'k', 'a\\0b')"
-	" fails('string, a number', msg.set_meta, msg, 'k', {}) fails('longer', msg.set_meta, msg, 'k', ('x'):rep(5000))"
-	" fails('empty', msg.set_meta, msg, '', 'v') fails('string', msg.set_meta, msg, 1, 'v') fails('longer', msg.set_meta, msg,"
+	" fails('string, a number', msg.set_meta, msg, 'k', {}) fails('longer', msg.set_meta, msg, 'k', "
+	    "('x'):rep(5000))"
+	" fails('empty', msg.set_meta, msg, '', 'v') fails('string', msg.set_meta, msg, 1, 'v') fails('longer', "
+	    "msg.set_meta, msg,"
 	" ('k'):rep(300), 1)",
-	"for i = 1, 64 do msg:set_meta('k' .. i, i) end msg:set_meta('k3', 'again') fails('more than 64', msg.set_meta, msg, 'l', 1)",
+	"for i = 1, 64 do msg:set_meta('k' .. i, i) end msg:set_meta('k3', 'again') fails('more than 64', "
+	    "msg.set_meta, msg, 'l', 1)",
 	"same(msg:get_meta('received_from'), '<received_from>') same(msg:get_meta('authn_id'), nil)",
 	"msg:set_scheduling { first_attempt = 60, expires = '2023-11-15T00:00:00+01:00' } msg:set_scheduling(nil)",
-	"fails('windows', msg.set_scheduling, msg, { dow = 'Mon' }) fails('unknown key', msg.set_scheduling, msg, { x = 1 })"
-	" fails('RFC 3339', msg.set_scheduling, msg, { expires = 'tomorrow' }) fails('neither', msg.set_scheduling, msg, { 5 })"
+	"fails('windows', msg.set_scheduling, msg, { dow = 'Mon' }) fails('unknown key', msg.set_scheduling, msg, { "
+	    "x = 1 })"
+	" fails('RFC 3339', msg.set_scheduling, msg, { expires = 'tomorrow' }) fails('neither', msg.set_scheduling, "
+	    "msg, { 5 })"
 	" fails('expired', msg.set_scheduling, msg, { expires = '2001-01-01T00:00:00Z' })"
 	" fails('not before', msg.set_scheduling, msg, { first_attempt = 10, expires = 5 })"
 	" fails('negative', msg.set_scheduling, msg, { expires = -1 }) fails('table', msg.set_scheduling, msg, 'x')",
 	"same(#msg:get_data(), 82 + 6) msg:set_data('Subject: other\\r\\n\\r\\n')"
 	" same(msg:get_first_named_header_value('subject'), 'other') fails('it is bad', msg.set_data, msg, 'bad')",
-	"fails('not supported by this version', msg.dkim_sign, msg, {}) fails('not supported', msg.append_text_plain, msg, 'x')",
+	"fails('not supported by this version', msg.dkim_sign, msg, {}) fails('not supported', "
+	    "msg.append_text_plain, msg, 'x')",
 	"fails('message expected', msg.id, conn) fails('connection expected', conn.get_meta, 5, 'x')",
 };
 
 static const char *const header_rows[] = {
-	"same(msg:get_first_named_header_value('SUBJECT'), 'hello') same(msg:get_first_named_header_value('None'), nil)",
+	"same(msg:get_first_named_header_value('SUBJECT'), 'hello') same(msg:get_first_named_header_value('None'), "
+	    "nil)",
 	"local v = msg:get_all_named_header_values('X-Mailer') same(#v, 2) same(v[1], 'foo\\tbar') same(v[2], 'last')",
-	"local h = msg:get_all_headers() same(#h, 5) same(h[1][1], 'Subject') same(h[1][2], 'hello') same(h[5][2], 'now')",
+	"local h = msg:get_all_headers() same(#h, 5) same(h[1][1], 'Subject') same(h[1][2], 'hello') same(h[5][2], "
+	    "'now')",
 	"msg:append_header('X-New', 'v') msg:prepend_header('X-First', 'w') local h = msg:get_all_headers() same(#h, 7)"
 	" same(h[1][1], 'X-First') same(h[7][1], 'X-New') same(msg:get_data():sub(-11), 'v\\r\\n\\r\\nBody\\r\\n')",
-	"fails('line break', msg.append_header, msg, 'X', 'a\\r\\nBcc: b') fails('line break', msg.append_header, msg, 'X', 'a\\nb')"
+	"fails('line break', msg.append_header, msg, 'X', 'a\\r\\nBcc: b') fails('line break', msg.append_header, "
+	    "msg, 'X', 'a\\nb')"
 	" fails('control', msg.append_header, msg, 'X', 'a\\0b') fails('UTF-8', msg.append_header, msg, 'X', '\\xff')"
-	" fails('name of a header', msg.append_header, msg, 'X Y', 'v') fails('name of a header', msg.append_header, msg, 'X:', 'v')"
-	" fails('name of a header', msg.prepend_header, msg, 'X\\r\\nY', 'v') fails('characters', msg.append_header, msg, '', 'v')"
+	" fails('name of a header', msg.append_header, msg, 'X Y', 'v') fails('name of a header', msg.append_header, "
+	    "msg, 'X:', 'v')"
+	" fails('name of a header', msg.prepend_header, msg, 'X\\r\\nY', 'v') fails('characters', msg.append_header, "
+	    "msg, '', 'v')"
 	" fails('string', msg.append_header, msg, 'X') fails('at most', msg.append_header, msg, 'X', ('x'):rep(40000))"
 	" fails('fits no line', msg.append_header, msg, 'X', ('x'):rep(1000)) same(#msg:get_all_headers(), 5)",
-	"msg:append_header('X-Long', ('word '):rep(600)) for line in msg:get_data():gmatch('[^\\r\\n]+') do assert(#line <= 998) end"
+	"msg:append_header('X-Long', ('word '):rep(600)) for line in msg:get_data():gmatch('[^\\r\\n]+') do "
+	    "assert(#line <= 998) end"
 	" same(msg:get_first_named_header_value('X-Long'), (('word '):rep(600):gsub(' $', '')))",
-	"msg:append_header('X-Word', ('a'):rep(950) .. ' ' .. ('b'):rep(997)) for line in msg:get_data():gmatch('[^\\r\\n]+') do"
+	"msg:append_header('X-Word', ('a'):rep(950) .. ' ' .. ('b'):rep(997)) for line in "
+	    "msg:get_data():gmatch('[^\\r\\n]+') do"
 	" assert(#line <= 998) end",
 	"msg:append_header('Subject2', 'gr\\u{fc}n ' .. ('\\u{20ac}'):rep(40), true) local v = "
-	"msg:get_first_named_header_value('Subject2') assert(v:find('=?UTF-8?B?', 1, true) == 1 and not v:find('[\\x80-\\xff]'))",
+	"msg:get_first_named_header_value('Subject2') assert(v:find('=?UTF-8?B?', 1, true) == 1 and not "
+	    "v:find('[\\x80-\\xff]'))",
 	"msg:append_header('Plain', 'ascii', true) same(msg:get_first_named_header_value('Plain'), 'ascii')",
 	"msg:append_header('Empty', '') same(msg:get_first_named_header_value('Empty'), '')",
 	"msg:append_header('To', msg:recipient()) same(msg:get_first_named_header_value('To'), 'to@b.example')",
-	"msg:remove_all_named_headers('x-mailer') same(#msg:get_all_headers(), 3) same(#msg:get_all_named_header_values('X-Mailer'), 0)",
-	"msg:remove_x_headers() same(#msg:get_all_headers(), 2) assert(msg:get_data():find('Date: now\\r\\n\\r\\nBody'))",
+	"msg:remove_all_named_headers('x-mailer') same(#msg:get_all_headers(), 3) "
+	    "same(#msg:get_all_named_header_values('X-Mailer'), 0)",
+	"msg:remove_x_headers() same(#msg:get_all_headers(), 2) assert(msg:get_data():find('Date: "
+	    "now\\r\\n\\r\\nBody'))",
 	"msg:remove_x_headers { 'x-client-id' } same(#msg:get_all_headers(), 4) msg:remove_x_headers { 'none' }",
 	"fails('table', msg.remove_x_headers, msg, 5) fails('name of', msg.remove_x_headers, msg, { 'a b' })"
 	" local t = {} for i = 1, 101 do t[i] = 'a' .. i end fails('more than 100', msg.remove_x_headers, msg, t)",
 	"msg:import_x_headers() same(msg:get_meta('x_client_id'), '7') same(msg:get_meta('x_mailer'), 'last')",
 	"msg:import_x_headers({ 'subject', 'x-mailer' }, true) same(msg:get_meta('subject'), 'hello')"
 	" same(msg:get_meta('x_mailer'), 'foo bar') same(msg:get_meta('x_client_id'), nil)",
-	"msg:import_headers { { name = 'X-Client-Id', target = 'client', remove = true }, { name = 'x-*', match = 'first' } }"
+	"msg:import_headers { { name = 'X-Client-Id', target = 'client', remove = true }, { name = 'x-*', match = "
+	    "'first' } }"
 	" same(msg:get_meta('client'), '7') same(msg:get_meta('x_mailer'), 'foo bar') same(#msg:get_all_headers(), 4)",
-	"fails('no', msg.import_headers, msg, { { name = 'X', transform = 'y' } }) fails('first', msg.import_headers, msg,"
+	"fails('no', msg.import_headers, msg, { { name = 'X', transform = 'y' } }) fails('first', "
+	    "msg.import_headers, msg,"
 	" { { name = 'X', match = 'all' } }) fails('end in *', msg.import_headers, msg, { { name = '*' } })"
-	" fails('end in *', msg.import_headers, msg, { { name = 'a*b' } }) fails('for one name', msg.import_headers, msg,"
-	" { { name = 'a*', target = 'x' } }) fails('use set_meta', msg.import_headers, msg, { { name = 'a', target = 'tenant' } })"
+	" fails('end in *', msg.import_headers, msg, { { name = 'a*b' } }) fails('for one name', msg.import_headers, "
+	    "msg,"
+	" { { name = 'a*', target = 'x' } }) fails('use set_meta', msg.import_headers, msg, { { name = 'a', target = "
+	    "'tenant' } })"
 	" fails('string', msg.import_headers, msg, { {} }) fails('table', msg.import_headers, msg, { 5 })",
-	"msg:append_header('Tenant', 'evil') msg:import_headers { { name = 'Tenant' } } same(msg:get_meta('tenant'), 'acme')",
+	"msg:append_header('Tenant', 'evil') msg:import_headers { { name = 'Tenant' } } same(msg:get_meta('tenant'), "
+	    "'acme')",
 	"msg:append_header('X-Schedule', '{\"first_attempt\": 60}') msg:import_scheduling_header('X-Schedule', true)"
 	" same(msg:get_first_named_header_value('X-Schedule'), nil) msg:import_scheduling_header('X-None')",
 	"msg:append_header('X-Schedule', '{') fails('JSON', msg.import_scheduling_header, msg, 'X-Schedule')",
@@ -327,7 +361,8 @@ test_changes(void **state)
 	struct fixture *f = *state;
 	const struct envelope *e;
 
-	passes(f, "msg:set_meta('routing_domain', 'r.example') msg:set_meta('campaign', 'c') msg:set_recipient('x@y.example')"
+	passes(f, "msg:set_meta('routing_domain', 'r.example') msg:set_meta('campaign', 'c') "
+	    "msg:set_recipient('x@y.example')"
 	    " msg:set_scheduling { first_attempt = 60, expires = 120 }");
 	policy_msg_settle(&f->msg);
 	e = f->msg.env;
@@ -345,7 +380,8 @@ test_changes(void **state)
 	assert_memory_equal(f->msg.head, "Subject: hello\r\nDate: now\r\n\r\n", f->msg.head_len);
 	/* Not everything is to be had everywhere. */
 	load(f, ON_MSG("fails('not to be had', msg.get_all_headers, msg) fails('not in memory', msg.get_data, msg)"
-	    " fails('cannot be replaced', msg.set_data, msg, 'x') fails('cannot be changed', msg.set_recipient, msg, 'a@b.example')"));
+	    " fails('cannot be replaced', msg.set_data, msg, 'x') fails('cannot be changed', msg.set_recipient, msg, "
+	    "'a@b.example')"));
 	msg_make(f);
 	f->msg.head = NULL;
 	f->msg.body = NULL;
@@ -360,13 +396,18 @@ test_connection(void **state)
 	struct fixture *f = *state;
 
 	load(f, "local kept\n"
-	    ON("smtp_server_connection_accepted", "conn", "same(conn:get_meta('hostname'), '<hostname>') conn:set_meta('a', 1) kept = conn"
-	    " fails('cannot be set', conn.set_meta, conn, 'ehlo_domain', 'x') fails('string, a number', conn.set_meta, conn, 'x', {})")
-	    ON("smtp_server_ehlo", "domain, conn", "same(domain, 'me.example') same(conn:get_meta('a'), '1') conn:set_meta('a', nil)"
+	    ON("smtp_server_connection_accepted", "conn", "same(conn:get_meta('hostname'), '<hostname>') "
+	    "conn:set_meta('a', 1) kept = conn"
+	    " fails('cannot be set', conn.set_meta, conn, 'ehlo_domain', 'x') fails('string, a number', "
+	    "conn.set_meta, conn, 'x', {})")
+	    ON("smtp_server_ehlo", "domain, conn", "same(domain, 'me.example') same(conn:get_meta('a'), '1') "
+	    "conn:set_meta('a', nil)"
 	    " fails('event that is over', kept.get_meta, kept, 'a')")
-	    ON("smtp_server_mail_from", "address, conn", "same(address.domain, 'b.example') same(conn:get_meta('a'), nil)")
+	    ON("smtp_server_mail_from", "address, conn", "same(address.domain, 'b.example') same(conn:get_meta('a'), "
+	    "nil)")
 	    ON("smtp_server_rcpt_to", "address, conn", "same(tostring(address), 'a@b.example') same(address.user, 'a')")
-	    ON("smtp_server_auth_plain", "authz, authc, password, conn", "same(authz, '') same(authc, 'u') if password == 'x' then"
+	    ON("smtp_server_auth_plain", "authz, authc, password, conn", "same(authz, '') same(authc, 'u') if "
+	    "password == 'x' then"
 	    " return nil end if password == 'y' then return 5 end return password == 'secret'"));
 	assert_true(policy_answers(f->p, POLICY_ON_CONNECT) && !policy_answers(f->p, POLICY_ON_MESSAGE));
 	assert_true(policy_answers_any(f->p));
@@ -404,9 +445,11 @@ static const struct {
 	{ "kumo.disconnect(554, 'bye')", "554 5.7.1 bye", true },
 	{ "pcall(kumo.reject, 550, 'x')", "", false },
 	{ "local ok, e = pcall(kumo.reject, 550, 'x') error(e)", "550 5.7.1 x", false },
-	{ "kumo.reject(250, 'x')", NULL, false }, { "kumo.reject(600, 'x')", NULL, false }, { "kumo.reject('x')", NULL, false },
+	{ "kumo.reject(250, 'x')", NULL, false }, { "kumo.reject(600, 'x')", NULL, false }, { "kumo.reject('x')",
+	    NULL, false },
 	{ "kumo.reject(550, {})", NULL, false }, { "error('x')", NULL, false }, { "error({})", NULL, false },
-	{ "local x <close> = setmetatable({}, { __close = function() while true do end end }) error('x')", NULL, false },
+	{ "local x <close> = setmetatable({}, { __close = function() while true do end end }) error('x')", NULL,
+	    false },
 };
 
 static void
@@ -439,8 +482,10 @@ test_elsewhere(void **state)
 	struct fixture *f = *state;
 	char *pool = NULL, *err = NULL;
 
-	load(f, ON("get_egress_pool", "", "fails('event of smtpd', kumo.reject, 550, 'x') fails('event of smtpd', kumo.dns.lookup_txt,"
-	    " 'x.example') return 'p'") "fails('event of smtpd', kumo.dns.lookup_mx, 'x.example') fails('event of smtpd', kumo.reject, 550)");
+	load(f, ON("get_egress_pool", "", "fails('event of smtpd', kumo.reject, 550, 'x') fails('event of smtpd', "
+	    "kumo.dns.lookup_txt,"
+	    " 'x.example') return 'p'") "fails('event of smtpd', kumo.dns.lookup_mx, 'x.example') fails('event of "
+	    "smtpd', kumo.reject, 550)");
 	assert_int_equal(policy_get_egress_pool(f->p, "a", NULL, NULL, &pool, &err), 1);
 	free(pool);
 	free(err);
@@ -468,7 +513,8 @@ test_wild(void **state)
 	size_t i;
 
 	for (i = 0; i < sizeof(wild_rows) / sizeof(wild_rows[0]); i++) {
-		assert_true(asprintf(&text, ON("smtp_server_rcpt_to", "address", "if address.user == 'w' then %s end"), wild_rows[i]) >
+		assert_true(asprintf(&text, ON("smtp_server_rcpt_to", "address", "if address.user == 'w' then %s "
+		    "end"), wild_rows[i]) >
 		    0);
 		load(f, text);
 		free(text);
@@ -477,7 +523,8 @@ test_wild(void **state)
 		assert_int_equal(call(f, POLICY_ON_RCPT, "w@b.example", NULL, NULL), POLICY_FAILED);
 	}
 	/* Each event, and header edits, which work in C. */
-	load(f, ON("smtp_server_connection_accepted", "", "while true do end") ON("smtp_server_ehlo", "", "while true do end")
+	load(f, ON("smtp_server_connection_accepted", "", "while true do end") ON("smtp_server_ehlo", "",
+	    "while true do end")
 	    ON("smtp_server_auth_plain", "", "while true do end") ON("smtp_server_mail_from", "", "while true do end")
 	    ON("smtp_server_rcpt_to", "", "while true do end")
 	    ON_MSG("while true do msg:append_header('X', ('x'):rep(900)) msg:remove_x_headers() end"));
@@ -548,14 +595,16 @@ test_dns(void **state)
 	begin(f, "local r, e = kumo.dns.lookup_txt('gone.example') same(r, nil) same(e, 'no such domain')");
 	answer(f, 0, DNS_NXDOMAIN, 0, NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
-	begin(f, "local m = kumo.dns.lookup_mx('x.example') same(#m.hosts, 3) same(m.hosts[1], 'c.') same(m.by_pref[9][1], 'b.')"
+	begin(f, "local m = kumo.dns.lookup_mx('x.example') same(#m.hosts, 3) same(m.hosts[1], 'c.') "
+	    "same(m.by_pref[9][1], 'b.')"
 	    " same(m.is_mx, true) same(m.domain_name, 'x.example.')");
 	answer(f, 0, DNS_OK, 10, "a", "b", "c", NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
 	begin(f, "local m = kumo.dns.lookup_mx('x.example') same(m.hosts[1], 'x.example.') same(m.is_mx, false)");
 	answer(f, 0, DNS_OK, 10, NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
-	begin(f, "local ok, r = pcall(kumo.dns.lookup_addr, 'x.example') same(#r, 2) same(r[1], '192.0.2.1') same(r[2], '2001:db8::1')");
+	begin(f, "local ok, r = pcall(kumo.dns.lookup_addr, 'x.example') same(#r, 2) same(r[1], '192.0.2.1') "
+	    "same(r[2], '2001:db8::1')");
 	answer(f, 0, DNS_OK, 0, "192.0.2.1", NULL);
 	assert_int_equal(f->asks[0].type, DNS_TYPE_AAAA);
 	answer(f, 0, DNS_OK, 0, "2001:db8::1", NULL);
@@ -564,7 +613,8 @@ test_dns(void **state)
 	assert_string_equal(f->asks[0].name, "1.2.0.192.in-addr.arpa");
 	answer(f, 0, DNS_OK, 0, "mx.x.example", NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
-	begin(f, "local a, why = kumo.dns.rbl_lookup('2001:db8::1', 'bl.example') same(a, '127.0.0.2') same(why, 'spam')");
+	begin(f, "local a, why = kumo.dns.rbl_lookup('2001:db8::1', 'bl.example') same(a, '127.0.0.2') same(why, "
+	    "'spam')");
 	assert_string_equal(f->asks[0].name,
 	    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example");
 	answer(f, 0, DNS_OK, 0, "127.0.0.2", NULL);
@@ -574,12 +624,14 @@ test_dns(void **state)
 	begin(f, "local a, why = kumo.dns.rbl_lookup('192.0.2.1', 'bl.example') same(a, nil) same(why, nil)");
 	answer(f, 0, DNS_NXDOMAIN, 0, NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
-	begin(f, "local a, why = kumo.dns.rbl_lookup('192.0.2.1', 'bl.example') same(a, nil) same(why, 'no such domain')");
+	begin(f, "local a, why = kumo.dns.rbl_lookup('192.0.2.1', 'bl.example') same(a, nil) same(why, 'no such "
+	    "domain')");
 	answer(f, 0, DNS_TEMPORARY, 0, NULL);
 	assert_int_equal(f->v.outcome, POLICY_PASSED);
 	/* What is asked is a stranger's: no error, no question. */
 	passes(f, "local r, e = kumo.dns.lookup_txt('a b') same(r, nil) same(e, 'not a domain name')"
-	    " r, e = kumo.dns.lookup_ptr('x') same(e, 'not an IP address') r, e = kumo.dns.rbl_lookup('x', 'bl') same(e, 'not an IP address')"
+	    " r, e = kumo.dns.lookup_ptr('x') same(e, 'not an IP address') r, e = kumo.dns.rbl_lookup('x', 'bl') "
+	    "same(e, 'not an IP address')"
 	    " r, e = kumo.dns.lookup_mx(('x'):rep(600)) same(e, 'not a domain name')"
 	    " fails('string', kumo.dns.lookup_txt, nil) fails('string', kumo.dns.rbl_lookup, '192.0.2.1')"
 	    " fails('table.sort', table.sort, { 1, 2 }, function() kumo.dns.lookup_txt('x.example') end)");
@@ -598,7 +650,8 @@ test_waiting(void **state)
 	answer(f, 0, DNS_OK, 0, NULL);
 	assert_int_equal(f->v.outcome, POLICY_FAILED);
 	/* Others run meanwhile; objects stay good. */
-	begin(f, "if address.user == 'a' then kumo.dns.lookup_txt('x.example') end conn:set_meta(address.user, 'was here')");
+	begin(f, "if address.user == 'a' then kumo.dns.lookup_txt('x.example') end conn:set_meta(address.user, 'was "
+	    "here')");
 	one = f->task;
 	call(f, POLICY_ON_RCPT, "other@b.example", NULL, NULL);
 	assert_null(f->task);
@@ -643,7 +696,8 @@ test_full(void **state)
 	assert_int_equal(v.outcome, POLICY_FAILED);
 	while (n > 0)
 		policy_cancel(&tasks[--n]);
-	assert_non_null(f->task = policy_call(f->p, &(struct policy_call){ .id = POLICY_ON_RCPT, .text = { "a@b.example" },
+	assert_non_null(f->task = policy_call(f->p, &(struct policy_call){ .id = POLICY_ON_RCPT, .text = {
+	    "a@b.example" },
 	    .conn = &f->conn }, &v, on_done, f));
 }
 
@@ -655,7 +709,8 @@ test_cost(void **state)
 	struct timespec a, b;
 	int i, k;
 
-	load(f, ON_MSG("if msg:get_meta('tenant') == 'x' then msg:set_meta('campaign', 'c') end") ON("smtp_server_rcpt_to", "address",
+	load(f, ON_MSG("if msg:get_meta('tenant') == 'x' then msg:set_meta('campaign', 'c') "
+	    "end") ON("smtp_server_rcpt_to", "address",
 	    "if address.domain == 'x.example' then kumo.reject(550, 'no') end"));
 	msg_make(f);
 	for (k = 0; k < 3; k++) {
