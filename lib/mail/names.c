@@ -57,7 +57,7 @@ queue_name_valid(const char *s)
 
 	if (strlen(s) >= QUEUE_NAME_TEXT || !address_domain_valid(domain, true))
 		return false;
-	for (c = domain; *c != '\0'; c++)
+	for (c = domain; *domain != '[' && *c != '\0'; c++)
 		if (*c >= 'A' && *c <= 'Z')
 			return false;
 	if (at == NULL)

@@ -147,7 +147,7 @@ rcpts_free(struct envelope *e)
 	e->rcpts = NULL;
 }
 
-/* Another recipient for the only one is who the mail was for all along: what the sender asked to be notified of stays. */
+/* Another recipient for the only one is who the mail was for all along: notifications stay as they were asked for. */
 static int
 rcpt_replace(lua_State *L, struct policy_msg *m)
 {

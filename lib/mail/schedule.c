@@ -74,10 +74,11 @@ rfc3339_parse(const char *s, int64_t *ms_r)
 		return -1;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;
+	tm.tm_sec = tm.tm_sec == 60 ? 59 : tm.tm_sec; /* a leap second, which time_t does not have */
 	same = tm;
 	t = timegm(&same);
 	/* The 31st of a shorter month, or the 13th month, would be another day. */
-	if (t < 0 || same.tm_mon != tm.tm_mon || (same.tm_mday != tm.tm_mday && tm.tm_sec != 60))
+	if (t < 0 || same.tm_mon != tm.tm_mon || same.tm_mday != tm.tm_mday)
 		return -1;
 	*ms_r = ((int64_t)t - east * 60) * 1000 + ms;
 	return *ms_r >= 0 ? 0 : -1;

@@ -305,3 +305,14 @@ seed('dns_answer', 'cname', "\0" . pack('n6', 0, 0x8180, 1, 2, 0, 0) . $question
     . "\1c\1b\0" . pack('nnNn', 1, 1, 30, 4) . "\x7f\0\0\1");
 seed('dns_answer', 'pointer-loop', "\0" . pack('n6', 0, 0x8180, 1, 1, 0, 0) . "\xc0\x0c" . pack('nn', 1, 1) . "\xc0\x0c" . pack('nnNn', 1, 1, 60, 4) . "\0\0\0\0");
 seed('dns_answer', 'count-lies', "\0" . pack('n6', 0, 0x8180, 1, 65535, 65535, 65535) . $question);
+
+# policy_message: even, a header block; odd, a schedule
+seed('policy_message', 'block', "\0Subject: x\r\nX-Client-Id: 7\r\nX-Long: a\r\n\tb\r\nDate: now\r\nTo: a\@b.example\r\n\r\n");
+seed('policy_message', 'no-blank', "\0Subject: x\r\n");
+seed('policy_message', 'no-field', "\0no field\r\nSubject: x\r\n\r\n");
+seed('policy_message', 'blank', "\0\r\n");
+seed('policy_message', 'tenant', "\0Tenant: a\r\nQueue: c:t\@d.example\r\nx-\xff: \xff\0\r\n\r\n");
+seed('policy_message', 'schedule', "\1{\"first_attempt\": \"2023-11-15T00:00:00+01:00\", \"expires\": 86400.5}");
+seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
+seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
+seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
