@@ -1,6 +1,6 @@
-/* What strangers send that policy sees: header blocks, edited by a handler in every way there is, and schedules. The first
- * byte says which. Whatever a block holds, edits leave a block of whole lines with the same end, and add no line end but
- * CRLF to one that had no other. */
+/* What strangers send that policy sees: header blocks, edited by a handler in every way there is, and schedules. The
+ * first byte says which. Whatever a block holds, edits leave a block of whole lines with the same end, and add no line
+ * end but CRLF to one that had no other. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -53,7 +53,8 @@ is_crlf_only(const char *p, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if ((p[i] == '\n' && (i == 0 || p[i - 1] != '\r')) || (p[i] == '\r' && (i + 1 == n || p[i + 1] != '\n')))
+		if ((p[i] == '\n' && (i == 0 || p[i - 1] != '\r')) || (p[i] == '\r' && (i + 1 == n ||
+		    p[i + 1] != '\n')))
 			return false;
 	return true;
 }

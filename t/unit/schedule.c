@@ -21,7 +21,8 @@ static const struct {
 	{ "2023-11-14T22:13:20Z", NOW }, { "2023-11-14t22:13:20z", NOW }, { "2023-11-14 22:13:20Z", NOW },
 	{ "2023-11-14T23:13:20+01:00", NOW }, { "2023-11-14T16:43:20-05:30", NOW },
 	{ "2023-11-14T22:13:20.5Z", NOW + 500 }, { "2023-11-14T22:13:20.123456Z", NOW + 123 },
-	{ "1970-01-01T00:00:00Z", 0 }, { "2024-02-29T00:00:00Z", 1709164800000 }, { "2016-12-31T23:59:60Z", 1483228799000 },
+	{ "1970-01-01T00:00:00Z", 0 }, { "2024-02-29T00:00:00Z", 1709164800000 }, { "2016-12-31T23:59:60Z",
+	    1483228799000 },
 	{ "2023-02-29T00:00:00Z", -1 }, { "2023-13-01T00:00:00Z", -1 }, { "2023-00-01T00:00:00Z", -1 },
 	{ "2023-11-31T00:00:00Z", -1 }, { "2023-11-14T24:00:00Z", -1 }, { "2023-11-14T22:60:00Z", -1 },
 	{ "2023-11-14T22:13:20", -1 }, { "2023-11-14T22:13Z", -1 }, { "2023-11-14", -1 }, { "", -1 }, { "x", -1 },
@@ -53,11 +54,13 @@ static const struct {
 } schedules[] = {
 	{ "{}", 0, 0, NULL },
 	{ "{\"first_attempt\": 60}", NOW + 60000, 0, NULL },
-	{ " { \"first_attempt\" : \"2023-11-15T00:00:00Z\", \"expires\": 86400.5 } ", 1700006400000, NOW + 86400500, NULL },
+	{ " { \"first_attempt\" : \"2023-11-15T00:00:00Z\", \"expires\": 86400.5 } ", 1700006400000, NOW + 86400500,
+	    NULL },
 	{ "{\"first_attempt\": \"2001-01-01T00:00:00Z\"}", 978307200000, 0, NULL },
 	{ "{\"expires\": null, \"first_attempt\": 0}", NOW, 0, NULL },
 	{ "", 0, 0, "not a JSON object" }, { "[]", 0, 0, "not a JSON object" }, { "5", 0, 0, "not a JSON object" },
-	{ "{", 0, 0, "not a JSON object" }, { "{}{}", 0, 0, "not a JSON object" }, { "{\"a\":\"\\u0000\"}", 0, 0, "JSON" },
+	{ "{", 0, 0, "not a JSON object" }, { "{}{}", 0, 0, "not a JSON object" }, { "{\"a\":\"\\u0000\"}", 0, 0,
+	    "JSON" },
 	{ "{\"expires\": 1, \"expires\": 2}", 0, 0, "not a JSON object" },
 	{ "{\"x\":[[[[[[[[[[]]]]]]]]]]}", 0, 0, "not a JSON object" },
 	{ "{\"dow\": \"Mon\"}", 0, 0, "delivery windows" }, { "{\"end\": \"10:00\"}", 0, 0, "delivery windows" },
@@ -100,7 +103,8 @@ test_names(void **state)
 {
 	static const char *const good[] = { "x.example", "t@x.example", "c:t@x.example", "c:@x.example", "[192.0.2.1]",
 	    "a+b_c-d.e:t@[IPv6:2001:db8::1]" };
-	static const char *const bad[] = { "", "@x.example", ":@x.example", ":t@x.example", "a b@x.example", "t@", "t@X.example",
+	static const char *const bad[] = { "", "@x.example", ":@x.example", ":t@x.example", "a b@x.example", "t@",
+	    "t@X.example",
 	    "a:b:c@x.example", "a@b@x.example", "x..example", "t\n@x.example" };
 	char name[QUEUE_NAME_TEXT], campaign[] = "a b:c@d";
 	size_t i;
