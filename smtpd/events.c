@@ -15,7 +15,7 @@
 static const char *
 local_address(const struct session *s, char *buf, size_t size)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof ss;
 	char text[56];
 

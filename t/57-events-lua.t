@@ -204,6 +204,20 @@ Z
 	kill 'KILL', @dns;
 	ok $p->wait_for('a new dns role', sub { my $r = say_smtp($s, 'MAIL FROM:<a@good.example>'); say_smtp($s, 'RSET'); $r =~ /^250/ }),
 		'a new role answers';
+
+	# So does it for a new worker, and for those of a reload, whose old ones go with their helpers.
+	my $role = sub { my $name = shift; grep { PosthornTest::slurp("/proc/$_/cmdline") =~ /-r\0$name\0/ } $p->daemon_pids('smtpd') };
+	my $asks = sub {
+		my $s = eval { $p->connect_smtp } or return;
+		(say_smtp($s, 'EHLO x') // '') =~ /^250/ && (say_smtp($s, 'MAIL FROM:<a@good.example>') // '') =~ /^250/;
+	};
+	my ($worker) = $role->('worker');
+	kill 'KILL', $worker;
+	ok $p->wait_for('a new worker', sub { my @w = $role->('worker'); @w == 1 && $w[0] != $worker && $asks->() }), 'a new worker asks';
+	($worker, my $dns) = ($role->('worker'), $role->('dns'));
+	my ($status) = $p->posthorn('reload');
+	is $status, 0, 'reload';
+	ok $p->wait_for('the old ones to go', sub { my @d = $role->('dns'); @d == 1 && $d[0] != $dns && $asks->() }), 'new ones ask';
 };
 
 subtest 'running wild' => sub {

@@ -194,7 +194,7 @@ take_records(struct lookup *l, const struct dns_answer *a, uint16_t type, const 
 		else if (type == DNS_TYPE_A || type == DNS_TYPE_AAAA)
 			n = strlen(inet_ntop(type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip, text, sizeof(text)));
 		else
-			n = strlen(strcpy(text, a->rr[i].name));
+			n = strlen(memcpy(text, a->rr[i].name, sizeof(a->rr[i].name)));
 		dns_reply_add(&l->found, a->rr[i].pref, xmemdup0(text, n), n);
 	}
 	lookup_answer(l, DNS_OK, NULL, l->ttl);

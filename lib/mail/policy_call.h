@@ -50,7 +50,7 @@ enum {
 	POLICY_MSG_QUEUE = 1 << 2, /* tenant, campaign, queue, routing domain */
 	POLICY_MSG_META = 1 << 3,
 	POLICY_MSG_SCHEDULE = 1 << 4,
-	POLICY_MSG_HEAD = 1 << 5   /* `edited` is the header block now */
+	POLICY_MSG_HEAD = 1 << 5   /* `head` is another now */
 };
 
 struct policy_msg {

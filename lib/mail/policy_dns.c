@@ -34,10 +34,12 @@ on_answer(const struct dns_reply *reply, void *arg)
 static struct policy_task *
 task_check(lua_State *L, const char *fn)
 {
-	struct policy_task *k = policy_task_now(L);
+	struct policy_tasks *t = policy_of(L)->tasks;
+	struct policy_task *k;
 
-	if (k == NULL || k->policy->tasks->loop == NULL)
+	if (t == NULL || t->current == NULL || t->loop == NULL)
 		luaL_error(L, "posthorn.dns.%s may only be called in an event of smtpd", fn);
+	k = t->current;
 	if (!lua_isyieldable(L))
 		luaL_error(L, "posthorn.dns.%s may not be called from within table.sort, string.gsub or their like",
 		    fn);
@@ -280,7 +282,7 @@ reverse(const char *text, const char *tail4, const char *tail6, char out[NAME_RO
 
 	if (strlen(text) >= sizeof(buf))
 		return -1;
-	strcpy(buf, text);
+	memcpy(buf, text, strlen(text) + 1);
 	if (buf[0] == '[' && strchr(buf, ']') != NULL) {
 		*strchr(buf, ']') = '\0';
 		memmove(buf, buf + 1, strlen(buf));

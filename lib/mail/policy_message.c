@@ -417,7 +417,7 @@ msg_set_data(lua_State *L)
 	if (m->set_data(m->arg, text, len, &err) == -1)
 		return luaL_error(L, "set_data: %s", err);
 	wbuf_reset(&m->edited);
-	m->changed &= ~(unsigned)POLICY_MSG_HEAD;
+	m->changed |= POLICY_MSG_HEAD;
 	return 0;
 }
 

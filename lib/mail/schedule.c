@@ -102,7 +102,7 @@ schedule_set(struct schedule *s, const char *key, const char *text, double secon
 		return -1;
 	}
 	if (text == NULL) {
-		if (!isfinite(seconds) || seconds < 0 || seconds > (double)(AHEAD_MAX / 1000)) {
+		if (!isfinite(seconds) || seconds < 0 || seconds > (double)AHEAD_MAX / 1000) {
 			*err_r = "a number of seconds is negative or more than 366 days";
 			return -1;
 		}
