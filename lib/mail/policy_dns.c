@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cidr.h"
+#include "base/log.h"
 #include "mail/policy_call_private.h"
 
 #define NAME_ROOM 512
@@ -30,6 +31,16 @@ on_answer(const struct dns_reply *reply, void *arg)
 	policy_task_resume(k);
 }
 
+/* Lua leaves by a long jump; this says so to the compiler. */
+static void refuse(lua_State *, const char *fmt, const char *fn) __attribute__((noreturn));
+
+static void
+refuse(lua_State *L, const char *fmt, const char *fn)
+{
+	luaL_error(L, fmt, fn);
+	panic("policy: luaL_error returned");
+}
+
 /* Raises an error where no event can wait. */
 static struct policy_task *
 task_check(lua_State *L, const char *fn)
@@ -38,7 +49,7 @@ task_check(lua_State *L, const char *fn)
 	struct policy_task *k;
 
 	if (t == NULL || t->current == NULL || t->loop == NULL)
-		luaL_error(L, "posthorn.dns.%s may only be called in an event of smtpd", fn);
+		refuse(L, "posthorn.dns.%s may only be called in an event of smtpd", fn);
 	k = t->current;
 	if (!lua_isyieldable(L))
 		luaL_error(L, "posthorn.dns.%s may not be called from within table.sort, string.gsub or their like",
