@@ -70,6 +70,7 @@ const struct conf_param params_table[] = {
 	STR(campaign_header, "X-Campaign"),
 	BOOL(remove_tenant_header, "yes"),
 	BOOL(remove_campaign_header, "yes"),
+	STR(scheduling_header, "X-Schedule"),
 
 	/* smtpd */
 	LISTEN(smtpd_listen, "127.0.0.1:25"),
@@ -238,6 +239,9 @@ check_headers(const struct check *c)
 	if (!header_name_valid(p->campaign_header))
 		CHECK_ADD(c, "campaign_header", NULL, "campaign_header: '%.60s' is not the name of a header",
 		    p->campaign_header);
+	if (!header_name_valid(p->scheduling_header))
+		CHECK_ADD(c, "scheduling_header", NULL, "scheduling_header: '%.60s' is not the name of a header",
+		    p->scheduling_header);
 	if (p->tenant_header[0] != '\0' && strcasecmp(p->tenant_header, p->campaign_header) == 0)
 		CHECK_ADD(c, "campaign_header", "tenant_header",
 		    "tenant_header and campaign_header are both '%.60s'; a header can give only one of them",

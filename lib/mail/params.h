@@ -22,6 +22,7 @@ struct params {
 	int64_t message_size_limit;
 	char *tenant_header, *campaign_header;
 	bool remove_tenant_header, remove_campaign_header;
+	char *scheduling_header;         /* "": none */
 
 	/* smtpd */
 	struct conf_addrs smtpd_listen, submission_listen, submissions_listen;

@@ -39,8 +39,7 @@ static const struct policy_field listener_fields[] = {
 /* KumoMTA's other events: known, so that the message can say more than "unknown". */
 static const char *const later_events[] = {
 	"pre_init", "init", "get_egress_source", "get_listener_domain", "smtp_server_get_dynamic_parameters",
-	"smtp_server_connection_accepted", "smtp_server_ehlo", "smtp_server_auth_plain", "smtp_server_mail_from",
-	"smtp_server_rcpt_to", "smtp_server_data", "smtp_server_message_received", "smtp_server_rewrite_response",
+	"smtp_server_data", "smtp_server_rewrite_response", "smtp_server_split_transaction",
 	"http_message_generated", "http_server_validate_auth_basic", "requeue_message", "should_enqueue_log_record",
 	"smtp_client_rewrite_delivery_status", "throttle_insert_ready_queue", NULL
 };
@@ -262,6 +261,7 @@ policy_define_open(lua_State *L)
 	lua_newtable(L);
 	lua_newtable(L);
 	luaL_newlib(L, module_functions);
+	policy_call_open(L);
 	lua_newtable(L);
 	lua_pushcfunction(L, module_unknown);
 	lua_setfield(L, -2, "__index");

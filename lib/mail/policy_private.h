@@ -21,7 +21,18 @@
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_NAME_MAX 64
 
-enum policy_event_id { POLICY_GET_EGRESS_POOL, POLICY_GET_QUEUE_CONFIG, POLICY_GET_EGRESS_PATH_CONFIG, POLICY_EVENTS };
+enum policy_event_id {
+	POLICY_GET_EGRESS_POOL,
+	POLICY_GET_QUEUE_CONFIG,
+	POLICY_GET_EGRESS_PATH_CONFIG,
+	POLICY_SMTP_CONNECT, /* from here on in the order of enum policy_call_id */
+	POLICY_SMTP_EHLO,
+	POLICY_SMTP_AUTH,
+	POLICY_SMTP_MAIL,
+	POLICY_SMTP_RCPT,
+	POLICY_SMTP_MESSAGE,
+	POLICY_EVENTS
+};
 extern const char *const policy_event_names[POLICY_EVENTS + 1];
 
 struct source_def {
@@ -77,6 +88,8 @@ struct policy {
 	/* what was logged last, so that an event that fails for every message does not fill the disk */
 	char *logged;
 	time_t logged_at;
+
+	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
@@ -93,6 +106,13 @@ char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
  * (level 1). */
 void policy_clock_check(lua_State *, int level);
 void policy_log(struct policy *, const char *text);
+int64_t policy_cpu_now(void); /* ns */
+
+/* policy_call.c */
+void policy_tasks_free(struct policy *);
+/* Adds posthorn.reject and posthorn.disconnect, the kinds of objects, and posthorn.dns to the module table on the top
+ * of the stack. */
+void policy_call_open(lua_State *);
 
 /* policy_guard.c: replaces what needs it in the libraries that are open. */
 void policy_guard_install(lua_State *);

@@ -45,8 +45,8 @@ capped_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 	return q;
 }
 
-static int64_t
-cpu_now(void)
+int64_t
+policy_cpu_now(void)
 {
 	struct timespec ts;
 
@@ -70,10 +70,10 @@ policy_clock_check(lua_State *L, int level)
 
 	if (!p->is_overrun) {
 		if (p->cpu_start == 0) {
-			p->cpu_start = cpu_now();
+			p->cpu_start = policy_cpu_now();
 			return;
 		}
-		if (cpu_now() - p->cpu_start < p->cpu_limit)
+		if (policy_cpu_now() - p->cpu_start < p->cpu_limit)
 			return;
 		p->is_overrun = true;
 		lua_sethook(L, hook, LUA_MASKCOUNT, 1);
