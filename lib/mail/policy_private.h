@@ -52,6 +52,13 @@ struct policy_handler {
 	unsigned line; /* where the function begins */
 };
 
+/* policy_lib_log.c: what was written lately. */
+struct policy_log_window {
+	time_t begin;
+	unsigned n, dropped;
+	uint32_t hashes[100];
+};
+
 struct policy {
 	lua_State *L;
 	char *file;
@@ -74,6 +81,7 @@ struct policy {
 	/* what was logged last, so that an event that fails for every message does not fill the disk */
 	char *logged;
 	time_t logged_at;
+	struct policy_log_window log_window;
 };
 
 /* policy_sandbox.c */
@@ -85,6 +93,13 @@ char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
 /* Raises a Lua error if the time is up: from the hook (level 0), and from functions that may have worked long in C
  * (level 1). */
 void policy_clock_check(lua_State *, int level);
+/* The same for where an error cannot be raised: whether it is up. */
+bool policy_clock_is_over(lua_State *);
+/* Not counted as the event's: time that went into something else. */
+int64_t policy_cpu_now(void); /* ns */
+void policy_clock_extend(struct policy *, int64_t ns);
+/* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
+void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
 void policy_log(struct policy *, const char *text);
 
 /* policy_guard.c: replaces what needs it in the libraries that are open. */
@@ -96,6 +111,7 @@ void policy_define_open(lua_State *);
 /* policy_field.c: what a table may hold. */
 enum policy_field_type {
 	FIELD_NAME,    /* char *: POLICY_NAME_MAX letters, digits, . _ - */
+	FIELD_TEXT,    /* char *: any */
 	FIELD_ADDRESS, /* char *: numeric IP address, or 'unspecified' (stays NULL) */
 	FIELD_HOST,    /* char *: host name */
 	FIELD_DOMAIN,  /* char *: domain, lower-cased, or "*" */
