@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/suggest.h"
 #include "base/xalloc.h"
+#include "mail/policy_lib.h"
 #include "mail/policy_private.h"
 
 static const struct policy_field source_fields[] = {
@@ -233,43 +234,11 @@ static const luaL_Reg module_functions[] = {
 	{ NULL, NULL }
 };
 
-static int
-module_unknown(lua_State *L)
-{
-	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-	const luaL_Reg *f;
-	struct suggest s;
-
-	suggest_init(&s, key);
-	for (f = module_functions; f->name != NULL; f++)
-		suggest_consider(&s, f->name);
-	if (s.best != NULL)
-		return luaL_error(L, "posthorn.%s does not exist; did you mean posthorn.%s?", key, s.best);
-	return luaL_error(L, "posthorn.%s does not exist in this version", key);
-}
-
-static int
-module_fixed(lua_State *L)
-{
-	return luaL_error(L, "the posthorn module cannot be changed");
-}
-
 void
 policy_define_open(lua_State *L)
 {
-	/* An empty table in front of the real one, so that assignments are noticed too. */
-	lua_newtable(L);
-	lua_newtable(L);
 	luaL_newlib(L, module_functions);
 	policy_call_open(L);
-	lua_newtable(L);
-	lua_pushcfunction(L, module_unknown);
-	lua_setfield(L, -2, "__index");
-	lua_setmetatable(L, -2);
-	lua_setfield(L, -2, "__index");
-	lua_pushcfunction(L, module_fixed);
-	lua_setfield(L, -2, "__newindex");
-	lua_pushboolean(L, 0);
-	lua_setfield(L, -2, "__metatable");
-	lua_setmetatable(L, -2);
+	policy_lib_install(L);
+	policy_lib_seal(L, "posthorn");
 }

@@ -65,6 +65,13 @@ struct policy_handler {
 
 struct shaping;
 
+/* policy_lib_log.c: what was written lately. */
+struct policy_log_window {
+	time_t begin;
+	unsigned n, dropped;
+	uint32_t hashes[100];
+};
+
 struct policy {
 	lua_State *L;
 	char *file;
@@ -90,6 +97,7 @@ struct policy {
 	time_t logged_at;
 
 	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
+	struct policy_log_window log_window;
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
@@ -105,9 +113,14 @@ char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
 /* Raises a Lua error if the time is up: from the hook (level 0), and from functions that may have worked long in C
  * (level 1). */
 void policy_clock_check(lua_State *, int level);
-void policy_log(struct policy *, const char *text);
+/* The same for where an error cannot be raised: whether it is up. */
+bool policy_clock_is_over(lua_State *);
+/* Not counted as the event's: time that went into something else. */
 int64_t policy_cpu_now(void); /* ns */
-
+void policy_clock_extend(struct policy *, int64_t ns);
+/* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
+void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
+void policy_log(struct policy *, const char *text);
 /* policy_call.c */
 void policy_tasks_free(struct policy *);
 /* Adds posthorn.reject and posthorn.disconnect, the kinds of objects, and posthorn.dns to the module table on the top
@@ -128,6 +141,7 @@ void shaping_define_open(lua_State *);
 /* policy_field.c: what a table may hold. */
 enum policy_field_type {
 	FIELD_NAME,    /* char *: POLICY_NAME_MAX letters, digits, . _ - */
+	FIELD_TEXT,    /* char *: any */
 	FIELD_ADDRESS, /* char *: numeric IP address, or 'unspecified' (stays NULL) */
 	FIELD_HOST,    /* char *: host name */
 	FIELD_DOMAIN,  /* char *: domain, lower-cased, or "*" */
