@@ -124,15 +124,46 @@ shaping_pattern_clear(struct pattern *p)
 	memset(p, 0, sizeof(*p));
 }
 
+/* Which three characters in a row a reply has, hashed: most literals are not in it, and are seen not to be after one or
+ * two looks, however many rules there are. */
+#define GRAM_BITS 15u
+
 struct reply_text {
 	char text[REPLY_TEXT_MAX + 1], lower[REPLY_TEXT_MAX + 1];
 	size_t len;
+	uint8_t grams[(1u << GRAM_BITS) / 8];
 };
+
+static uint32_t
+gram(const char *s)
+{
+	uint32_t v = (uint32_t)(unsigned char)s[0] | (uint32_t)(unsigned char)s[1] << 8 |
+	    (uint32_t)(unsigned char)s[2] << 16;
+
+	return (v * 2654435761u) >> (32u - GRAM_BITS);
+}
+
+static bool
+has_literal(const struct reply_text *r, const char *literal)
+{
+	const char *s;
+	uint32_t g;
+
+	for (s = literal + strlen(literal) - LITERAL_MIN; s >= literal; s--) { /* the ends differ more than the beginnings */
+		g = gram(s);
+		if ((r->grams[g / 8] & (1u << g % 8)) == 0)
+			return false;
+	}
+	return strstr(r->lower, literal) != NULL;
+}
 
 /* One line, bounded. */
 static void
 reply_take(struct reply_text *r, const char *reply)
 {
+	uint32_t g;
+	size_t i;
+
 	for (r->len = 0; reply[r->len] != '\0' && r->len < REPLY_TEXT_MAX; r->len++) {
 		char c = reply[r->len];
 
@@ -141,6 +172,11 @@ reply_take(struct reply_text *r, const char *reply)
 		r->lower[r->len] = (char)tolower((unsigned char)c);
 	}
 	r->text[r->len] = r->lower[r->len] = '\0';
+	memset(r->grams, 0, sizeof(r->grams));
+	for (i = 0; i + LITERAL_MIN <= r->len; i++) {
+		g = gram(r->lower + i);
+		r->grams[g / 8] |= (uint8_t)(1u << g % 8);
+	}
 }
 
 static bool
@@ -151,7 +187,7 @@ rule_hits(const struct shaping *s, const struct rule_def *d, const struct reply_
 
 	for (i = 0; i < d->n_patterns; i++) {
 		p = &d->patterns[i];
-		if (p->literal != NULL && strstr(r->lower, p->literal) == NULL)
+		if (p->literal != NULL && !has_literal(r, p->literal))
 			continue;
 		if (pcre2_match(p->code, (PCRE2_SPTR)r->text, r->len, 0, 0, s->hit, s->limits) >= 0)
 			return true;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -354,6 +355,67 @@ test_lint(void **state)
 	shaping_free(&s);
 }
 
+static double
+cpu_seconds(void)
+{
+	struct timespec ts;
+
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static struct shaping *
+load_many(size_t n_rules)
+{
+	size_t cap = n_rules * 200 + 200, n = 0, i;
+	char *text = xmalloc(cap);
+	struct shaping *s;
+
+	n = (size_t)snprintf(text, cap, "posthorn.shaping.default { automation = {\n");
+	for (i = 0; i < n_rules; i++)
+		n += (size_t)snprintf(text + n, cap - n, "{ name = 'r%zu', regex = '(?i)^4.*reason number %zu(\\\\.|$)', "
+		    "action = 'Suspend', duration = '1h' },\n", i, i);
+	(void)snprintf(text + n, cap - n, "} }\n");
+	s = load_good(text, NULL);
+	free(text);
+	return s;
+}
+
+/* What a path and a failure cost, for those who change the look-ups. */
+static void
+test_cost(void **state)
+{
+	static const char *const names[] = { "aspmx.l.google.com", "mta5.am0.yahoodns.net", "mx.example.org",
+		"example-com.mail.protection.outlook.com" };
+	struct conf_errors errs = { NULL, 0 };
+	struct conf_strs files = { (char *[]){ (char[]){ "conf/shaping.lua" } }, 1 };
+	struct shaping *s = shaping_load(&files, &errs);
+	struct shaping_settings set;
+	const struct shaping_rule *hits[4];
+	double before = cpu_seconds();
+	size_t i;
+
+	(void)state;
+	assert_non_null(s);
+	for (i = 0; i < 20000; i++) {
+		const char *mx[2] = { names[i % 4], names[i % 4] };
+
+		shaping_settings(s, &(struct shaping_path){ .domain = "a.example.com", .source = "ip-1", .mx = mx,
+		    .n_mx = 2 }, &set);
+		policy_path_config_clear(&set.config);
+	}
+	print_message("# %.2f us a path\n", (cpu_seconds() - before) * 1e6 / 20000);
+	shaping_free(&s);
+	s = load_many(200);
+	before = cpu_seconds();
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(shaping_match(s, &(struct shaping_path){ NULL }, "421 4.7.0 mx.example.org was not able "
+		    "to take the message from 192.0.2.1 now, for the reason number 77", false, hits, 4), 1);
+	print_message("# %.2f us a reply, 200 rules\n", (cpu_seconds() - before) * 1e6 / 1000);
+	assert_true(cpu_seconds() - before < 1.0);
+	shaping_free(&s);
+}
+
 int
 main(void)
 {
@@ -361,6 +423,7 @@ main(void)
 		cmocka_unit_test(test_provider), cmocka_unit_test(test_layers), cmocka_unit_test(test_files),
 		cmocka_unit_test(test_match), cmocka_unit_test(test_bounded), cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_shipped), cmocka_unit_test(test_lint),
+		cmocka_unit_test(test_cost),
 	};
 	int rc;
 
