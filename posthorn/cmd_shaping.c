@@ -9,46 +9,109 @@
 
 #include "admin.h"
 #include "check.h"
+#include "shaping_live.h"
 
 #define MX_MAX 64
 
 static void
-findings_print(const struct admin *adm, const struct conf_errors *found)
+findings_json(struct json *j, const char *key, const struct conf_errors *found)
 {
-	struct json j;
 	size_t i;
 
-	if (!adm->json) {
-		adm_print_errors(found);
-		return;
-	}
-	json_init(&j);
-	json_arr(&j, NULL);
+	json_arr(j, key);
 	for (i = 0; i < found->n; i++) {
+		json_obj(j, NULL);
+		json_str(j, "file", found->v[i].file);
+		json_int(j, "line", found->v[i].line);
+		json_str(j, "text", found->v[i].text);
+		json_obj_end(j);
+	}
+	json_arr_end(j);
+}
+
+static void
+live_json(struct json *j, const struct live *live)
+{
+	size_t i, k;
+
+	json_arr(j, "known");
+	for (i = 0; i < live->n; i++) {
+		const struct live_domain *d = &live->v[i];
+
+		json_obj(j, NULL);
+		json_str(j, "provider", d->known.provider);
+		json_str(j, "domain", d->known.domain);
+		json_arr(j, "mx");
+		for (k = 0; k < d->mx.n; k++)
+			json_str(j, NULL, d->mx.v[k]);
+		json_arr_end(j);
+		json_str(j, "falls_to", d->found);
+		json_str(j, "problem", d->problem);
+		json_obj_end(j);
+	}
+	json_arr_end(j);
+}
+
+/* An array of findings; with --live an object of this array and of what was resolved. */
+static void
+check_print_json(const struct live *live, const struct conf_errors *found)
+{
+	struct json j;
+
+	json_init(&j);
+	if (live == NULL) {
+		findings_json(&j, NULL, found);
+	} else {
 		json_obj(&j, NULL);
-		json_str(&j, "file", found->v[i].file);
-		json_int(&j, "line", found->v[i].line);
-		json_str(&j, "text", found->v[i].text);
+		findings_json(&j, "findings", found);
+		live_json(&j, live);
 		json_obj_end(&j);
 	}
-	json_arr_end(&j);
 	printf("%.*s\n", (int)j.out.len, (const char *)j.out.p);
 	json_clear(&j);
 }
 
+static void
+live_print(const struct live *live)
+{
+	size_t i, k;
+
+	for (i = 0; i < live->n; i++) {
+		const struct live_domain *d = &live->v[i];
+
+		printf("%s: %s is %s", d->known.provider, d->known.domain, d->problem != NULL ? "unknown now" :
+		    d->found != NULL ? d->found : "no provider");
+		for (k = 0; k < d->mx.n; k++)
+			printf("%s%s", k == 0 ? ": " : " ", d->mx.v[k]);
+		printf("\n");
+	}
+}
+
+/* params: of main.cf, to resolve; NULL: not wanted. */
 static int
-shaping_check(const struct admin *adm, const struct conf_strs *files)
+shaping_check(const struct admin *adm, const struct conf_strs *files, const struct params *params)
 {
 	struct conf_errors found = { NULL, 0 };
 	struct shaping *s = shaping_load(files, &found);
-	int rv;
+	struct live live = { NULL, 0 };
+	int rv = ADM_OK;
 
-	if (s != NULL)
+	if (s != NULL) {
 		shaping_lint(s, &found);
-	findings_print(adm, &found);
-	rv = found.n == 0 ? ADM_OK : ADM_FAILED;
-	if (found.n == 0 && !adm->json)
+		if (params != NULL && live_check(params, s, &live, &found) == -1)
+			rv = ADM_FAILED;
+	}
+	if (adm->json) {
+		check_print_json(params != NULL ? &live : NULL, &found);
+	} else {
+		live_print(&live);
+		adm_print_errors(&found);
+	}
+	if (found.n > 0)
+		rv = ADM_FAILED;
+	else if (rv == ADM_OK && !adm->json)
 		printf("shaping data is good, %zu file%s\n", files->n, files->n == 1 ? "" : "s");
+	live_clear(&live);
 	conf_errors_clear(&found);
 	shaping_free(&s);
 	return rv;
@@ -106,17 +169,17 @@ shaping_show(const struct admin *adm, const struct conf_strs *files, const struc
 }
 
 static int
-shaping_run(const struct admin *adm, const struct conf_strs *given, const struct shaping_path *path)
+shaping_run(const struct admin *adm, const struct conf_strs *given, const struct shaping_path *path, bool is_live)
 {
 	struct params *params = NULL;
 	int rv;
 
 	check_drop(); /* what follows is code of the administrator's */
-	if (given->n == 0 && (params = adm_params(adm, NULL)) == NULL)
+	if ((given->n == 0 || is_live) && (params = adm_params(adm, NULL)) == NULL)
 		return ADM_FAILED;
-	if (params != NULL)
+	if (given->n == 0)
 		given = &params->shaping_files;
-	rv = path != NULL ? shaping_show(adm, given, path) : shaping_check(adm, given);
+	rv = path != NULL ? shaping_show(adm, given, path) : shaping_check(adm, given, is_live ? params : NULL);
 	params_free(&params);
 	return rv;
 }
@@ -126,14 +189,18 @@ cmd_shaping(struct admin *adm, int argc, char **argv)
 {
 	static const struct option options[] = { { "mx", required_argument, NULL, 'm' },
 		{ "source", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 } };
+	bool is_live;
 	const char *mx[MX_MAX];
 	struct shaping_path path = { .mx = mx };
 	struct conf_strs files = { NULL, 0 };
 	int c;
 
 	if (argc >= 2 && strcmp(argv[1], "check") == 0) {
-		files = (struct conf_strs){ argv + 2, (size_t)argc - 2 };
-		return shaping_run(adm, &files, NULL);
+		is_live = argc >= 3 && strcmp(argv[2], "--live") == 0;
+		files = (struct conf_strs){ argv + 2 + is_live, (size_t)argc - 2 - is_live };
+		if (files.n > 0 && files.v[0][0] == '-')
+			return adm_usage("shaping", "shaping check has no option but --live");
+		return shaping_run(adm, &files, NULL, is_live);
 	}
 	if (argc < 2 || strcmp(argv[1], "show") != 0)
 		return adm_usage("shaping", "shaping wants check or show");
@@ -151,5 +218,5 @@ cmd_shaping(struct admin *adm, int argc, char **argv)
 	if (argc - optind != 1)
 		return adm_usage("shaping", "shaping show wants one domain");
 	path.domain = argv[optind];
-	return shaping_run(adm, &files, &path);
+	return shaping_run(adm, &files, &path, false);
 }

@@ -498,6 +498,23 @@ shaping_provider(const struct shaping *s, const struct shaping_path *path)
 	return b != NULL ? b->name : NULL;
 }
 
+bool
+shaping_known(const struct shaping *s, size_t i, struct shaping_known *out)
+{
+	const struct block *b;
+	size_t k;
+
+	for (k = 0; k < s->providers.n; k++) {
+		b = s->providers.v[k];
+		if (i < b->n_known) {
+			*out = (struct shaping_known){ b->name, b->known[i].domain, &b->origin };
+			return true;
+		}
+		i -= b->n_known;
+	}
+	return false;
+}
+
 static void
 out_lay(struct shaping_settings *out, const struct settings *from)
 {

@@ -46,6 +46,13 @@ const char *shaping_provider(const struct shaping *, const struct shaping_path *
 /* All layers that apply, merged. The caller clears out->config. */
 void shaping_settings(const struct shaping *, const struct shaping_path *, struct shaping_settings *out);
 
+/* Domains that are known to be a provider's, for checks. False: there is no i-th. */
+struct shaping_known {
+	const char *provider, *domain;
+	const struct shaping_origin *origin; /* of the provider */
+};
+bool shaping_known(const struct shaping *, size_t i, struct shaping_known *out) __attribute__((warn_unused_result));
+
 /* Automation. */
 enum shaping_action_type {
 	ACTION_SUSPEND,          /* the path (or what `scope` says) */
