@@ -3,6 +3,8 @@ use strict;
 use warnings;
 use Test::More;
 use File::Temp qw(tempdir);
+use JSON::PP;
+use PosthornTest;
 
 my $posthorn = ($ENV{BUILD} // 'build') . '/sbin/posthorn';
 my $dir = tempdir(CLEANUP => 1);
@@ -56,4 +58,39 @@ unlike $out, qr/^max_message_rate/m, 'unset takes away';
 put('main.cf', "shaping_files = $dir/nonexistent.lua\n");
 ($status, $out) = run('-c', $dir, 'shaping check');
 is $status, 1, 'a named file must exist';
+
+# --live asks the name servers of main.cf.
+my $p = PosthornTest->new(zone => <<'Z')->dns;
+good.test. IN MX 10 mx1.mail.one.test.
+good.test. IN MX 20 mx2.mail.one.test.
+moved.test. IN MX 10 mx.mail.two.test.
+left.test. IN MX 10 mx.elsewhere.test.
+null.test. IN MX 0 .
+gone.test. IN TXT "no MX"
+lame.test. IN NS ns.lame.test.
+ns.lame.test. IN A 127.0.0.99
+Z
+my $live = put('live.lua', <<'LUA');
+posthorn.shaping.provider { name = 'one', match = { { mx_suffix = '.mail.one.test' } }, known = { ['good.test'] = { 'mx1.mail.one.test' },
+  'moved.test', 'left.test', 'null.test', 'gone.test', 'lame.test' } }
+posthorn.shaping.provider { name = 'two', match = { { mx_suffix = '.mail.two.test' } }, known = { ['x.two.test'] = { 'mx.mail.two.test' } } }
+LUA
+put('main.cf', "dns_servers = 127.0.0.1\@$p->{dns_port}\n");
+($status, $out) = run('-c', $dir, 'shaping check --live', $live);
+is $status, 1, 'domains that have moved are a failure';
+like $out, qr/^one: good\.test is one: mx1\.mail\.one\.test mx2\.mail\.one\.test$/m, 'what has stayed';
+like $out, qr/live\.lua:1: .*moved\.test now has mx\.mail\.two\.test as MX and falls to two$/m, 'what has moved to another';
+like $out, qr/live\.lua:1: .*left\.test now has mx\.elsewhere\.test as MX and falls to no provider$/m, 'what has left';
+like $out, qr/known domain null\.test: does not accept mail$/m, 'null MX';
+like $out, qr/known domain gone\.test: has no MX$/m, 'no MX';
+like $out, qr/known domain lame\.test: .+/m, 'no name server';
+unlike $out, qr/good\.test now/, 'no finding about what is right';
+($status, $out) = run('-c', $dir, '--json', 'shaping check --live', $live);
+my $json = eval { decode_json($out) } // {};
+is_deeply [map { $_->{falls_to} } grep { $_->{domain} eq 'moved.test' } @{ $json->{known} // [] }], ['two'], 'JSON' or diag $out;
+is scalar(@{ $json->{findings} // [] }), 6, 'JSON has the findings' or diag $out;
+put('main.cf', "dns_servers = 127.0.0.1\@1\n");
+($status, $out) = run('-c', $dir, 'shaping check --live', $live);
+is $status, 1, 'no name service is a failure';
+like $out, qr/good\.test is unknown now/, 'and says so';
 done_testing;
