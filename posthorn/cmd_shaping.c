@@ -188,35 +188,33 @@ int
 cmd_shaping(struct admin *adm, int argc, char **argv)
 {
 	static const struct option options[] = { { "mx", required_argument, NULL, 'm' },
-		{ "source", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 } };
-	bool is_live;
+		{ "source", required_argument, NULL, 's' }, { "live", no_argument, NULL, 'l' }, { NULL, 0, NULL, 0 } };
 	const char *mx[MX_MAX];
 	struct shaping_path path = { .mx = mx };
-	struct conf_strs files = { NULL, 0 };
+	struct conf_strs files;
+	bool is_check = argc >= 2 && strcmp(argv[1], "check") == 0, is_live = false;
 	int c;
 
-	if (argc >= 2 && strcmp(argv[1], "check") == 0) {
-		is_live = argc >= 3 && strcmp(argv[2], "--live") == 0;
-		files = (struct conf_strs){ argv + 2 + is_live, (size_t)argc - 2 - is_live };
-		if (files.n > 0 && files.v[0][0] == '-')
-			return adm_usage("shaping", "shaping check has no option but --live");
-		return shaping_run(adm, &files, NULL, is_live);
-	}
-	if (argc < 2 || strcmp(argv[1], "show") != 0)
+	if (argc < 2 || (!is_check && strcmp(argv[1], "show") != 0))
 		return adm_usage("shaping", "shaping wants check or show");
 	argc--;
 	argv++;
 	optind = 0;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 's')
+		if (c == 'l' && is_check)
+			is_live = true;
+		else if (c == 's' && !is_check)
 			path.source = optarg;
-		else if (c == 'm' && path.n_mx < MX_MAX)
+		else if (c == 'm' && !is_check && path.n_mx < MX_MAX)
 			mx[path.n_mx++] = optarg;
 		else
 			return adm_usage("shaping", NULL);
 	}
-	if (argc - optind != 1)
+	files = (struct conf_strs){ argv + optind, (size_t)(argc - optind) };
+	if (is_check)
+		return shaping_run(adm, &files, NULL, is_live);
+	if (files.n != 1)
 		return adm_usage("shaping", "shaping show wants one domain");
-	path.domain = argv[optind];
-	return shaping_run(adm, &files, &path, false);
+	path.domain = files.v[0];
+	return shaping_run(adm, &(struct conf_strs){ NULL, 0 }, &path, false);
 }

@@ -149,7 +149,8 @@ has_literal(const struct reply_text *r, const char *literal)
 	const char *s;
 	uint32_t g;
 
-	for (s = literal + strlen(literal) - LITERAL_MIN; s >= literal; s--) { /* the ends differ more than the beginnings */
+	/* From the end: there they differ more than at the beginning. */
+	for (s = literal + strlen(literal) - LITERAL_MIN; s >= literal; s--) {
 		g = gram(s);
 		if ((r->grams[g / 8] & (1u << g % 8)) == 0)
 			return false;

@@ -373,8 +373,8 @@ load_many(size_t n_rules)
 
 	n = (size_t)snprintf(text, cap, "posthorn.shaping.default { automation = {\n");
 	for (i = 0; i < n_rules; i++)
-		n += (size_t)snprintf(text + n, cap - n, "{ name = 'r%zu', regex = '(?i)^4.*reason number %zu(\\\\.|$)', "
-		    "action = 'Suspend', duration = '1h' },\n", i, i);
+		n += (size_t)snprintf(text + n, cap - n, "{ name = 'r%zu', "
+		    "regex = '(?i)^4.*reason number %zu(\\\\.|$)', action = 'Suspend', duration = '1h' },\n", i, i);
 	(void)snprintf(text + n, cap - n, "} }\n");
 	s = load_good(text, NULL);
 	free(text);
@@ -409,8 +409,8 @@ test_cost(void **state)
 	s = load_many(200);
 	before = cpu_seconds();
 	for (i = 0; i < 1000; i++)
-		assert_int_equal(shaping_match(s, &(struct shaping_path){ NULL }, "421 4.7.0 mx.example.org was not able "
-		    "to take the message from 192.0.2.1 now, for the reason number 77", false, hits, 4), 1);
+		assert_int_equal(shaping_match(s, &(struct shaping_path){ NULL }, "421 4.7.0 mx.example.org was not "
+		    "able to take the message from 192.0.2.1 now, for the reason number 77", false, hits, 4), 1);
 	print_message("# %.2f us a reply, 200 rules\n", (cpu_seconds() - before) * 1e6 / 1000);
 	assert_true(cpu_seconds() - before < 1.0);
 	shaping_free(&s);
