@@ -46,6 +46,12 @@ strs_add(struct conf_strs *l, const char *s)
 	l->v[l->n++] = xstrdup(s);
 }
 
+static int
+name_cmp(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 static void questions_send(struct asker *);
 
 static void
@@ -54,20 +60,27 @@ on_records(const struct dns_reply *reply, void *arg)
 	struct asked *q = arg;
 	struct asker *a = q->a;
 	struct live_domain *d = q->d;
+	size_t len = strlen(d->known.domain);
+	const char *text = reply->text != NULL ? reply->text : "no answer";
 	unsigned i;
 
 	a->n_open--;
 	free(d->problem);
 	d->problem = NULL;
 	if (reply->status != DNS_OK) {
-		d->problem = xstrdup(reply->text != NULL ? reply->text : "no answer");
+		/* It begins with the domain, which our own sentence has. */
+		if (strncmp(text, d->known.domain, len) == 0 && strncmp(text + len, ": ", 2) == 0)
+			text += len + 2;
+		d->problem = xstrdup(text);
 	} else if (reply->n_records == 0) {
 		d->problem = xstrdup("has no MX");
 	} else {
 		for (i = 0; i < reply->n_records; i++)
 			if (dns_name_valid(reply->records[i].text))
 				strs_add(&d->mx, reply->records[i].text);
-		if (d->mx.n == 0)
+		if (d->mx.n > 0)
+			qsort(d->mx.v, d->mx.n, sizeof(char *), name_cmp);
+		else
 			d->problem = xstrdup("does not accept mail");
 	}
 	questions_send(a);

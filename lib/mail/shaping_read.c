@@ -414,6 +414,12 @@ known_add(struct policy_reader *r, struct block *b, const char *domain)
 	return &b->known[b->n_known++];
 }
 
+static int
+known_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct known *)a)->domain, ((const struct known *)b)->domain);
+}
+
 /* known = { 'gmail.com', ['googlemail.com'] = { 'gmail-smtp-in.l.google.com' } } */
 static void
 known_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
@@ -435,6 +441,8 @@ known_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 		} else if ((s = policy_string_value(r, L, f->name)) != NULL)
 			known_add(r, b, s);
 	}
+	if (b->n_known > 0) /* Lua's order differs from run to run */
+		qsort(b->known, b->n_known, sizeof(*b->known), known_cmp);
 }
 
 /* Settings and what is taken away. */
