@@ -287,17 +287,80 @@ static const struct policy_field rule_fields[] = {
 };
 _Static_assert(sizeof(enum shaping_scope) == sizeof(int), "FIELD_WORD writes an int");
 
+/* A table that posthorn.shaping.rule has seen knows its line; the registry has them, with weak keys. */
+static const char rule_lines;
+
 static void
-rule_read(struct policy_reader *r, lua_State *L, void *arg)
+rule_lines_push(lua_State *L)
 {
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &rule_lines) == LUA_TTABLE)
+		return;
+	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_newtable(L);
+	lua_pushliteral(L, "k");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &rule_lines);
+}
+
+/* The line of the file itself where we are, not that of a function which makes rules. */
+static unsigned
+main_line(lua_State *L)
+{
+	unsigned line = policy_caller_line(L);
+	lua_Debug ar;
+	int level;
+
+	for (level = 1; lua_getstack(L, level, &ar) != 0; level++)
+		if (lua_getinfo(L, "Sl", &ar) != 0 && strcmp(ar.what, "main") == 0 && ar.currentline > 0)
+			line = (unsigned)ar.currentline;
+	return line;
+}
+
+/* posthorn.shaping.rule: its table, unchanged. */
+static int
+rule_note(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
+	rule_lines_push(L);
+	lua_pushvalue(L, 1);
+	lua_pushinteger(L, main_line(L));
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+	return 1;
+}
+
+/* Of the rule at the top of the stack; otherwise what is known of the surrounding call. */
+static unsigned
+rule_line(lua_State *L, unsigned otherwise)
+{
+	lua_Integer line;
+
+	rule_lines_push(L);
+	lua_pushvalue(L, -2);
+	lua_rawget(L, -2);
+	line = lua_tointeger(L, -1);
+	lua_pop(L, 2);
+	return line > 0 ? (unsigned)line : otherwise;
+}
+
+static void
+rule_read(struct policy_reader *outer, lua_State *L, void *arg)
+{
+	struct policy_reader own = *outer, *r = &own;
 	struct block *b = arg;
 	struct rule_def *d = xcalloc(1, sizeof(*d));
 	char *what = NULL;
 	size_t i, before = r->errs->n;
 
+	own.line = rule_line(L, outer->line);
 	b->rules = xreallocarray(b->rules, b->n_rules + 1, sizeof(struct rule_def *));
 	b->rules[b->n_rules++] = d;
 	d->rule.origin = b->origin;
+	d->rule.origin.line = own.line;
 	d->rule.trigger_count = 1;
 	d->rule.is_gradual = true;
 	if (lua_type(L, -1) != LUA_TTABLE) {
@@ -625,7 +688,7 @@ domain_define(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "default", default_define }, { "provider", provider_define }, { "site", site_define },
-	{ "domain", domain_define }, { NULL, NULL }
+	{ "domain", domain_define }, { "rule", rule_note }, { NULL, NULL }
 };
 
 static int

@@ -205,6 +205,23 @@ test_match(void **state)
 	shaping_free(&s);
 }
 
+/* A rule made by posthorn.shaping.rule knows its own line, also if a function made it; others have their block's. */
+static void
+test_lines(void **state)
+{
+	struct shaping *s = load_good("local function rule(name)\n"
+	    "  return posthorn.shaping.rule { name = name, regex = name, action = 'Suspend', duration = '1h' }\nend\n"
+	    "posthorn.shaping.default { automation = {\n"
+	    "  rule('one'),\n  { name = 'two', regex = 'two', action = 'Suspend', duration = '1h' },\n"
+	    "  posthorn.shaping.rule { name = 'three', regex = 'three', action = 'Suspend', duration = '1h' } } }", NULL);
+
+	(void)state;
+	assert_int_equal(shaping_rule_find(s, "default/one")->origin.line, 5);
+	assert_int_equal(shaping_rule_find(s, "default/two")->origin.line, 4);
+	assert_int_equal(shaping_rule_find(s, "default/three")->origin.line, 7);
+	shaping_free(&s);
+}
+
 /* A reply made to keep a bad pattern busy. */
 static void
 test_bounded(void **state)
@@ -250,6 +267,11 @@ static const struct {
 	    "value = 'fast' } }, duration = '1h' } } }", "is not a rate", 1 },
 	{ "posthorn.shaping.default { automation = { { regex = 'x', action = 'Suspend', duration = '1h', trigger = "
 	    "{ Treshold = '1/h' } } } }", "must be 'Immediate'", 1 },
+	{ "local r = posthorn.shaping.rule\nlocal function rule(t)\nreturn r(t)\nend\nposthorn.shaping.default {\n"
+	    "automation = {\nrule { regex = 'x', action = 'Suspnd', duration = 1 } } }", "did you mean 'Suspend'", 7 },
+	{ "posthorn.shaping.default { automation = {\n{ regex = 'y', action = 'Suspend', duration = 1 },\n"
+	    "posthorn.shaping.rule { regex = '(', action = 'Suspend', duration = 1 } } }", "wrong at character", 3 },
+	{ "posthorn.shaping.rule(1)", "table expected", 1 },
 	{ "posthorn.shaping.default { automation = { { name = 'a', regex = 'x', action = 'Suspend', duration = 1 },\n"
 	    "{ name = 'a', regex = 'y', action = 'Suspend', duration = 1 } } }", "two rules 'a'", 1 },
 };
@@ -424,6 +446,7 @@ main(void)
 		cmocka_unit_test(test_match), cmocka_unit_test(test_bounded), cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_shipped), cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_cost),
+		cmocka_unit_test(test_lines),
 	};
 	int rc;
 
