@@ -28,6 +28,13 @@ put('main.cf', '');
 my ($status, $out) = run('-c', $dir, 'shaping check');
 is $status, 0, 'what is shipped is good' or diag $out;
 
+# The manual's example of a second file.
+my $manual = do { local (@ARGV, $/) = 'man/posthorn-shaping.5'; scalar <> };
+my ($example) = $manual =~ /^\.Bd -literal[^\n]*\n(.*?)^\.Ed/ms;
+put('example.lua', $example // '');
+($status, $out) = run('shaping check', "$dir/shaping.lua", "$dir/example.lua");
+is $status, 0, 'the example of the manual is good' or diag $out;
+
 my $bad = put('bad.lua', <<'LUA');
 local s = posthorn.shaping
 s.provider { name = 'gmail', automation = { { name = 'r', regex = 'unusual', action = 'Suspend', duration = '1h',
@@ -47,6 +54,31 @@ like $out, qr/bad\.lua:4: .*dot at its end/, 'a dot at the end of a suffix';
 like $out, qr/bad\.lua:5: .*'HCM1' does not hit its sample .*doubled/, 'a backslash too many';
 like $out, qr/'wide' also hits '554 policy', a sample of 'narrow'/, 'rules that overlap';
 is scalar(() = $out =~ /^/mg), 4, 'and nothing else' or diag $out;
+
+my $dead = put('dead.lua', <<'LUA');
+local shaping = posthorn.shaping
+local function rule(name, action)
+  return shaping.rule { name = name, regex = name, action = action, duration = '1h', trigger = { Threshold = '2/h' }, samples = name }
+end
+shaping.default { automation = {
+  rule('both', { 'Bounce', 'Suspend' }),
+  rule('mixed', { 'SuspendTenant', 'Suspend' }),
+  rule('nowhere', { SetConfig = { name = 'provider_connection_limit', value = 1 } }),
+} }
+shaping.provider { name = 'one', match = { { mx_suffix = '.one.test' }, { mx_suffix = '.in.one.test' } },
+  known = { ['x.test'] = { 'mx.one.test' } }, max_ready = 5 }
+shaping.site { name = 'mx.one.test', match = { { mx_suffix = '.one.test' } }, max_ready = 6 }
+shaping.provider { name = 'old', match = { { mx_suffix = '.same.test' } }, known = { 'same.test' } }
+shaping.provider { name = 'new', match = { { mx_suffix = '.same.test' } }, known = { ['same.test'] = { 'mx.same.test' } } }
+LUA
+($status, $out) = run('shaping check', $dead);
+is $status, 1, 'what is dead is a failure';
+like $out, qr/dead\.lua:6: .*'both': Bounce leaves nothing for Suspend/, 'actions of which one does nothing, in the line of the rule';
+like $out, qr/dead\.lua:7: .*'mixed' acts on tenants .* make it two rules/, 'tenants and all mail in one rule';
+like $out, qr/dead\.lua:8: .*'nowhere' sets provider_connection_limit, .* in a narrower scope/, 'a scope that does not fit';
+like $out, qr/dead\.lua:10: .*'in\.one\.test' adds nothing to 'one\.test'/, 'a suffix within another';
+like $out, qr/dead\.lua:10: .*max_ready is overwritten for every path by site mx\.one\.test/, 'a setting that never holds';
+like $out, qr/dead\.lua:13: provider old is dead: provider new takes all its paths/, 'a provider that never matches';
 
 put('main.cf', "shaping_files = $dir/shaping.lua $dir/local.lua\n");
 put('local.lua', "posthorn.shaping.provider { name = 'google', provider_connection_limit = 20, unset = 'max_message_rate' }\n");

@@ -29,6 +29,107 @@ match_lint(const struct shaping *s, size_t n, struct conf_errors *f)
 	}
 }
 
+static bool
+is_within(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), k = strlen(suffix);
+
+	return n >= k && strcmp(name + n - k, suffix) == 0 && (n == k || name[n - k - 1] == '.');
+}
+
+/* Whether whatever meets m meets one of b's rules too. */
+static bool
+covers(const struct block *b, const struct match_rule *m)
+{
+	size_t i;
+
+	for (i = 0; i < b->n_match; i++) {
+		const struct match_rule *o = &b->match[i];
+
+		if (m->kind == MATCH_DOMAIN_SUFFIX ? o->kind == m->kind && is_within(m->text, o->text) :
+		    o->kind == MATCH_MX_HOST ? m->kind == MATCH_MX_HOST && strcmp(m->text, o->text) == 0 :
+		    o->kind == MATCH_MX_SUFFIX && is_within(m->text, o->text))
+			return true;
+	}
+	return false;
+}
+
+static bool
+covers_all(const struct block *b, const struct block *lower)
+{
+	size_t i;
+
+	for (i = 0; i < lower->n_match; i++)
+		if (!covers(b, &lower->match[i]))
+			return false;
+	return lower->n_match > 0;
+}
+
+/* Whether of two providers that both have this very rule another, said later, gets all paths. */
+static const struct block *
+taker_of(const struct shaping *s, size_t n, const struct match_rule *m)
+{
+	size_t i, k;
+
+	for (i = n + 1; i < s->providers.n; i++)
+		for (k = 0; k < s->providers.v[i]->n_match; k++)
+			if (s->providers.v[i]->match[k].kind == m->kind &&
+			    strcmp(s->providers.v[i]->match[k].text, m->text) == 0)
+				return s->providers.v[i];
+	return NULL;
+}
+
+/* A rule within a wider one of the same provider does something only if a rule of another lies between. */
+static bool
+is_needed(const struct shaping *s, const struct block *b, const struct match_rule *wide, const struct match_rule *m)
+{
+	size_t i, k;
+
+	for (i = 0; i < s->providers.n; i++)
+		for (k = 0; s->providers.v[i] != b && k < s->providers.v[i]->n_match; k++)
+			if (is_within(s->providers.v[i]->match[k].text, wide->text) ||
+			    is_within(m->text, s->providers.v[i]->match[k].text))
+				return true;
+	return false;
+}
+
+static void
+dead_lint(const struct shaping *s, size_t n, struct conf_errors *f)
+{
+	const struct block *b = s->providers.v[n], *taker = NULL;
+	size_t i, k;
+
+	for (i = 0; i < b->n_match && (taker = taker_of(s, n, &b->match[i])) != NULL; i++)
+		;
+	if (b->n_match > 0 && i == b->n_match)
+		FINDING(f, &b->origin, "%s is dead: %s takes all its paths", b->layer, taker->layer);
+	for (i = 0; i < b->n_match; i++)
+		for (k = 0; k < b->n_match; k++) {
+			const struct match_rule *m = &b->match[i], *wide = &b->match[k];
+
+			if (i != k && m->kind == wide->kind && m->kind != MATCH_MX_HOST && is_within(m->text, wide->text) &&
+			    (strcmp(m->text, wide->text) != 0 || k < i) && !is_needed(s, b, wide, m))
+				FINDING(f, &b->origin, "%s: match '%s' adds nothing to '%s'", b->layer, m->text,
+				    wide->text);
+		}
+}
+
+/* What a layer says although a site that is said later, and has all its paths, says otherwise. */
+static void
+overwritten_lint(const struct block *lower, const struct block *site, struct conf_errors *f)
+{
+	size_t i;
+
+	if (!covers_all(site, lower))
+		return;
+	for (i = 0; i < policy_path_count(); i++)
+		if (policy_path_is_set(&lower->settings.config, i) && (site->settings.unset[i] ||
+		    policy_path_is_set(&site->settings.config, i)) && lower->settings.origins[i] != NULL &&
+		    strcmp(policy_path_name(i), "provider_name") != 0)
+			FINDING(f, lower->settings.origins[i], "%s: %s is overwritten for every path by %s (%s:%u)",
+			    lower->layer, policy_path_name(i), site->layer, site->origin.file, site->origin.line);
+}
+
 static void
 provider_lint(const struct shaping *s, const struct block *b, struct conf_errors *f)
 {
@@ -65,6 +166,62 @@ is_double_escaped(const struct rule_def *d)
 	return false;
 }
 
+static bool
+is_of_mail(enum shaping_action_type t)
+{
+	return t == ACTION_SUSPEND_TENANT || t == ACTION_SUSPEND_CAMPAIGN || t == ACTION_BOUNCE_TENANT ||
+	    t == ACTION_BOUNCE_CAMPAIGN;
+}
+
+/* How many actions are for the mail of a tenant or campaign alone. */
+static size_t
+count_of_mail(const struct rule_def *d)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < d->rule.n_actions; i++)
+		n += is_of_mail(d->rule.actions[i].type);
+	return n;
+}
+
+/* Of two actions in one rule, the stronger that leaves the weaker nothing to do. */
+static const struct {
+	enum shaping_action_type strong, weak;
+	const char *text;
+} stronger[] = {
+	{ ACTION_BOUNCE, ACTION_SUSPEND, "Bounce leaves nothing for Suspend" },
+	{ ACTION_BOUNCE_TENANT, ACTION_SUSPEND_TENANT, "BounceTenant leaves nothing for SuspendTenant" },
+	{ ACTION_BOUNCE_CAMPAIGN, ACTION_SUSPEND_CAMPAIGN, "BounceCampaign leaves nothing for SuspendCampaign" },
+	{ ACTION_SUSPEND_TENANT, ACTION_SUSPEND_CAMPAIGN, "SuspendTenant leaves nothing for SuspendCampaign" },
+	{ ACTION_BOUNCE_TENANT, ACTION_BOUNCE_CAMPAIGN, "BounceTenant leaves nothing for BounceCampaign" },
+	{ ACTION_BOUNCE, ACTION_BOUNCE_TENANT, "Bounce leaves nothing for BounceTenant" },
+	{ ACTION_BOUNCE, ACTION_BOUNCE_CAMPAIGN, "Bounce leaves nothing for BounceCampaign" },
+};
+
+static bool
+has_action(const struct rule_def *d, enum shaping_action_type t)
+{
+	size_t i;
+
+	for (i = 0; i < d->rule.n_actions; i++)
+		if (d->rule.actions[i].type == t)
+			return true;
+	return false;
+}
+
+static void
+mixture_lint(const struct block *b, const struct rule_def *d, struct conf_errors *f)
+{
+	size_t i, n = count_of_mail(d);
+
+	for (i = 0; i < sizeof(stronger) / sizeof(stronger[0]); i++)
+		if (has_action(d, stronger[i].strong) && has_action(d, stronger[i].weak))
+			FINDING(f, &d->rule.origin, "%s: the rule '%s': %s", b->layer, d->name, stronger[i].text);
+	if (d->rule.trigger_count > 1 && n > 0 && n < d->rule.n_actions)
+		FINDING(f, &d->rule.origin, "%s: the rule '%s' acts on tenants or campaigns and also on all mail, so its "
+		    "hits are not counted for each of them: make it two rules", b->layer, d->name);
+}
+
 static void
 actions_lint(const struct block *b, const struct rule_def *d, struct conf_errors *f)
 {
@@ -79,7 +236,11 @@ actions_lint(const struct block *b, const struct rule_def *d, struct conf_errors
 		if (!is_wide && strncmp(policy_path_name((size_t)a->field), "provider_", 9) == 0)
 			FINDING(f, &d->rule.origin, "%s: the rule '%s' sets %s, a limit of the whole provider, in a "
 			    "narrower scope", b->layer, d->name, policy_path_name((size_t)a->field));
+		else if (b->kind == LAYER_DEFAULT && strncmp(policy_path_name((size_t)a->field), "provider_", 9) == 0)
+			FINDING(f, &d->rule.origin, "%s: the rule '%s' sets %s, which does nothing where there is no "
+			    "provider", b->layer, d->name, policy_path_name((size_t)a->field));
 	}
+	mixture_lint(b, d, f);
 	if (is_wide && b->kind == LAYER_DOMAIN)
 		FINDING(f, &d->rule.origin, "%s: the rule '%s' of one domain has a provider as its scope", b->layer,
 		    d->name);
@@ -127,6 +288,13 @@ same_pattern(const struct rule_def *a, const struct rule_def *b)
 	return false;
 }
 
+/* One for the tenant or campaign whose fault it is, one for when that does not help. */
+static bool
+is_pair(const struct rule_def *a, const struct rule_def *b)
+{
+	return (count_of_mail(a) == a->rule.n_actions) != (count_of_mail(b) == b->rule.n_actions);
+}
+
 /* The rules of a layer, which may come from several files, among each other. */
 static void
 layer_lint(const struct shaping *s, const struct block *b, struct conf_errors *f)
@@ -139,7 +307,7 @@ layer_lint(const struct shaping *s, const struct block *b, struct conf_errors *f
 		for (j = 0; j < b->n_rules; j++) {
 			const struct rule_def *one = b->rules[i], *other = b->rules[j];
 
-			if (i == j)
+			if (i == j || is_pair(one, other))
 				continue;
 			if (j > i && same_pattern(one, other)) {
 				FINDING(f, &other->rule.origin, "%s: the rules '%s' and '%s' have the same pattern",
@@ -187,12 +355,20 @@ void
 shaping_lint(const struct shaping *s, struct conf_errors *findings)
 {
 	struct blocks base = { (struct block *[]){ s->base }, s->base != NULL };
-	size_t i;
+	size_t i, k;
 
 	for (i = 0; i < s->said.n; i++) {
 		match_lint(s, i, findings);
 		removed_lint(s, s->said.v[i], findings);
 	}
+	for (i = 0; i < s->providers.n; i++) {
+		dead_lint(s, i, findings);
+		for (k = 0; k < s->sites.n; k++)
+			overwritten_lint(s->providers.v[i], s->sites.v[k], findings);
+	}
+	for (i = 0; i < s->sites.n; i++)
+		for (k = i + 1; k < s->sites.n; k++)
+			overwritten_lint(s->sites.v[i], s->sites.v[k], findings);
 	layers_lint(s, &base, findings);
 	layers_lint(s, &s->providers, findings);
 	layers_lint(s, &s->sites, findings);

@@ -336,6 +336,23 @@ test_shipped(void **state)
 	shaping_free(&s);
 }
 
+/* Each of them, and no other. */
+static void
+check_findings(const struct conf_errors *found, const char *const *says, size_t n)
+{
+	size_t i, j;
+
+	for (i = 0; i < n; i++) {
+		for (j = 0; j < found->n && strstr(found->v[j].text, says[i]) == NULL; j++)
+			;
+		if (j == found->n)
+			fail_msg("nothing says '%s'", says[i]);
+	}
+	for (j = 0; found->n != n && j < found->n; j++)
+		print_error("%s\n", found->v[j].text);
+	assert_int_equal(found->n, n);
+}
+
 /* Each defect that was once shipped by somebody is found. */
 static void
 test_lint(void **state)
@@ -361,18 +378,49 @@ test_lint(void **state)
 		"there is no rule 'nonesuch'", "'bare' has no samples", "which it must not", "in a narrower scope" };
 	struct conf_errors found = { NULL, 0 };
 	struct shaping *s;
-	size_t i, j;
 
 	(void)state;
 	s = load_good(text, NULL);
 	shaping_lint(s, &found);
-	for (i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
-		for (j = 0; j < found.n && strstr(found.v[j].text, says[i]) == NULL; j++)
-			;
-		if (j == found.n)
-			fail_msg("nothing says '%s'", says[i]);
-	}
-	assert_int_equal(found.n, sizeof(says) / sizeof(says[0]));
+	check_findings(&found, says, sizeof(says) / sizeof(says[0]));
+	conf_errors_clear(&found);
+	shaping_free(&s);
+}
+
+#define RULE(n, more) "{ name = '" n "', regex = '" n "', duration = '1h', samples = '" n "', " more " },\n"
+
+/* What can never come about, or hardly as it is meant. */
+static void
+test_lint_dead(void **state)
+{
+	static const char text[] =
+	    "posthorn.shaping.provider { name = 'wide', match = { { mx_suffix = '.wide.test' }, { mx_suffix = "
+	    "'.in.wide.test' } },\n  known = { ['w.test'] = { 'mx.wide.test' } }, max_ready = 5, connection_limit = 3 }\n"
+	    "posthorn.shaping.provider { name = 'dead', match = { { mx_suffix = '.twice.test' } },\n"
+	    "  known = { 'd.test' } }\n"
+	    "posthorn.shaping.provider { name = 'taker', match = { { mx_suffix = '.twice.test' } },\n"
+	    "  known = { ['t.test'] = { 'mx.twice.test' } } }\n"
+	    "posthorn.shaping.site { name = 'mx.wide.test', match = { { mx_suffix = '.wide.test' } }, max_ready = 6 }\n"
+	    "posthorn.shaping.site { name = 'narrow', match = { { mx_suffix = '.in.wide.test' } }, connection_limit = 1 }\n"
+	    "posthorn.shaping.default { automation = {\n"
+	    RULE("both", "action = { 'Bounce', 'Suspend' }")
+	    RULE("mixed", "trigger = { Threshold = '2/h' }, action = { 'SuspendTenant', 'Suspend' }")
+	    RULE("campaign", "action = { 'SuspendTenant', 'SuspendCampaign' }")
+	    RULE("nowhere", "scope = 'provider', action = { SetConfig = { name = 'provider_connection_limit', value = 1 } }")
+	    /* A pair is good: one for the tenant, one for all. */
+	    RULE("tenant", "action = 'SuspendTenant'")
+	    "{ name = 'all', regex = 'tenant', action = 'Suspend', duration = '1h', samples = 'tenant' } } }\n";
+	static const char *const says[] = { "match 'in.wide.test' adds nothing to 'wide.test'",
+		"provider dead is dead: provider taker takes all", "both match 'twice.test'",
+		"no known domain with MX", "provider wide: max_ready is overwritten for every path by site mx.wide.test",
+		"'both': Bounce leaves nothing for Suspend", "'mixed' acts on tenants", "leaves nothing for SuspendCampaign",
+		"'nowhere' sets provider_connection_limit, which does nothing" };
+	struct conf_errors found = { NULL, 0 };
+	struct shaping *s = load_good(text, NULL);
+
+	(void)state;
+	shaping_lint(s, &found);
+	check_findings(&found, says, sizeof(says) / sizeof(says[0]));
 	conf_errors_clear(&found);
 	shaping_free(&s);
 }
@@ -446,7 +494,7 @@ main(void)
 		cmocka_unit_test(test_match), cmocka_unit_test(test_bounded), cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_shipped), cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_cost),
-		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_lines), cmocka_unit_test(test_lint_dead),
 	};
 	int rc;
 
