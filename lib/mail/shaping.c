@@ -121,6 +121,7 @@ shaping_free(struct shaping **sp)
 
 	if (s == NULL)
 		return;
+	shaping_index_free(s);
 	if (s->base != NULL)
 		layer_free(s->base);
 	layers_free(&s->providers);
@@ -335,6 +336,7 @@ layers_build(struct shaping *s)
 		qsort(s->by_id, s->n_ids, sizeof(struct rule_def *), id_cmp);
 	if (s->domains.n > 0)
 		qsort(s->domains.v, s->domains.n, sizeof(struct block *), block_cmp);
+	shaping_index_build(s);
 }
 
 static void
@@ -427,21 +429,6 @@ shaping_meets(const struct block *b, const struct shaping_path *path)
 	return best > 0 ? best : path->n_mx > 0 ? least : 0;
 }
 
-/* The most specific; of two alike the one said last. */
-static const struct block *
-provider_of(const struct shaping *s, const struct shaping_path *path)
-{
-	const struct block *best = NULL;
-	size_t i, n, best_n = 1;
-
-	for (i = 0; i < s->providers.n; i++)
-		if ((n = shaping_meets(s->providers.v[i], path)) >= best_n) {
-			best = s->providers.v[i];
-			best_n = n;
-		}
-	return best;
-}
-
 static const struct block *
 domain_of(const struct shaping *s, const char *name)
 {
@@ -463,17 +450,16 @@ domain_of(const struct shaping *s, const char *name)
 size_t
 shaping_layers(const struct shaping *s, const struct shaping_path *path, const struct block *out[SHAPING_APPLY_MAX])
 {
+	size_t sites[SHAPING_APPLY_MAX - 3], i, n = 0, n_sites = shaping_index_sites(s, path, sites,
+	    SHAPING_APPLY_MAX - 3); /* room for the three others */
 	const struct block *b;
-	size_t i, n = 0;
 
 	if (s->base != NULL)
 		out[n++] = s->base;
-	if ((b = provider_of(s, path)) != NULL)
+	if ((b = shaping_index_provider(s, path)) != NULL)
 		out[n++] = b;
-	for (i = 0; i < s->sites.n && n < SHAPING_APPLY_MAX - 1; i++)
-		if ((path->site != NULL && strcasecmp(path->site, s->sites.v[i]->name) == 0) ||
-		    shaping_meets(s->sites.v[i], path) > 0)
-			out[n++] = s->sites.v[i];
+	for (i = 0; i < n_sites; i++)
+		out[n++] = s->sites.v[sites[i]];
 	if ((b = domain_of(s, path->domain)) != NULL)
 		out[n++] = b;
 	return n;
@@ -493,7 +479,7 @@ shaping_source(const struct block *b, const char *name)
 const char *
 shaping_provider(const struct shaping *s, const struct shaping_path *path)
 {
-	const struct block *b = provider_of(s, path);
+	const struct block *b = shaping_index_provider(s, path);
 
 	return b != NULL ? b->name : NULL;
 }

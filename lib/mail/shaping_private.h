@@ -1,5 +1,5 @@
-/* Between the parts of shaping data: shaping.c (files, layers, look-ups), shaping_read.c (from Lua), shaping_match.c
- * (patterns and replies), shaping_lint.c (what is dead or shadowed). */
+/* Between the parts of shaping data: shaping.c (files, layers, look-ups), shaping_read.c (from Lua), shaping_index.c
+ * (names), shaping_match.c (patterns and replies), shaping_lint.c (what is dead or shadowed). */
 #ifndef MAIL_SHAPING_PRIVATE_H
 #define MAIL_SHAPING_PRIVATE_H
 
@@ -94,6 +94,7 @@ struct shaping {
 	struct blocks providers, sites, domains; /* layers; domains sorted by name */
 	struct rule_def **by_id; /* the rules in force, sorted */
 	size_t n_ids;
+	struct suffix *index;
 	pcre2_match_context *limits;
 	pcre2_match_data *hit;
 };
@@ -110,6 +111,14 @@ size_t shaping_layers(const struct shaping *, const struct shaping_path *, const
 const struct source_block *shaping_source(const struct block *, const char *name);
 /* How specifically the match rules of a block meet a path; 0: not at all. */
 size_t shaping_meets(const struct block *, const struct shaping_path *);
+
+/* shaping_index.c */
+/* Once the layers are complete: refers to them. */
+void shaping_index_build(struct shaping *);
+void shaping_index_free(struct shaping *);
+const struct block *shaping_index_provider(const struct shaping *, const struct shaping_path *);
+/* Where in sites those of the path are, in order, at most max; how many. */
+size_t shaping_index_sites(const struct shaping *, const struct shaping_path *, size_t *at, size_t max);
 
 /* shaping_match.c */
 /* NULL, or a malloced sentence. */
