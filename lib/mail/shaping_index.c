@@ -90,7 +90,7 @@ static void
 refs_each(const struct shaping *s, const char *name, enum ref_kind kind, bool whole,
     void (*each)(size_t at, void *arg), void *arg)
 {
-	char buf[MX_NAME_MAX + 2];
+	char buf[MX_NAME_MAX + 2] = "";
 	const char *p = name_take(name, buf), *dot;
 	const struct suffix *x;
 	size_t i;

@@ -107,8 +107,9 @@ dead_lint(const struct shaping *s, size_t n, struct conf_errors *f)
 		for (k = 0; k < b->n_match; k++) {
 			const struct match_rule *m = &b->match[i], *wide = &b->match[k];
 
-			if (i != k && m->kind == wide->kind && m->kind != MATCH_MX_HOST && is_within(m->text, wide->text) &&
-			    (strcmp(m->text, wide->text) != 0 || k < i) && !is_needed(s, b, wide, m))
+			if (i != k && m->kind == wide->kind && m->kind != MATCH_MX_HOST &&
+			    is_within(m->text, wide->text) && (strcmp(m->text, wide->text) != 0 || k < i) &&
+			    !is_needed(s, b, wide, m))
 				FINDING(f, &b->origin, "%s: match '%s' adds nothing to '%s'", b->layer, m->text,
 				    wide->text);
 		}
@@ -218,8 +219,8 @@ mixture_lint(const struct block *b, const struct rule_def *d, struct conf_errors
 		if (has_action(d, stronger[i].strong) && has_action(d, stronger[i].weak))
 			FINDING(f, &d->rule.origin, "%s: the rule '%s': %s", b->layer, d->name, stronger[i].text);
 	if (d->rule.trigger_count > 1 && n > 0 && n < d->rule.n_actions)
-		FINDING(f, &d->rule.origin, "%s: the rule '%s' acts on tenants or campaigns and also on all mail, so its "
-		    "hits are not counted for each of them: make it two rules", b->layer, d->name);
+		FINDING(f, &d->rule.origin, "%s: the rule '%s' acts on tenants or campaigns and also on all mail, "
+		    "so its hits are not counted for each of them: make it two rules", b->layer, d->name);
 }
 
 static void

@@ -213,7 +213,8 @@ test_lines(void **state)
 	    "  return posthorn.shaping.rule { name = name, regex = name, action = 'Suspend', duration = '1h' }\nend\n"
 	    "posthorn.shaping.default { automation = {\n"
 	    "  rule('one'),\n  { name = 'two', regex = 'two', action = 'Suspend', duration = '1h' },\n"
-	    "  posthorn.shaping.rule { name = 'three', regex = 'three', action = 'Suspend', duration = '1h' } } }", NULL);
+	    "  posthorn.shaping.rule { name = 'three', regex = 'three', action = 'Suspend', duration = '1h' } } }",
+	    NULL);
 
 	(void)state;
 	assert_int_equal(shaping_rule_find(s, "default/one")->origin.line, 5);
@@ -395,25 +396,30 @@ test_lint_dead(void **state)
 {
 	static const char text[] =
 	    "posthorn.shaping.provider { name = 'wide', match = { { mx_suffix = '.wide.test' }, { mx_suffix = "
-	    "'.in.wide.test' } },\n  known = { ['w.test'] = { 'mx.wide.test' } }, max_ready = 5, connection_limit = 3 }\n"
+	    "'.in.wide.test' } },\n  known = { ['w.test'] = { 'mx.wide.test' } }, max_ready = 5, connection_limit = 3 "
+	    "}\n"
 	    "posthorn.shaping.provider { name = 'dead', match = { { mx_suffix = '.twice.test' } },\n"
 	    "  known = { 'd.test' } }\n"
 	    "posthorn.shaping.provider { name = 'taker', match = { { mx_suffix = '.twice.test' } },\n"
 	    "  known = { ['t.test'] = { 'mx.twice.test' } } }\n"
 	    "posthorn.shaping.site { name = 'mx.wide.test', match = { { mx_suffix = '.wide.test' } }, max_ready = 6 }\n"
-	    "posthorn.shaping.site { name = 'narrow', match = { { mx_suffix = '.in.wide.test' } }, connection_limit = 1 }\n"
+	    "posthorn.shaping.site { name = 'narrow', match = { { mx_suffix = '.in.wide.test' } }, "
+	    "connection_limit = 1 }\n"
 	    "posthorn.shaping.default { automation = {\n"
 	    RULE("both", "action = { 'Bounce', 'Suspend' }")
 	    RULE("mixed", "trigger = { Threshold = '2/h' }, action = { 'SuspendTenant', 'Suspend' }")
 	    RULE("campaign", "action = { 'SuspendTenant', 'SuspendCampaign' }")
-	    RULE("nowhere", "scope = 'provider', action = { SetConfig = { name = 'provider_connection_limit', value = 1 } }")
+	    RULE("nowhere", "scope = 'provider', action = { "
+	    "SetConfig = { name = 'provider_connection_limit', value = 1 } }")
 	    /* A pair is good: one for the tenant, one for all. */
 	    RULE("tenant", "action = 'SuspendTenant'")
 	    "{ name = 'all', regex = 'tenant', action = 'Suspend', duration = '1h', samples = 'tenant' } } }\n";
 	static const char *const says[] = { "match 'in.wide.test' adds nothing to 'wide.test'",
 		"provider dead is dead: provider taker takes all", "both match 'twice.test'",
-		"no known domain with MX", "provider wide: max_ready is overwritten for every path by site mx.wide.test",
-		"'both': Bounce leaves nothing for Suspend", "'mixed' acts on tenants", "leaves nothing for SuspendCampaign",
+		"no known domain with MX",
+		"provider wide: max_ready is overwritten for every path by site mx.wide.test",
+		"'both': Bounce leaves nothing for Suspend", "'mixed' acts on tenants",
+		"leaves nothing for SuspendCampaign",
 		"'nowhere' sets provider_connection_limit, which does nothing" };
 	struct conf_errors found = { NULL, 0 };
 	struct shaping *s = load_good(text, NULL);
@@ -443,9 +449,9 @@ load_names(size_t n_names)
 	struct shaping *s;
 
 	for (i = 0; i < n_names; i++)
-		n += (size_t)snprintf(text + n, cap - n, "posthorn.shaping.provider { name = 'p%zu', match = { { mx_suffix = "
-		    "'.p%zu.example.org' } } }\nposthorn.shaping.site { name = 's%zu', match = { { mx_suffix = "
-		    "'.p%zu.example.org' } }, max_ready = %zu }\n", i, i, i, i, i + 1);
+		n += (size_t)snprintf(text + n, cap - n, "posthorn.shaping.provider { name = 'p%zu', match = { { "
+		    "mx_suffix = '.p%zu.example.org' } } }\nposthorn.shaping.site { name = 's%zu', match = { { "
+		    "mx_suffix = '.p%zu.example.org' } }, max_ready = %zu }\n", i, i, i, i, i + 1);
 	s = load_good(text, NULL);
 	free(text);
 	return s;
