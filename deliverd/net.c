@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
+#include "deliverd/limit.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 
@@ -124,6 +125,7 @@ net_swap(struct net *net, struct params *params, struct policy *policy)
 	net->params = params;
 	net->policy = policy;
 	net->generation++;
+	net->limits->epoch++;
 	sources_load(net);
 	resolver_forget(net->resolver);
 	log_set_level((enum log_level)params->log_level);
@@ -202,6 +204,7 @@ net_new(struct loop *loop, const char *config_dir, const char *pool, struct para
 	TAILQ_INIT(&net->idle_conns);
 	wbuf_init(&net->scratch);
 	tls_setup(net);
+	net->limits = limits_new(net);
 	sources_load(net);
 	loop_before_sleep(loop, LOOP_COMMIT, on_commit, net);
 	net->events = eventlog_new(loop, writer);
@@ -234,6 +237,7 @@ net_free(struct net **np)
 	resolver_free(&net->resolver);
 	paths_sweep(net, true);
 	sources_clear(net);
+	limits_free(&net->limits);
 	qlink_free(&net->queue);
 	token_signer_clear(&net->token);
 	eventlog_free(&net->events);

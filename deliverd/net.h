@@ -19,6 +19,7 @@
 struct conn;
 struct dest;
 struct item;
+struct limits;
 struct path;
 struct qlink;
 struct resolver;
@@ -44,6 +45,7 @@ struct net {
 	struct eventlog *events;
 	struct qlink *queue;
 	struct resolver *resolver;
+	struct limits *limits;
 	struct token_signer token;
 
 	struct item_tree items; /* every envelope that is held */

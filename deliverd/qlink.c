@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/queue_client.h"
+#include "deliverd/limit.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
@@ -145,6 +146,21 @@ on_cancel(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		item_finish(q->net, it, &o, NULL, NULL);
 }
 
+/* The table of before stays ours if this one cannot be used. */
+static void
+on_limits(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	struct buckets *b;
+	uint32_t format;
+
+	if (ql_u32_decode(&m->body, &format) == -1 || format != BUCKETS_FORMAT || (b = buckets_map(m->fd)) == NULL) {
+		ipc_reject(ipc, "malformed LIMITS");
+		return;
+	}
+	limits_set_table(q->net->limits, b);
+}
+
 static void
 on_gone(struct ipc *ipc, const char *why, void *arg)
 {
@@ -163,6 +179,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_seg_close },
 	{ QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_cancel },
+	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_limits },
 };
 static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_gone };
 
