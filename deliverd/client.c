@@ -29,7 +29,7 @@ const struct step_def client_steps[STEPS] = {
 	[STEP_TLS] = { PHASE_STARTTLS, T_STARTTLS, "the TLS handshake", on_unasked },
 	[STEP_QUIT] = { PHASE_NONE, T_QUIT, "the reply to QUIT", on_quit },
 	[STEP_IDLE] = { PHASE_NONE, T_IDLE, "nothing", on_unasked },
-	[STEP_RSET] = { PHASE_MAIL, T_MAIL, "the reply to RSET", client_on_rset },
+	[STEP_RSET] = { PHASE_MAIL, T_RSET, "the reply to RSET", client_on_rset },
 	[STEP_MAIL] = { PHASE_MAIL, T_MAIL, "the reply to MAIL", client_on_mail },
 	[STEP_RCPT] = { PHASE_RCPT, T_RCPT, "the reply to RCPT", client_on_rcpt },
 	[STEP_DATA] = { PHASE_DATA, T_DATA, "the reply to DATA", client_on_data },
@@ -55,7 +55,7 @@ client_reply_outcome(const struct conn *c, const char *command)
 static const char *
 our_name(const struct conn *c)
 {
-	return c->path->source->ehlo != NULL ? c->path->source->ehlo : c->net->params->myhostname;
+	return c->path->limits.ehlo;
 }
 
 static bool

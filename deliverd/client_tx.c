@@ -68,6 +68,15 @@ fail_and_close(struct conn *c, const struct outcome *o)
 	return false;
 }
 
+/* It was counted, and nothing came of it. */
+static void
+uncount(struct conn *c)
+{
+	if (c->tx.is_counted)
+		path_message_unused(c->path);
+	c->tx.is_counted = false;
+}
+
 /* The message was not touched by what happened to this connection: back to the head of the queue. */
 static bool
 requeue_and_close(struct conn *c, const struct outcome *o)
@@ -75,6 +84,7 @@ requeue_and_close(struct conn *c, const struct outcome *o)
 	struct path *p = c->path;
 	unsigned i;
 
+	uncount(c);
 	for (i = 0; i < c->tx.n; i++)
 		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
 			finish_at(c, i, o);
@@ -126,6 +136,8 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	o.command = command[0] != '\0' ? command : NULL;
 	if ((c->step == STEP_RSET || c->step == STEP_MAIL) && c->n_tx > 0 && !is_timeout)
 		return requeue_and_close(c, &o);
+	if (c->step < STEP_DOT)
+		uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, false);
 	return false;
@@ -138,6 +150,7 @@ client_tx_abandon(struct conn *c)
 
 	if (c->step == STEP_BODY || c->step == STEP_DOT || c->step == STEP_QUIT)
 		return true;
+	uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, c->step == STEP_IDLE);
 	return false;
@@ -330,7 +343,8 @@ client_tx_begin(struct conn *c)
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_answered_early = false;
-	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0;
+	c->tx.is_counted = false;
+	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0 && c->path->config.enable_pipelining;
 	if (c->tx.is_pipelined) {
 		send_group(c);
 	} else if (c->needs_rset) {
@@ -558,6 +572,7 @@ client_on_dot(struct conn *c)
 	}
 	if (c->reply.code / 100 == 2) {
 		deliver(c);
+		path_grow(c->path);
 		return tx_end(c);
 	}
 	o = client_reply_outcome(c, ".");

@@ -25,6 +25,7 @@ struct tx {
 	unsigned n_taken;   /* recipients that the server took */
 	size_t group_len;   /* of a pipelined group of commands */
 	bool is_pipelined;
+	bool is_counted;    /* against message rates; to be given back if nothing reaches the peer */
 	bool is_answered_early; /* the server spoke before it had all of the content */
 	struct content *content; /* while it is being sent */
 	int64_t started;         /* loop_now() */
