@@ -193,16 +193,43 @@ conn_next(struct conn *c, const struct outcome *why)
 	return conn_try(c);
 }
 
+void
+conn_note_broken_tls(struct conn *c)
+{
+	path_tls_peer(c->path, conn_host(c)->name)->broken_until = loop_now(c->net->loop) +
+	    c->path->config.remember_broken_tls;
+}
+
 bool
 conn_retry_in_clear(struct conn *c, const char *why)
 {
 	const char *host = conn_host(c)->name;
 
 	log_warn("path %s: TLS with %s (%s) failed, going on in the clear: %s", c->path->name, host, c->peer_addr, why);
-	path_tls_peer(c->path, host)->broken_until = loop_now(c->net->loop) +
-	    c->path->config.remember_broken_tls;
+	conn_note_broken_tls(c);
 	drop_io(c);
 	c->is_in_clear = true;
+	return conn_try(c);
+}
+
+bool
+conn_has_next(const struct conn *c)
+{
+	return c->at + 1 < c->plan->n && !c->is_closing && !c->net->is_stopping;
+}
+
+bool
+conn_go_on(struct conn *c)
+{
+	c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
+	drop_io(c);
+	client_tx_clear(c);
+	c->at++;
+	c->is_open = c->is_in_clear = c->needs_rset = false;
+	c->n_tx = 0;
+	c->tx.started = loop_now(c->net->loop);
+	c->tls_ms = 0;
+	c->path->n_connecting++;
 	return conn_try(c);
 }
 

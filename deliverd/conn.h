@@ -71,6 +71,10 @@ void conn_set_step(struct conn *, enum step);
 bool conn_next(struct conn *, const struct outcome *why);
 /* The same address again, without TLS. */
 bool conn_retry_in_clear(struct conn *, const char *why);
+void conn_note_broken_tls(struct conn *);
+/* The connection broke under a transaction; the same one goes to the next address, if there is one. */
+bool conn_has_next(const struct conn *);
+bool conn_go_on(struct conn *);
 /* Greeted and ready for mail. */
 bool conn_ready(struct conn *);
 /* Nothing to do for now; closes it if its time is over. */
