@@ -182,6 +182,7 @@ conn_next(struct conn *c, const struct outcome *why)
 	int error = c->io != NULL ? io_errno(c->io) : 0;
 
 	note_failure(c, why);
+	c->connect_error = error != 0 ? error : ETIMEDOUT;
 	if (c->step == STEP_CONNECT && error == EADDRNOTAVAIL && !source_probe(c->path->source))
 		return conn_source_out(c);
 	c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
@@ -313,6 +314,7 @@ conn_try(struct conn *c)
 			return conn_source_out(c);
 		if (is_resource_error(errno))
 			return conn_no_resource(c, errno);
+		c->connect_error = errno;
 		why = outcome_local(PHASE_CONNECT, 451, "4.4.1", err);
 		note_failure(c, &why);
 		c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
@@ -344,6 +346,7 @@ conn_ready(struct conn *c)
 	c->is_open = true;
 	c->path->n_connecting--;
 	c->path->open_after = 0;
+	source_connected(c->path);
 	c->plan->v[c->at].addr->bad_until = 0;
 	c->connect_ms = (uint32_t)(loop_now(c->net->loop) - c->tx.started) - c->tls_ms;
 	return conn_idle(c);

@@ -58,6 +58,7 @@ struct conn {
 	struct outcome failure;
 	char *failure_text;
 	unsigned failure_at;
+	int connect_error;   /* errno of the last address that could not be connected to */
 	char failure_source[56], failure_addr[46];
 };
 

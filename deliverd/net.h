@@ -51,6 +51,7 @@ struct net {
 	struct item_tree items; /* every envelope that is held */
 	unsigned n_items;
 	struct source_list sources;
+	bool is_pool_out;       /* as queued was told */
 	uint8_t families;       /* DNS_FAMILY_* that some source can use */
 	struct site_tree sites;
 	struct path_tree paths;

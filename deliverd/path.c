@@ -161,6 +161,14 @@ close_conns(struct path *p)
 }
 
 void
+path_unselect(struct path *p, struct item *it)
+{
+	if (it->is_selected)
+		limit_set_give_back(&p->sets[LIMIT_SELECT]);
+	it->is_selected = false;
+}
+
+void
 path_reassign(struct path *p)
 {
 	unsigned n = p->n_ready;
@@ -169,6 +177,7 @@ path_reassign(struct path *p)
 	close_conns(p);
 	for (; n > 0 && (it = TAILQ_FIRST(&p->ready)) != NULL; n--) {
 		item_unlink(it);
+		path_unselect(p, it);
 		site_add(p->site, it);
 	}
 }
@@ -197,6 +206,10 @@ path_round_failed(struct path *p, const struct outcome *o, const struct conn *c)
 	if (p->n_conns > p->n_quitting) /* healthy ones take it, ones still trying will decide */
 		return;
 	p->open_after = 0;
+	if (o->is_local && o->phase == PHASE_CONNECT && source_connect_failed(p, c->connect_error)) {
+		path_reassign(p);
+		return;
+	}
 	path_fail_ready(p, o, c);
 	rest_if_hopeless(p);
 }
@@ -344,6 +357,8 @@ open_conns(struct path *p)
 	struct plan *plan;
 	unsigned n = conns_wanted(p);
 
+	if (p->source->is_probing && n > 0)
+		n = p->source->is_trying ? 0 : 1;
 	for (; n > 0 && p->n_ready > 0 && loop_now(p->net->loop) >= p->open_after; n--) {
 		if (!room_for_conn(p->net)) {
 			p->open_after = loop_now(p->net->loop) + PATIENCE_MS;
@@ -358,6 +373,7 @@ open_conns(struct path *p)
 			plan_free(&plan);
 			return;
 		}
+		p->source->is_trying = p->source->is_probing;
 		conn_open(p, plan);
 	}
 }
@@ -435,7 +451,7 @@ path_ready_to_send(struct path *p)
 		path_fail_ready(p, &o, NULL);
 		return false;
 	}
-	if (p->source->is_gone || p->source->out_until != 0) {
+	if (p->source->is_gone || !source_is_in(p->source)) {
 		path_reassign(p);
 		return false;
 	}

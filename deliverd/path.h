@@ -53,6 +53,7 @@ struct path {
 	unsigned n_successes;  /* since the window grew */
 	unsigned threshold;    /* from here on it grows slowly */
 	int64_t shrunk;        /* loop_now() */
+	int64_t connected_at;  /* loop_now(): last success */
 	unsigned n_failures;   /* rounds over all hosts, without success */
 	int64_t rest_until;    /* loop_now(): nothing is tried before */
 	int64_t return_at;     /* loop_now(): when what was sent back last is due */
@@ -89,6 +90,8 @@ void path_fail_ready(struct path *, const struct outcome *, const struct conn *)
 /* Frees paths that have been without mail and connections for a while. all: now, whatever they have (at the end). */
 void paths_sweep(struct net *, bool all);
 
+/* The item leaves the path unsent: its choice of the source does not count. */
+void path_unselect(struct path *, struct item *);
 /* A transaction that was counted did not reach the peer. */
 void path_message_unused(struct path *);
 /* The peer took mail: room for more connections. It does not want so many: fewer. */

@@ -15,6 +15,7 @@
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
+#include "deliverd/source.h"
 
 #define RECENT_MAX 16384 /* power of two */
 #define RECENT_MS 5000   /* before the link was last seen to flow: queued's commits, and what the socket holds */
@@ -271,6 +272,7 @@ on_up(struct ipc *ipc, void *arg)
 	wbuf_reset(&q->w);
 	ql_hello_encode(&h, &q->w);
 	ipc_send(ipc, QL_HELLO, 0, &q->w, -1);
+	sources_tell(q->net, true);
 	send_held(q, ipc);
 	send_kept(q, ipc);
 	q->granted = 0;
@@ -322,6 +324,18 @@ qlink_result(struct qlink *q, const struct ql_result *r)
 	wbuf_init(&k->frame);
 	ql_result_encode(r, &k->frame);
 	TAILQ_INSERT_TAIL(&q->kept, k, link);
+}
+
+void
+qlink_pool(struct qlink *q, bool is_usable, const char *reason)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return; /* said when it is back */
+	wbuf_reset(&q->w);
+	ql_pool_encode(is_usable, reason, &q->w);
+	ipc_send(ipc, QL_POOL, 0, &q->w, -1);
 }
 
 bool
