@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/xalloc.h"
@@ -25,14 +24,11 @@ struct limits *
 limits_new(struct net *net)
 {
 	struct limits *all = xcalloc(1, sizeof(*all));
-	int fd = buckets_make_anonymous(); /* until queued hands out the table that lasts */
 
 	all->net = net;
 	all->epoch = 1;
 	RB_INIT(&all->tree);
-	if (fd == -1 || (all->table = buckets_map(fd)) == NULL)
-		fatal("no memory for rates: %m");
-	close(fd);
+	all->table = buckets_private(); /* until queued hands out the one that lasts */
 	return all;
 }
 

@@ -31,6 +31,8 @@ consumer_start(struct client *cl)
 	c->pool = pool_get(cl->q->pools, cl->name);
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
+	if (cl->q->limits_fd == -1)
+		return;
 	wbuf_reset(&cl->q->clients->out);
 	ql_u32_encode(BUCKETS_FORMAT, &cl->q->clients->out);
 	ipc_send(cl->ipc, QL_LIMITS, 0, &cl->q->clients->out, cl->q->limits_fd);

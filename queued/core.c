@@ -167,18 +167,19 @@ make_parts(struct queued *q)
 	timer_init(&q->second, q->loop, on_second, q);
 }
 
-/* Without disk space for it the rates are counted in memory: better than no limit, or no mail. */
+/* Without disk space for it each daemon counts for itself: better than no limit, or no mail. */
 static void
 open_limits(struct queued *q)
 {
 	char *path = xasprintf("%s/limits", q->params->queue_directory);
 
-	if ((q->limits_fd = buckets_make(path)) == -1) {
-		log_error("%s: %s; what was used of rates is forgotten at the next start", path, strerror(errno));
-		q->limits_fd = buckets_make_anonymous();
+	if ((q->limits_fd = buckets_make(path)) == -1 || (q->limits = buckets_map(q->limits_fd)) == NULL) {
+		log_error("%s: %s; each daemon counts rates for itself, and forgets at its end", path, strerror(errno));
+		if (q->limits_fd != -1)
+			close(q->limits_fd);
+		q->limits_fd = -1;
+		q->limits = buckets_private();
 	}
-	if (q->limits_fd == -1 || (q->limits = buckets_map(q->limits_fd)) == NULL)
-		fatal("no memory for rates: %s", strerror(errno));
 	free(path);
 }
 

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/buckets.h"
 
@@ -198,6 +199,20 @@ buckets_map(int fd)
 	b->offset = t->h.offset;
 	if (b->offset < 0 || b->offset > 2 * FUTURE_NS)
 		b->offset = 0;
+	return b;
+}
+
+struct buckets *
+buckets_private(void)
+{
+	struct buckets *b;
+	struct table *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (t == MAP_FAILED)
+		fatal("no memory for rates: %s", strerror(errno));
+	b = xcalloc(1, sizeof(*b));
+	b->t = t;
+	arc4random_buf(b->secret, sizeof(b->secret));
 	return b;
 }
 

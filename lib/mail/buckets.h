@@ -22,6 +22,8 @@ int buckets_make(const char *path);
 int buckets_make_anonymous(void);
 /* The descriptor stays the caller's. NULL (errno): no table. */
 struct buckets *buckets_map(int fd);
+/* One of this process's own, for want of a better one: no limit would be worse. */
+struct buckets *buckets_private(void);
 void buckets_unmap(struct buckets **);
 /* Nanoseconds of the table's own clock: it runs on while daemons restart, stands still while the host is down, and
  * nobody can set it. */
