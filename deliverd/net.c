@@ -137,6 +137,22 @@ net_swap(struct net *net, struct params *params, struct policy *policy)
 }
 
 void
+net_set_shaping(struct net *net, struct shaping *shaping)
+{
+	struct shaping *old = net->shaping;
+	struct path *p;
+
+	net->shaping = shaping;
+	net->generation++;
+	net->limits->epoch++;
+	RB_FOREACH(p, path_tree, &net->paths) {
+		memset(p->origins, 0, sizeof(p->origins));
+		path_dirty(p);
+	}
+	shaping_free(&old);
+}
+
+void
 net_reload(struct net *net)
 {
 	struct conf_errors errs = { NULL, 0 };
@@ -244,6 +260,7 @@ net_free(struct net **np)
 	SSL_CTX_free(net->tls);
 	params_free(&net->params);
 	policy_free(&net->policy);
+	shaping_free(&net->shaping);
 	wbuf_clear(&net->scratch);
 	free(net->config_dir);
 	free(net->pool_name);

@@ -39,6 +39,7 @@ struct net {
 	char *pool_name;
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping; /* NULL: none */
 	unsigned generation; /* of params and policy */
 	SSL_CTX *tls;        /* NULL: none could be made, everything goes in the clear */
 	int tls_index;       /* where an SSL keeps its conn */
@@ -75,6 +76,8 @@ struct net *net_new(struct loop *, const char *config_dir, const char *pool, str
 void net_free(struct net **);
 /* Takes over both and makes sources, limits and cached answers follow. */
 void net_swap(struct net *, struct params *, struct policy *);
+/* Takes over the shaping data, in place of those of before: settings of all paths follow. */
+void net_set_shaping(struct net *, struct shaping *);
 /* Reads the configuration again; keeps the old one if anything is wrong. */
 void net_reload(struct net *);
 /* Starts no more transactions, finishes those whose content is under way, hands back the rest, then calls `stopped`. */

@@ -3,6 +3,7 @@
 #define DELIVERD_PATH_H
 
 #include "mail/policy_path.h"
+#include "mail/shaping.h"
 #include "deliverd/limit.h"
 #include "deliverd/result.h"
 #include "deliverd/source.h"
@@ -43,6 +44,7 @@ struct path {
 	unsigned generation; /* of limits; 0: not configured yet */
 	struct policy_path_config config;
 	uint8_t layers[POLICY_PATH_FIELDS_MAX]; /* enum path_layer, by field */
+	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX]; /* of those that shaping data say, until the next reload */
 	struct path_limits limits;
 	struct limit_set sets[LIMIT_KINDS];   /* shared limits */
 	struct limit_wait waits[LIMIT_KINDS];

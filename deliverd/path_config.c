@@ -58,6 +58,27 @@ lay_main(struct path *p)
 	policy_path_config_clear(&c);
 }
 
+static void
+lay_shaping(struct path *p)
+{
+	const struct mx_list *mx = p->site->mx;
+	const char *hosts[MX_HOSTS_MAX];
+	struct shaping_path at = { .domain = p->domain, .site = p->site->name, .source = p->source->name,
+		.mx = hosts };
+	struct shaping_settings s;
+	size_t i;
+
+	if (p->net->shaping == NULL)
+		return;
+	for (; at.n_mx < mx->n_hosts; at.n_mx++)
+		hosts[at.n_mx] = mx->hosts[at.n_mx].name;
+	shaping_settings(p->net->shaping, &at, &s);
+	lay(p, &s.config, PATH_LAYER_SHAPING);
+	for (i = 0; i < policy_path_count(); i++)
+		p->origins[i] = s.origins[i];
+	policy_path_config_clear(&s.config);
+}
+
 static int
 lay_policy(struct path *p, char **err_r)
 {
@@ -225,7 +246,9 @@ path_configure(struct path *p, char **err_r)
 	policy_path_config_clear(&p->config);
 	policy_path_config_init(&p->config);
 	memset(p->layers, 0, sizeof(p->layers));
+	memset(p->origins, 0, sizeof(p->origins));
 	lay_main(p);
+	lay_shaping(p);
 	if (lay_policy(p, err_r) == -1)
 		return -1;
 	set_timeouts(p);
