@@ -458,7 +458,8 @@ path_ready_to_send(struct path *p)
 	return path_prepare(p) == 0;
 }
 
-/* What has to wait for long, or is too much, waits with queued: here it would take the room of others' mail. Each is due
+/* What has to wait for long, or is too much, waits with queued: here it would take the room of others' mail. Each
+ * is due
  * when its turn comes, a little earlier. */
 static void
 return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms, const char *text)

@@ -8,7 +8,8 @@
 #include "deliverd/result.h"
 #include "deliverd/source.h"
 
-enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_RSET, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT, T_QUIT, T_IDLE,
+enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_RSET, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT,
+    T_QUIT, T_IDLE,
     T_COUNT };
 
 struct path_limits {
@@ -44,7 +45,8 @@ struct path {
 	unsigned generation; /* of limits; 0: not configured yet */
 	struct policy_path_config config;
 	uint8_t layers[POLICY_PATH_FIELDS_MAX]; /* enum path_layer, by field */
-	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX]; /* of those that shaping data say, until the next reload */
+	/* of those that shaping data say, until the next reload */
+	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX];
 	struct path_limits limits;
 	struct limit_set sets[LIMIT_KINDS];   /* shared limits */
 	struct limit_wait waits[LIMIT_KINDS];

@@ -86,7 +86,8 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 		    r->text,
 		.command = r->command, .peer_name = r->peer_name, .peer_addr = r->peer_addr, .created = q->received,
 		.num_attempts = it->rcpt->attempts, .egress_pool = net->pool_name, .egress_source = r->source,
-		.source_address = r->source_address, .provider = r->provider, .meta = q->meta, .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
+		.source_address = r->source_address, .provider = r->provider, .meta = q->meta,
+		    .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
 		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .session = r->session,
 		.message_id = q->message_id, .auth_user = q->auth_user, .phase = r->phase, .timing = &r->timing,
 	};

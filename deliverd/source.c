@@ -400,7 +400,8 @@ source_choose(struct site *site, const struct msgid *msg, bool *is_out_r)
 	*is_out_r = false;
 	shares_refresh(site);
 	if (site->last_source != NULL && site->last_left > 0 && msgid_cmp(&site->last_msg, msg) == 0 &&
-	    source_is_in(site->last_source) && !is_refused(site, site->last_source) && source_fits(site->last_source, site->mx)) {
+	    source_is_in(site->last_source) && !is_refused(site, site->last_source) &&
+	    source_fits(site->last_source, site->mx)) {
 		site->last_left--;
 		return site->last_source;
 	}

@@ -1,5 +1,6 @@
 /* Users' rates (worker role; the table is the parent's, mail/buckets). A user who may send 2000/h may send them at once
- * and is then slowed to that pace. A message is taken at MAIL and given back if it does not come to be: the rate is never
+ * and is then slowed to that pace. A message is taken at MAIL and given back if it does not come to be: the rate
+ * is never
  * exceeded, whatever connections do at the same moment. A worker that dies keeps what its open transactions had taken;
  * their time simply passes. */
 #include <stdlib.h>

@@ -1,10 +1,12 @@
-/* Shared buckets (buckets.h). The table is an array of sets of slots, a set two cache lines of names that hash to it. A slot
+/* Shared buckets (buckets.h). The table is an array of sets of slots, a set two cache lines of names that hash to
+ * it. A slot
  * is a key and a TAT; what a TAT means is in rate.h. Any process that maps the table may write anything into it, so no
  * number is believed further than the taker's own rate can have led to: a spoilt one costs one burst or one wait for
  * it. Names may come from strangers' DNS: they are hashed with a secret.
  *
  * A slot whose TAT is long past says nothing and is used again: its TAT becomes a claim (negative), then the key is
- * changed, then the TAT is set. Whoever takes reads TAT, then key, then swaps that very TAT: if the slot changed hands in
+ * changed, then the TAT is set. Whoever takes reads TAT, then key, then swaps that very TAT: if the slot changed
+ * hands in
  * between, so did the TAT, and the swap fails. A claim whose process died is taken over after a while. */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +31,8 @@
 #define SHARED (64u * SHARED_EACH)
 #define SHARED_FUTURE_NS (2 * RATE_PERIOD_MAX * 1000000)
 #define NS_PER_S 1000000000ll
-#define PAST_NS (10 * NS_PER_S)       /* a slot is free when its TAT is older: clocks of a turn of a loop differ a little */
+#d
+    efine PAST_NS (10 * NS_PER_S)       /* a slot is free when its TAT is older: clocks of a turn of a loop differ a little */
 #define CLAIM_NS NS_PER_S             /* a claim is a few instructions */
 #define FUTURE_NS (3650 * 86400 * NS_PER_S) /* no rate reaches so far */
 #define SKEW_NS NS_PER_S
@@ -386,7 +389,8 @@ slot_take(struct slot *s, uint64_t key, const struct rate *r, int64_t now, int64
 	wait = rate_wait(r, tat, now, n);
 	if (wait == 0)
 		return atomic_compare_exchange_strong(&s->tat, &tat, rate_take(r, tat, now, n)) ? 0 : -1;
-	/* Further ahead than this rate allows: it was another before, or the number is not ours. What is corrected must be
+	/* Further ahead than this rate allows: it was another before,
+	    or the number is not ours. What is corrected must be
 	 * kept, or the wait would never end. */
 	most = key != 0 ? rate_take(r, tat, now, 0) + SKEW_NS : now + SHARED_FUTURE_NS;
 	if (tat > most && !atomic_compare_exchange_strong(&s->tat, &tat, rate_take(r, tat, now, 0)))

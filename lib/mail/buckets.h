@@ -1,4 +1,5 @@
-/* Token buckets that processes share and that outlive them: a table in a file (queued makes it, every deliverd maps it) or
+/* Token buckets that processes share and that outlive them: a table in a file (queued makes it, every deliverd
+ * maps it) or
  * in memory alone (smtpd's users). A bucket is a name and one number (rate.h); taking is a compare-and-swap, so that no
  * lock can be held by a process that died. Nothing is configured here: who takes says the rate, and if that changes,
  * what was taken stays taken. */

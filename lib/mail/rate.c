@@ -114,7 +114,8 @@ rate_is_stricter(const struct rate *a, const struct rate *b)
 	return x < y || (x == y && a->burst < b->burst);
 }
 
-/* The time of n events: n times that of one, rounded up so that a period never holds one more, and so that n taken one by
+/* The time of n events: n times that of one, rounded up so that a period never holds one more, and so that n taken
+ * one by
  * one are n. Beyond the clock's range the range is as good. */
 static int64_t
 span(const struct rate *r, int64_t n)

@@ -1,4 +1,5 @@
-/* Shared buckets: exact over processes, also while slots change hands; kept in the file over restarts and boots; slots of
+/* Shared buckets: exact over processes, also while slots change hands; kept in the file over restarts and boots;
+ * slots of
  * names that are not used any more are used again; nonsense in the table costs one burst; a full table shares. */
 #include <sys/mman.h>
 #include <sys/wait.h>
