@@ -31,8 +31,7 @@
 #define SHARED (64u * SHARED_EACH)
 #define SHARED_FUTURE_NS (2 * RATE_PERIOD_MAX * 1000000)
 #define NS_PER_S 1000000000ll
-#d
-    efine PAST_NS (10 * NS_PER_S)       /* a slot is free when its TAT is older: clocks of a turn of a loop differ a little */
+#define PAST_NS (10 * NS_PER_S) /* a slot is free when its TAT is older: clocks of loops differ a little */
 #define CLAIM_NS NS_PER_S             /* a claim is a few instructions */
 #define FUTURE_NS (3650 * 86400 * NS_PER_S) /* no rate reaches so far */
 #define SKEW_NS NS_PER_S
@@ -389,8 +388,8 @@ slot_take(struct slot *s, uint64_t key, const struct rate *r, int64_t now, int64
 	wait = rate_wait(r, tat, now, n);
 	if (wait == 0)
 		return atomic_compare_exchange_strong(&s->tat, &tat, rate_take(r, tat, now, n)) ? 0 : -1;
-	/* Further ahead than this rate allows: it was another before,
-	    or the number is not ours. What is corrected must be
+	/* Further ahead than this rate allows: it was another before, or the number is not ours. What is corrected
+	 * must be
 	 * kept, or the wait would never end. */
 	most = key != 0 ? rate_take(r, tat, now, 0) + SKEW_NS : now + SHARED_FUTURE_NS;
 	if (tat > most && !atomic_compare_exchange_strong(&s->tat, &tat, rate_take(r, tat, now, 0)))
