@@ -11,9 +11,11 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/queue_client.h"
+#include "deliverd/limit.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
+#include "deliverd/source.h"
 
 #define RECENT_MAX 16384 /* power of two */
 #define RECENT_MS 5000   /* before the link was last seen to flow: queued's commits, and what the socket holds */
@@ -145,6 +147,21 @@ on_cancel(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		item_finish(q->net, it, &o, NULL, NULL);
 }
 
+/* The table of before stays ours if this one cannot be used. */
+static void
+on_limits(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	struct buckets *b;
+	uint32_t format;
+
+	if (ql_u32_decode(&m->body, &format) == -1 || format != BUCKETS_FORMAT || (b = buckets_map(m->fd)) == NULL) {
+		ipc_reject(ipc, "malformed LIMITS");
+		return;
+	}
+	limits_set_table(q->net->limits, b);
+}
+
 static void
 on_gone(struct ipc *ipc, const char *why, void *arg)
 {
@@ -163,6 +180,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_seg_close },
 	{ QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_cancel },
+	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_limits },
 };
 static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_gone };
 
@@ -254,6 +272,7 @@ on_up(struct ipc *ipc, void *arg)
 	wbuf_reset(&q->w);
 	ql_hello_encode(&h, &q->w);
 	ipc_send(ipc, QL_HELLO, 0, &q->w, -1);
+	sources_tell(q->net, true);
 	send_held(q, ipc);
 	send_kept(q, ipc);
 	q->granted = 0;
@@ -305,6 +324,18 @@ qlink_result(struct qlink *q, const struct ql_result *r)
 	wbuf_init(&k->frame);
 	ql_result_encode(r, &k->frame);
 	TAILQ_INSERT_TAIL(&q->kept, k, link);
+}
+
+void
+qlink_pool(struct qlink *q, bool is_usable, const char *reason)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return; /* said when it is back */
+	wbuf_reset(&q->w);
+	ql_pool_encode(is_usable, reason, &q->w);
+	ipc_send(ipc, QL_POOL, 0, &q->w, -1);
 }
 
 bool

@@ -11,6 +11,8 @@ struct qlink;
 struct qlink *qlink_new(struct net *, const char *socket_path);
 void qlink_free(struct qlink **);
 void qlink_result(struct qlink *, const struct ql_result *);
+/* Whether any source of the pool can be used; if not, why. */
+void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */
 void qlink_step(struct qlink *);
 /* No credit any more. */

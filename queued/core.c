@@ -1,5 +1,6 @@
 /* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and
  * every second, back-pressure, reload. Everything here is reachable from unit tests. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,22 @@ make_parts(struct queued *q)
 	timer_init(&q->second, q->loop, on_second, q);
 }
 
+/* Without disk space for it each daemon counts for itself: better than no limit, or no mail. */
+static void
+open_limits(struct queued *q)
+{
+	char *path = xasprintf("%s/limits", q->params->queue_directory);
+
+	if ((q->limits_fd = buckets_make(path)) == -1 || (q->limits = buckets_map(q->limits_fd)) == NULL) {
+		log_error("%s: %s; each daemon counts rates for itself, and forgets at its end", path, strerror(errno));
+		if (q->limits_fd != -1)
+			close(q->limits_fd);
+		q->limits_fd = -1;
+		q->limits = buckets_private();
+	}
+	free(path);
+}
+
 struct queued *
 queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
 {
@@ -183,10 +200,12 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
+	q->limits_fd = -1;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
 	make_parts(q);
+	open_limits(q);
 	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
@@ -238,6 +257,9 @@ queued_free(struct queued **qp)
 	if (q->events != NULL)
 		eventlog_free(&q->events);
 	store_close(&q->store);
+	buckets_unmap(&q->limits);
+	if (q->limits_fd != -1)
+		close(q->limits_fd);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);

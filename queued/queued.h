@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "mail/buckets.h"
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
@@ -75,6 +76,8 @@ struct queued {
 	struct clients *clients;
 	struct keys *keys;
 	struct eventlog *events;
+	struct buckets *limits;   /* what is used of rates; shared with consumers */
+	int limits_fd;
 
 	struct queue_clock clock;
 	struct timer due_timer;   /* next due time of any sleeping queue */

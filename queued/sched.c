@@ -40,6 +40,7 @@ pools_free(struct pool_set **setp)
 	HASH_ITER(hh, (*setp)->all, p, next) {
 		HASH_DEL((*setp)->all, p);
 		free(p->parked);
+		free(p->out_reason);
 		free(p->name);
 		free(p);
 	}

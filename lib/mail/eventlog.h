@@ -16,7 +16,7 @@
 struct eventlog;
 
 enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
-	EV_REJECTION, EV_DELAYED, EV_TYPES };
+	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* A record before it is written. NULL and 0 mean absent (written as null, "" or left out as events(5) says). */

@@ -22,6 +22,8 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_ADMIN_BOUNCE] = "AdminBounce",
 	[EV_REJECTION] = "Rejection",
 	[EV_DELAYED] = "Delayed",
+	[EV_SOURCE_OUT] = "SourceOut",
+	[EV_SOURCE_IN] = "SourceIn",
 };
 
 /* NULL is written as null. */

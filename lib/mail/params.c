@@ -49,7 +49,7 @@ static const char *const sandbox_words[] = { "off", "on", "required", NULL };
 static const char *const log_level_words[] = { "error", "warn", "info", "debug", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
-static const char *const tls_level_words[] = { "none", "may", NULL };
+static const char *const tls_level_words[] = { "none", "may", "encrypt", NULL };
 
 const struct conf_param params_table[] = {
 	/* general */

@@ -165,6 +165,27 @@ ql_admin_clear(struct ql_admin *admin)
 }
 
 void
+ql_pool_encode(bool is_usable, const char *reason, struct wbuf *w)
+{
+	wbuf_u8(w, is_usable ? 1 : 0);
+	codec_put(w, CODEC_LINES, QL_POOL_REASON_MAX, reason);
+}
+
+int
+ql_pool_decode(struct rbuf *r, bool *is_usable, char **reason)
+{
+	uint8_t usable = rbuf_u8(r);
+
+	*reason = codec_get(r, CODEC_LINES, QL_POOL_REASON_MAX);
+	*is_usable = usable == 1;
+	if (rbuf_done(r) && usable <= 1)
+		return 0;
+	free(*reason);
+	*reason = NULL;
+	return -1;
+}
+
+void
 ql_end_encode(uint8_t status, const char *sentence, struct wbuf *w)
 {
 	wbuf_u8(w, status);

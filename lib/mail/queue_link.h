@@ -23,6 +23,8 @@
  *   QL_JOB       q>c  one message for some of its recipients, all in one scheduled queue
  *   QL_CANCEL    q>c  envelope id: give it back unless it is being sent
  *   QL_RESULT    c>q  what became of one envelope
+ *   QL_LIMITS    q>c  format + descriptor of the table of rates in use (mail/buckets.h)
+ *   QL_POOL      c>q  whether any source of the pool can be used, and if not, why; said at each change and after HELLO
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -45,7 +47,8 @@ enum ql_type {
 	QL_HELLO = 1, QL_WELCOME, QL_LOGFD,
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
-	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END
+	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
+	QL_LIMITS, QL_POOL
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
@@ -189,6 +192,10 @@ int ql_admin_decode(struct rbuf *, struct ql_admin *) __attribute__((warn_unused
 void ql_admin_clear(struct ql_admin *);
 void ql_end_encode(uint8_t status, const char *sentence, struct wbuf *);
 int ql_end_decode(struct rbuf *, uint8_t *status, char **sentence) __attribute__((warn_unused_result));
+
+#define QL_POOL_REASON_MAX 512
+void ql_pool_encode(bool is_usable, const char *reason, struct wbuf *);
+int ql_pool_decode(struct rbuf *, bool *is_usable, char **reason) __attribute__((warn_unused_result));
 
 /* Longest body of each type, for ipc_rule. */
 #define QL_MAX_SMALL 4096u
