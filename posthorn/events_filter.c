@@ -11,7 +11,7 @@
 #include "events_filter.h"
 #include "human.h"
 
-static const char *const event_types[] = { "Reception", "Delivery", "TransientFailure", "Bounce", "Expiration",
+static const char *const event_types[] = { "Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "Override",
 	"AdminBounce", "Rejection",
 	"Delayed", "OOB", "Feedback", NULL };
 

@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 
 #include "queued/admin.h"
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
@@ -18,6 +19,7 @@
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -75,6 +77,7 @@ on_turn(void *arg)
 	struct queued *q = arg;
 
 	recover_turn(q);
+	overrides_turn(q);
 	sched_turn(q);
 	compact_turn(q->compact);
 	admin_turn(q);
@@ -160,6 +163,7 @@ make_parts(struct queued *q)
 	q->notices = notices_new(q);
 	q->queues = squeues_new(q);
 	q->expire = expire_new(q);
+	q->automation = automation_new(q);
 	q->clients = clients_new(q);
 	q->events = eventlog_new(q->loop, "queued");
 	timer_init(&q->due_timer, q->loop, on_due, q);
@@ -191,6 +195,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
+	(void)overrides_new(q, is_empty);
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
@@ -222,6 +227,8 @@ queued_free(struct queued **qp)
 		clients_free(&q->clients);
 	}
 	logfiles_free(&q->logs);
+	overrides_free(&q->overrides);
+	automation_free(&q->automation);
 	notices_free(&q->notices);
 	compact_free(&q->compact);
 	recover_free(&q->recover);
