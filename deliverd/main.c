@@ -1,5 +1,5 @@
 /* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
- * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c, dnsd.c. */
+ * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c, mail/dnsd.c. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,19 +11,13 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
-#include "deliverd/dnsd.h"
+#include "mail/dnsd.h"
 #include "deliverd/net.h"
 #include "deliverd/resolve.h"
 
 #define USER "posthorn-deliverd"
 #define WATCHDOG_SECONDS 20
 #define NET_MAX_FDS 65536
-#define DNS_MAX_FDS 8192
-#ifdef __SANITIZE_ADDRESS__
-#define DNS_MAX_MEMORY 0
-#else
-#define DNS_MAX_MEMORY ((size_t)1 << 30)
-#endif
 
 struct args {
 	const char *config_dir, *pool, *role;
@@ -140,56 +134,16 @@ net_role_main(const struct args *a)
 	return status == 0 ? 0 : 1;
 }
 
-struct dns_role {
-	struct loop *loop;
-	struct dnsd *dnsd;
-};
-
-/* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing
- * here. */
-static void
-on_dns_word(enum role_word word, void *arg)
-{
-	struct dns_role *r = arg;
-
-	if (word != ROLE_RELOAD)
-		loop_stop(r->loop);
-}
-
-static void
-on_dns_partner(int fd, void *arg)
-{
-	struct dns_role *r = arg;
-
-	dnsd_set_peer(r->dnsd, fd);
-}
-
 static int
 dns_role_main(const struct args *a)
 {
-	struct dns_role r = { NULL, NULL };
 	struct start s = load_or_die(a);
-	struct sandbox box = { .role = "dns", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
-		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = DNS_MAX_FDS, .max_memory = DNS_MAX_MEMORY };
-	struct role_link *link;
 	int status;
 
-	r.loop = loop_new();
-	r.dnsd = dnsd_new(r.loop, s.params);
-	if (r.dnsd == NULL)
-		fatal("no resolver");
 	policy_free(&s.policy);
+	status = dnsd_main(s.params, "dns", USER);
 	params_free(&s.params);
-	sandbox_enter(&box);
-	dnsd_set_peer(r.dnsd, ROLE_PARTNER_FD);
-	link = role_link_new(r.loop, on_dns_word, on_dns_partner, &r);
-	loop_watchdog(r.loop, WATCHDOG_SECONDS);
-	role_link_ready(link);
-	status = loop_run(r.loop);
-	role_link_free(&link);
-	dnsd_free(&r.dnsd);
-	loop_free(&r.loop);
-	return status == 0 ? 0 : 1;
+	return status;
 }
 
 static bool

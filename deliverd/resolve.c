@@ -10,7 +10,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_link.h"
 #include "deliverd/idna.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"

@@ -5,7 +5,7 @@
 #define DELIVERD_SITE_H
 
 #include "deliverd/job.h"
-#include "deliverd/mx.h"
+#include "mail/mx.h"
 
 struct site_share { /* smooth weighted round robin over the pool's sources */
 	struct source *source;

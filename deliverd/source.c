@@ -8,7 +8,7 @@
 #include "base/cidr.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_link.h"
 #include "deliverd/path.h"
 #include "deliverd/source.h"
 

@@ -45,8 +45,8 @@ static const char *const later_events[] = {
 	"smtp_client_rewrite_delivery_status", "throttle_insert_ready_queue", NULL
 };
 
-static unsigned
-caller_line(lua_State *L)
+unsigned
+policy_caller_line(lua_State *L)
 {
 	lua_Debug ar;
 
@@ -77,7 +77,7 @@ definition_begin(lua_State *L, struct policy_reader *r, const char *what, size_t
 	lua_settop(L, 1);
 	if (n >= max)
 		refuse(L, "%s: more than %d of them", what, (int)max);
-	*r = (struct policy_reader){ .policy = p, .errs = p->errs, .line = caller_line(L), .what = what };
+	*r = (struct policy_reader){ .policy = p, .errs = p->errs, .line = policy_caller_line(L), .what = what };
 	return p;
 }
 
@@ -196,19 +196,19 @@ event_on(lua_State *L)
 	for (i = 0; i < POLICY_EVENTS && strcmp(policy_event_names[i], name) != 0; i++)
 		;
 	if (i == POLICY_EVENTS) {
-		event_unknown(p, caller_line(L), name);
+		event_unknown(p, policy_caller_line(L), name);
 		return 0;
 	}
 	h = &p->handlers[i];
 	if (h->ref != LUA_NOREF) {
-		conf_error_add(p->errs, p->file, caller_line(L), "the event %s has a function already, in line %u",
+		conf_error_add(p->errs, p->file, policy_caller_line(L), "the event %s has a function already, in line %u",
 		    name, h->line);
 		return 0;
 	}
 	lua_settop(L, 2);
 	lua_pushvalue(L, 2);
 	lua_getinfo(L, ">S", &ar);
-	h->line = ar.linedefined > 0 ? (unsigned)ar.linedefined : caller_line(L);
+	h->line = ar.linedefined > 0 ? (unsigned)ar.linedefined : policy_caller_line(L);
 	h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	return 0;
 }

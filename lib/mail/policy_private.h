@@ -52,6 +52,8 @@ struct policy_handler {
 	unsigned line; /* where the function begins */
 };
 
+struct shaping;
+
 struct policy {
 	lua_State *L;
 	char *file;
@@ -65,6 +67,7 @@ struct policy {
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
 	struct policy_handler handlers[POLICY_EVENTS];
+	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
 	/* policy_sandbox.c */
 	size_t memory;
@@ -75,6 +78,10 @@ struct policy {
 	char *logged;
 	time_t logged_at;
 };
+
+/* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
+struct policy *policy_new(const char *file, struct conf_errors *);
+bool policy_file_run(struct policy *);
 
 /* policy_sandbox.c */
 int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */
@@ -92,6 +99,11 @@ void policy_guard_install(lua_State *);
 
 /* policy_define.c: makes the module table and leaves it on the stack. */
 void policy_define_open(lua_State *);
+/* Where the Lua function that called the running C function is. */
+unsigned policy_caller_line(lua_State *);
+
+/* shaping_read.c: the same for a file of shaping data. */
+void shaping_define_open(lua_State *);
 
 /* policy_field.c: what a table may hold. */
 enum policy_field_type {
@@ -114,8 +126,11 @@ enum policy_field_type {
 	FIELD_TLS,     /* int: TLS_LEVEL_* from KumoMTA's words */
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
+	FIELD_CALL,    /* read by a function of the table's owner */
 	FIELD_LATER    /* KumoMTA's, and not supported by this version */
 };
+
+struct policy_reader;
 
 struct policy_field {
 	const char *name; /* NULL: the end */
@@ -124,6 +139,8 @@ struct policy_field {
 	int64_t min, max;
 	const char *const *words; /* FIELD_WORD, NULL-terminated */
 	size_t flag; /* offset + 1 of a bool that says the field was there; 0: none */
+	/* FIELD_CALL: the value is at the top of the stack and is left there */
+	void (*read)(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
 };
 
 #define LATER(key) { .name = (key), .type = FIELD_LATER }
@@ -138,6 +155,10 @@ struct policy_reader {
 /* Reads the table at the top of the stack (left there) into target. Errors are added; every key is looked at. Raises
  * only for lack of memory; what was read until then belongs to target. */
 void policy_table_read(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
+
+/* For FIELD_CALL: the string at the top of the stack, or the length of the list there; NULL or -1 after a complaint. */
+const char *policy_string_value(struct policy_reader *, lua_State *, const char *key);
+lua_Integer policy_list_length(struct policy_reader *, lua_State *, const char *key, size_t max);
 
 /* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
 extern const struct policy_field policy_path_fields[];

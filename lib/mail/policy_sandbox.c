@@ -284,7 +284,10 @@ libraries_open(lua_State *L)
 	lua_setglobal(L, "print");
 	lua_pushcfunction(L, module_require);
 	lua_setglobal(L, "require");
-	policy_define_open(L);
+	if (policy_of(L)->shaping != NULL)
+		shaping_define_open(L);
+	else
+		policy_define_open(L);
 	lua_pushvalue(L, -1);
 	lua_setglobal(L, "kumo");
 	lua_setglobal(L, "posthorn");

@@ -2,8 +2,8 @@
  * Names that come out are bounded and terminated, and what the link lets pass are host names and nothing else. */
 #include <string.h>
 
-#include "deliverd/dns_answer.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_answer.h"
+#include "mail/dns_link.h"
 #include "t/fuzz/fuzz.h"
 
 static void

@@ -24,7 +24,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_link.h"
 #include "deliverd/net.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"

@@ -1,4 +1,4 @@
-/* The dns role (dnsd.h): the link to the net role and libunbound itself; what a lookup consists of is in
+/* The dns role (dnsd.h): the link to the role that asks, and libunbound itself; what a lookup consists of is in
  * dns_lookup.c. Runs in the dns process, which may do nothing but talk DNS: the library has open advisories in this
  * distribution, so whoever breaks it gets a jail with name servers in reach, and one wrong answer. */
 #include <stdlib.h>
@@ -9,14 +9,23 @@
 
 #include "base/ipc.h"
 #include "base/log.h"
+#include "base/roles.h"
+#include "base/sandbox.h"
 #include "base/xalloc.h"
-#include "deliverd/dns_link.h"
-#include "deliverd/dns_lookup.h"
-#include "deliverd/dnsd.h"
+#include "mail/dns_link.h"
+#include "mail/dns_lookup.h"
+#include "mail/dnsd.h"
 
-/* Questions at a time; the net role asks one for each domain it holds mail for. */
+/* Questions at a time; deliverd asks one for each domain it holds mail for. */
 #define LOOKUPS_MAX 8192
 #define LONELY_MS 5000
+#define WATCHDOG_SECONDS 20
+#define MAX_FDS 8192
+#ifdef __SANITIZE_ADDRESS__
+#define MAX_MEMORY 0
+#else
+#define MAX_MEMORY ((size_t)1 << 30)
+#endif
 
 struct dnsd {
 	struct loop *loop;
@@ -78,20 +87,20 @@ on_peer_gone(struct ipc *ipc, const char *why, void *arg)
 	struct dnsd *d = arg;
 
 	(void)ipc;
-	log_info("net role is gone: %s", why);
+	log_info("the asking role is gone: %s", why);
 	d->peer = NULL;
 	d->peer_generation++;
 	timer_set(&d->lonely, LONELY_MS);
 }
 
-/* A net role that died has a successor by now, who brings a new link. If the link alone broke, there is nobody to
+/* An asking role that died has a successor by now, who brings a new link. If the link alone broke, there is nobody to
  * bring one: only our own successor can. */
 static void
 on_lonely(void *arg)
 {
 	struct dnsd *d = arg;
 
-	log_warn("no net role asks any more, ending for a successor");
+	log_warn("nobody asks any more, ending for a successor");
 	loop_stop(d->loop);
 }
 
@@ -109,7 +118,7 @@ dnsd_set_peer(struct dnsd *d, int fd)
 	d->peer = ipc_new(d->loop, fd, &ops, d);
 }
 
-/* Caches are modest: the net role remembers what it needs. A name server that failed is tried again soon. */
+/* Caches are modest: deliverd remembers what it needs. A name server that failed is tried again soon. */
 static int
 set_options(struct dnsd *d)
 {
@@ -239,4 +248,45 @@ dnsd_free(struct dnsd **dp)
 	if (d->ub != NULL)
 		ub_ctx_delete(d->ub);
 	free(d);
+}
+
+/* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing
+ * here. A role that drains still asks: the parent stops us when that one is gone. */
+static void
+on_word(enum role_word word, void *arg)
+{
+	struct dnsd *d = arg;
+
+	if (word == ROLE_STOP || (word == ROLE_DRAIN && d->peer == NULL))
+		loop_stop(d->loop);
+}
+
+static void
+on_partner(int fd, void *arg)
+{
+	dnsd_set_peer(arg, fd);
+}
+
+int
+dnsd_main(const struct params *params, const char *role, const char *user)
+{
+	struct sandbox box = { .role = role, .user = user, .mode = (enum sandbox_mode)params->sandbox,
+		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = MAX_FDS, .max_memory = MAX_MEMORY };
+	struct loop *loop = loop_new();
+	struct dnsd *d = dnsd_new(loop, params);
+	struct role_link *link;
+	int status;
+
+	if (d == NULL)
+		fatal("no resolver");
+	sandbox_enter(&box);
+	dnsd_set_peer(d, ROLE_PARTNER_FD);
+	link = role_link_new(loop, on_word, on_partner, d);
+	loop_watchdog(loop, WATCHDOG_SECONDS);
+	role_link_ready(link);
+	status = loop_run(loop);
+	role_link_free(&link);
+	dnsd_free(&d);
+	loop_free(&loop);
+	return status == 0 ? 0 : 1;
 }

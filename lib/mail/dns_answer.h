@@ -1,7 +1,7 @@
 /* Decoder of DNS answers as they come off the wire (RFC 1035 section 4, RFC 3596): the few record types that mail
  * needs. Pure and bounds-checked; every truncation is a test and it is fuzzed: no length field is believed. */
-#ifndef DELIVERD_DNS_ANSWER_H
-#define DELIVERD_DNS_ANSWER_H
+#ifndef MAIL_DNS_ANSWER_H
+#define MAIL_DNS_ANSWER_H
 
 #include <stddef.h>
 #include <stdint.h>

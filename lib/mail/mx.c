@@ -1,11 +1,11 @@
-/* Hosts and addresses of a destination (mx.h). Pure data; used by the net and the dns role. */
+/* Hosts and addresses of a destination (mx.h). Pure data; used by deliverd and the dns role. */
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/xalloc.h"
-#include "deliverd/mx.h"
+#include "mail/mx.h"
 
 struct mx_list *
 mx_list_new(enum mx_kind kind)

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "deliverd/dns_answer.h"
+#include "mail/dns_answer.h"
 
 struct packet {
 	const uint8_t *p;

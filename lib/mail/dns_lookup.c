@@ -8,7 +8,7 @@
 #include <unbound.h>
 
 #include "base/xalloc.h"
-#include "deliverd/dns_lookup.h"
+#include "mail/dns_lookup.h"
 
 #define RCODE_NOERROR 0
 #define RCODE_NXDOMAIN 3

@@ -1,8 +1,8 @@
 /* The hosts that take a domain's mail, best first, with their addresses: the resolver's answer, shared by the
  * domain, its site and the connections that were planned from it. Counted references; the content does not change
  * after it was sorted, but for the note which address failed lately. */
-#ifndef DELIVERD_MX_H
-#define DELIVERD_MX_H
+#ifndef MAIL_MX_H
+#define MAIL_MX_H
 
 #include <stdbool.h>
 #include <stddef.h>

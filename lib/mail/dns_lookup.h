@@ -1,10 +1,10 @@
-/* One question of the net role: MX of a name, then the addresses of each host, or of the name itself. */
-#ifndef DELIVERD_DNS_LOOKUP_H
-#define DELIVERD_DNS_LOOKUP_H
+/* One question to the dns role: MX of a name, then the addresses of each host, or of the name itself. */
+#ifndef MAIL_DNS_LOOKUP_H
+#define MAIL_DNS_LOOKUP_H
 
 #include "base/loop.h"
-#include "deliverd/dns_answer.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_answer.h"
+#include "mail/dns_link.h"
 
 struct ub_ctx;
 

@@ -1,10 +1,10 @@
-/* Codec of the net-dns link (dns_link.h); pure. The decoder of answers runs in the net role on what the dns role
- * says. */
+/* Codec of the link to the dns role (dns_link.h); pure. The decoder of answers runs in the asking role on what the dns
+ * role says. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "deliverd/dns_link.h"
+#include "mail/dns_link.h"
 
 bool
 dns_name_valid(const char *s)

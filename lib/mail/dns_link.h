@@ -1,11 +1,11 @@
-/* What the net role asks its dns role, and what it is told: types, one encoder and one decoder each, used by both
- * ends. The frame's request id ties an answer to its question. The net role treats answers as requests to be
+/* What a role asks its dns role, and what it is told: types, one encoder and one decoder each, used by both
+ * ends. The frame's request id ties an answer to its question. The asker treats answers as requests to be
  * validated: the dns role is the one that may have been broken into. */
-#ifndef DELIVERD_DNS_LINK_H
-#define DELIVERD_DNS_LINK_H
+#ifndef MAIL_DNS_LINK_H
+#define MAIL_DNS_LINK_H
 
 #include "base/wire.h"
-#include "deliverd/mx.h"
+#include "mail/mx.h"
 
 enum dns_type { DNS_ASK = 1, DNS_ANSWER };
 #define DNS_ASK_MAX 512u
