@@ -16,6 +16,7 @@ struct params {
 	struct cidr_list mynetworks;
 	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
 	char *policy_file, *passwd_file;
+	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	char *admin_group;
 	int automation; /* AUTOMATION_* */
 	int sandbox; /* enum sandbox_mode: off, on, required */

@@ -201,7 +201,8 @@ event_on(lua_State *L)
 	}
 	h = &p->handlers[i];
 	if (h->ref != LUA_NOREF) {
-		conf_error_add(p->errs, p->file, policy_caller_line(L), "the event %s has a function already, in line %u",
+		conf_error_add(p->errs, p->file, policy_caller_line(L),
+		    "the event %s has a function already, in line %u",
 		    name, h->line);
 		return 0;
 	}
