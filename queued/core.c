@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/shaping.h"
 
 #include "queued/admin.h"
 #include "queued/automation.h"
@@ -170,6 +171,20 @@ make_parts(struct queued *q)
 	timer_init(&q->second, q->loop, on_second, q);
 }
 
+/* NULL and a malloced sentence: the first thing that is wrong; all are in the log. */
+static struct shaping *
+load_shaping(const struct params *params, char **err_r)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct shaping *s = shaping_load(&params->shaping_files, &errs);
+
+	conf_errors_log(&errs);
+	if (s == NULL)
+		*err_r = xasprintf("%s:%u: %s", errs.v[0].file, errs.v[0].line, errs.v[0].text);
+	conf_errors_clear(&errs);
+	return s;
+}
+
 struct queued *
 queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
 {
@@ -187,6 +202,8 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
+	if ((q->shaping = load_shaping(params, err_r)) == NULL)
+		goto fail;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
@@ -245,6 +262,7 @@ queued_free(struct queued **qp)
 	if (q->events != NULL)
 		eventlog_free(&q->events);
 	store_close(&q->store);
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);
@@ -266,21 +284,27 @@ queued_reload(struct queued *q)
 {
 	struct conf_errors errs = { NULL, 0 };
 	struct policy *policy = NULL;
+	struct shaping *shaping = NULL;
 	struct params *params;
 	struct conf *conf = NULL;
 
 	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
 		policy = policy_load(params->policy_file, &errs);
+	if (policy != NULL)
+		shaping = shaping_load(&params->shaping_files, &errs);
 	conf_errors_log(&errs);
 	conf_errors_clear(&errs);
 	conf_free(&conf);
-	if (policy == NULL) {
+	if (shaping == NULL) {
+		policy_free(&policy);
 		params_free(&params);
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
+	q->shaping = shaping;
 	q->policy = policy;
 	q->params = params;
 	q->generation++;

@@ -384,7 +384,8 @@ static char *
 raised_text(const struct policy_path_config *limit, size_t field)
 {
 	const struct policy_field *f = &policy_path_fields[field];
-	char text[RATE_TEXT];
+	enum rate_default how = f->type == FIELD_BUDGET ? RATE_BUDGET : RATE_PACED;
+	char text[RATE_TEXT], old[RATE_TEXT], *burst;
 	struct rate rate;
 	int64_t v;
 
@@ -397,10 +398,12 @@ raised_text(const struct policy_path_config *limit, size_t field)
 		rate = *(const struct rate *)at(limit, field);
 		if (rate.quantity > RATE_QUANTITY_MAX / 2)
 			return NULL;
+		rate_format(&rate, how, old);
 		rate.quantity *= 2;
-		if (f->type == FIELD_BUDGET && rate.burst <= INT64_MAX / 2)
-			rate.burst *= 2;
-		rate_format(&rate, f->type == FIELD_BUDGET ? RATE_BUDGET : RATE_PACED, text);
+		rate_format(&rate, how, text);
+		/* Where no burst was said, that of the new rate comes of itself. */
+		if (strchr(old, ',') == NULL && (burst = strchr(text, ',')) != NULL)
+			*burst = '\0';
 		return xstrdup(text);
 	default:
 		return NULL;
