@@ -133,7 +133,8 @@ on_row(json_t *row, const char *text, void *arg)
 		print_override(row, run->n == 1);
 	else
 		printf("override %lld: %s %s%s%s\n", (long long)json_integer_value(json_object_get(row, "id")),
-		    str_of(row, "kind"), str_of(row, "scope"), *str_of(row, "what") == '\0' ? "" : ": ", str_of(row, "what"));
+		    str_of(row, "kind"), str_of(row, "scope"), *str_of(row, "what") == '\0' ? "" : ": ",
+		    str_of(row, "what"));
 	return true;
 }
 

@@ -11,9 +11,8 @@
 #include "events_filter.h"
 #include "human.h"
 
-static const char *const event_types[] = { "Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "Override",
-	"AdminBounce", "Rejection",
-	"Delayed", "OOB", "Feedback", NULL };
+static const char *const event_types[] = { "Reception", "Delivery", "TransientFailure", "Bounce", "Expiration",
+	"AdminBounce", "Rejection", "Delayed", "Override", "OOB", "Feedback", NULL };
 
 static const char *
 text_of(const json_t *event, const char *key)

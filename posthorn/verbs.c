@@ -77,8 +77,8 @@ adm_usage(const char *name, const char *fmt, ...)
 		    *verb->args != '\0' ? " " : "",
 		    verb->args);
 	if (verb != NULL && strstr(verb->args, "SCOPE") != NULL)
-		fprintf(stderr, "SCOPE: one or more of --source, --site, --path 'SOURCE->SITE', --provider, --pool, --domain, "
-		    "--tenant, --campaign; or --everything\n");
+		fprintf(stderr, "SCOPE: one or more of --source, --site, --path 'SOURCE->SITE', --provider, --pool, "
+		    "--domain, --tenant, --campaign; or --everything\n");
 	return ADM_USAGE;
 }
 

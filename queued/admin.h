@@ -9,8 +9,8 @@
 #include "queued/link.h"
 #include "queued/message.h"
 
-enum admin_action { ADMIN_OVERRIDES, ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE, ADMIN_RETRY, ADMIN_BOUNCE,
-    ADMIN_DELETE };
+enum admin_action { ADMIN_OVERRIDES, ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE,
+    ADMIN_RETRY, ADMIN_BOUNCE, ADMIN_DELETE };
 
 struct admin_filter {
 	char *domain, *tenant, *campaign, *recipient, *sender; /* NULL: any */

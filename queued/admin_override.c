@@ -382,7 +382,8 @@ admin_override(struct client *cl, uint32_t request, const struct ql_admin *req)
 	if ((err = ask_read(&a, req)) == NULL)
 		err = run(cl, request, req->verb, &a);
 	if (strcmp(req->verb, "override.show") != 0)
-		log_info("operator uid=%u: %s%s%s", cl->cred.uid, req->verb, err == NULL ? "" : ": ", err == NULL ? "" : err);
+		log_info("operator uid=%u: %s%s%s", cl->cred.uid, req->verb, err == NULL ? "" : ": ",
+		    err == NULL ? "" : err);
 	admin_send_end(cl, request, err == NULL ? 0 : 1, err == NULL ? "" : err);
 	free(err);
 	override_scope_clear(&a.scope);

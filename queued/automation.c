@@ -1,7 +1,8 @@
 /* Rules at work: windows, effects, recovery. A window holds the times of the last N hits exactly, and a rule acts when
- * the oldest of them is within its period: "2/hr" is two hits in an hour, however long the effect lasts. Hits are counted
- * for each rule and what it covers (a path, a provider, ...; a tenant or campaign too, if it acts on those only), and a
- * reply to all recipients of a message counts once. Windows are in memory only: a restart forgets hits, not effects. */
+ * the oldest of them is within its period: "2/hr" is two hits in an hour, however long the effect lasts. Hits are
+ * counted for each rule and what it covers (a path, a provider, ...; a tenant or campaign too, if it acts on those
+ * only), and a reply to all recipients of a message counts once. Windows are in memory only: a restart forgets hits,
+ * not effects. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -298,7 +299,8 @@ act(struct queued *q, const struct shaping_rule *rule, const struct shaping_acti
 	o.evidence = copy_of(h->reply);
 	o.expires = queue_now(q) + rule->duration;
 	o.hits = 1;
-	o.sample = (struct override_sample){ copy_of(h->source), copy_of(h->site), copy_of(h->domain), copy_of(h->host) };
+	o.sample = (struct override_sample){ copy_of(h->source), copy_of(h->site), copy_of(h->domain),
+		copy_of(h->host) };
 	if ((err = override_check(&o)) != NULL) {
 		log_warn("rule %s: %s", rule->id, err);
 		override_clear(&o);
@@ -359,7 +361,8 @@ look_at(const struct queued *q, const struct qenv *e, const struct ql_result *r,
 	s->mx[0] = r->peer_name;
 	s->path.mx = s->mx;
 	s->path.n_mx = r->peer_name != NULL;
-	s->hit.provider = r->provider != NULL || q->shaping == NULL ? r->provider : shaping_provider(q->shaping, &s->path);
+	s->hit.provider = r->provider != NULL || q->shaping == NULL ? r->provider
+	    : shaping_provider(q->shaping, &s->path);
 }
 
 void

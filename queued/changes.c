@@ -287,7 +287,8 @@ changes_write(struct changes *c)
 	if ((rc = store_begin(st)) != 0)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
-	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 || (!c->only_deletes && (rc = write_segments(c)) != 0)) {
+	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 ||
+	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
 	}
@@ -357,7 +358,8 @@ spill_blocked(struct queued *q)
 	if (q->mem->n_ready <= (uint64_t)q->params->queue_backlog_limit / 2)
 		return;
 	HASH_ITER(hh, q->queues->by_name, sq, next)
-		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sq->pool->credit == 0 || sq->outstanding >= sq->window))
+		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sq->pool->credit == 0 ||
+		    sq->outstanding >= sq->window))
 			squeue_spill(q->queues, sq, 0);
 }
 

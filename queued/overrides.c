@@ -1,5 +1,5 @@
-/* The set of overrides: numbers, rows in the index, expiry, what consumers are told, events. What is in force at the end
- * of one run is in force at the beginning of the next, before anything is offered. */
+/* The set of overrides: numbers, rows in the index, expiry, what consumers are told, events. What is in force at
+ * the end of one run is in force at the beginning of the next, before anything is offered. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +32,8 @@ static char *
 effect_key(const struct override *o)
 {
 	char *scope = override_scope_text(&o->scope);
-	char *key = xasprintf("%s\n%s\n%s\n%s", o->made_by, override_kind_name(o->kind), o->setting == NULL ? "" : o->setting,
-	    scope);
+	char *key = xasprintf("%s\n%s\n%s\n%s", o->made_by, override_kind_name(o->kind),
+	    o->setting == NULL ? "" : o->setting, scope);
 
 	free(scope);
 	return key;
@@ -78,7 +78,8 @@ load_row(struct overrides *set, uint64_t id, const struct slice *encoded)
 
 	rbuf_init(&r, encoded->base, encoded->len);
 	if (override_decode(&r, &o) == -1 || o.id != id) {
-		log_warn("override %" PRIu64 " was made by another release, and this one cannot apply it: it is dropped", id);
+		log_warn("override %" PRIu64 " is dropped: it was made by another release, and this one cannot "
+		    "apply it", id);
 		set->gone = xreallocarray(set->gone, set->n_gone + 1, sizeof(*set->gone));
 		set->gone_cap = set->n_gone + 1;
 		set->gone[set->n_gone++] = id;
@@ -235,7 +236,9 @@ overrides_store(struct queued *q)
 	TAILQ_FOREACH(ef, &set->dirty, dirty)
 		if ((rc = store_put_override(q->store, &ef->o)) != 0)
 			return rc;
-	return set->next_dirty ? store_put(q->store, DB_META, "next_override", 13, &set->next_id, sizeof(set->next_id)) : 0;
+	if (!set->next_dirty)
+		return 0;
+	return store_put(q->store, DB_META, "next_override", 13, &set->next_id, sizeof(set->next_id));
 }
 
 void
@@ -460,7 +463,7 @@ overrides_put(struct queued *q, struct override *o, bool is_rule, char **err_r)
 		return overrides_begin(q, o);
 	override_clear(o);
 	set->n_refused++;
-	*err_r = xasprintf("there are %u overrides already, and no more than %u are kept: cancel some, or wait", 
+	*err_r = xasprintf("there are %u overrides already, and no more than %u are kept: cancel some, or wait",
 	    HASH_COUNT(set->by_id), most);
 	if (set->n_refused == 1 || loop_now(q->loop) - set->refused_logged > REFUSED_LOG_MS) {
 		set->refused_logged = loop_now(q->loop);

@@ -1,5 +1,6 @@
 /* The overrides in force (mail/override.h): kept in memory and in the index, ended by the queue's clock, told to
- * consumers, and what those of whole queues do to them. Others (the admin command, automation) make and end them here. */
+ * consumers, and what those of whole queues do to them. Others (the admin command, automation) make and end them
+ * here. */
 #ifndef QUEUED_OVERRIDES_H
 #define QUEUED_OVERRIDES_H
 
@@ -91,9 +92,9 @@ void overrides_stored(struct queued *);
 /* All that a consumer acts on, after its WELCOME. */
 void overrides_tell(struct queued *, struct client *);
 
-/* Makes one, or changes the one that the same maker made of the same kind for the same scope (and setting). `o` is taken
- * over; expires is of the queue's clock. is_rule: never shortens, counts a hit, puts a raised limit back to its first
- * value. NULL and a malloced sentence if there are too many. */
+/* Makes one, or changes the one that the same maker made of the same kind for the same scope (and setting). `o` is
+ * taken over; expires is of the queue's clock. is_rule: never shortens, counts a hit, puts a raised limit back to its
+ * first value. NULL and a malloced sentence if there are too many. */
 struct effect *overrides_put(struct queued *, struct override *o, bool is_rule, char **err_r);
 struct effect *overrides_find(struct overrides *, uint64_t id);
 /* Ends it; why: "cancelled by root", "expired". */

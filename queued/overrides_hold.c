@@ -42,7 +42,8 @@ scope_key(const char *const v[SCOPE_PARTS], unsigned mask, char out[SCOPE_KEY_MA
 			if (v[p] == NULL || (n = strlen(v[p])) > OVERRIDE_TEXT_MAX)
 				return false;
 			for (i = 0; i < n; i++)
-				out[len + i] = p == 1 && v[p][i] >= 'A' && v[p][i] <= 'Z' ? (char)(v[p][i] + 32) : v[p][i];
+				out[len + i] = p == 1 && v[p][i] >= 'A' && v[p][i] <= 'Z'
+				    ? (char)(v[p][i] + 32) : v[p][i];
 			len += n;
 		}
 		out[len++] = '\n';
@@ -141,7 +142,8 @@ overrides_queue_rate(struct overrides *set, const char *setting, const struct ov
 			continue;
 		TAILQ_FOREACH(ef, &s->effects, of_scope) {
 			if (ef->o.kind != OVERRIDE_LIMIT || strcmp(ef->o.setting, setting) != 0 ||
-			    rate_parse(ef->o.value, RATE_PACED, &rate) != NULL || (found && !rate_is_stricter(&rate, out)))
+			    rate_parse(ef->o.value, RATE_PACED, &rate) != NULL ||
+			    (found && !rate_is_stricter(&rate, out)))
 				continue;
 			*out = rate;
 			found = true;
@@ -412,7 +414,8 @@ sweep_next_row(struct queued *q, struct sweep *s, uint16_t *flags_r)
 	    due_key_queue(&k) == s->queue;
 	if (found) {
 		memcpy(s->at, k.mv_data, DUE_KEY_LEN);
-		*flags_r = s->id == 0 && store_get_env(q->store, s->at + DUE_KEY_LEN - ENV_KEY_LEN, &row) ? row.flags : 0;
+		*flags_r = s->id == 0 && store_get_env(q->store, s->at + DUE_KEY_LEN - ENV_KEY_LEN, &row) ? row.flags
+		    : 0;
 	}
 	store_read_end(q->store);
 	return found;

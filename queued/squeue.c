@@ -167,7 +167,8 @@ squeue_drop_id(struct squeue_set *set, struct squeue *sq)
 void
 squeue_update(struct squeue_set *set, struct squeue *sq)
 {
-	bool want = sq->pool != NULL && sq->held_by == 0 && sq->outstanding < sq->window && (sq->n_ready > 0 || sq->more_due);
+	bool want = sq->pool != NULL && sq->held_by == 0 && sq->outstanding < sq->window &&
+	    (sq->n_ready > 0 || sq->more_due);
 
 	(void)set;
 	if (sq->pool == NULL && sq->is_active)

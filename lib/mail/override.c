@@ -286,10 +286,11 @@ check_limit(const struct override *o)
 	if (err != NULL || !override_is_queue_rate(o))
 		return err;
 	if (!override_is_of_queue(&o->scope))
-		return xstrdup("a limit is for a tenant or campaign, or for a path (source, site, provider): not for both");
+		return xstrdup("a limit is for a tenant or campaign, or for a path (source, site, "
+		    "provider): not for both");
 	if (strcmp(o->setting, "max_message_rate") != 0)
-		return xasprintf("%s is a setting of paths, which all tenants and campaigns share: for one of them there is "
-		    "only max_message_rate", o->setting);
+		return xasprintf("%s is a setting of paths, which all tenants and campaigns share: for one "
+		    "of them there is only max_message_rate", o->setting);
 	return NULL;
 }
 
@@ -301,8 +302,8 @@ override_check(const struct override *o)
 	if (o->setting != NULL || o->value != NULL || o->first_value != NULL)
 		return xstrdup("only a limit has a setting");
 	if (o->kind == OVERRIDE_BOUNCE && !override_is_of_queue(&o->scope))
-		return xstrdup("what is bounced is said by domain, tenant, campaign or pool: source, site and provider are "
-		    "known only when it is sent");
+		return xstrdup("what is bounced is said by domain, tenant, campaign or pool: source, site and "
+		    "provider are known only when it is sent");
 	return NULL;
 }
 

@@ -1,5 +1,5 @@
-/* Overrides in queued: what a suspension, a bounce and a path's override do, what a restart keeps; and automation: windows,
- * scopes, refresh, recovery. */
+/* Overrides in queued: what a suspension, a bounce and a path's override do, what a restart keeps; and automation:
+ * windows, scopes, refresh, recovery. */
 #include "queued_driver.h"
 
 #include "mail/shaping.h"
@@ -217,7 +217,8 @@ test_requests(void **state)
 	static const char *const none[] = { "kind", "suspend", NULL };
 	static const char *const both[] = { "kind", "suspend", "everything", "yes", "domain", "a.example", NULL };
 	static const char *const no_setting[] = { "kind", "limit", "provider", "google", NULL };
-	static const char *const bad_setting[] = { "kind", "limit", "provider", "google", "set.conection_limit", "1", NULL };
+	static const char *const bad_setting[] = { "kind", "limit", "provider", "google", "set.conection_limit", "1",
+		NULL };
 	static const char *const bad_time[] = { "kind", "suspend", "domain", "a.example", "duration", "soon", NULL };
 	static const char *const good[] = { "kind", "limit", "provider", "google", "set.connection_limit", "1", NULL };
 	static const char *const resume[] = { "provider", "google", NULL };
