@@ -58,9 +58,9 @@ is $status, 0, 'cancel' or diag $out;
 send_to('b@gone.example');
 ok $p->wait_for('delivery', sub { of('b@gone.example', 'Delivery') }, 20), 'then mail goes out again';
 
-($status, $out) = $p->posthorn('limit', 'conection_limit=1', '--provider', 'google');
+($status, $out, my $err) = $p->posthorn('limit', 'conection_limit=1', '--provider', 'google');
 isnt $status, 0, 'a setting that does not exist is refused';
-like $out, qr/there is no setting conection_limit/, '... with a sentence';
+like $err, qr/there is no setting conection_limit/, '... with a sentence';
 ($status, $out) = $p->posthorn('suspend');
 isnt $status, 0, 'a suspension of nothing is refused';
 
