@@ -5,6 +5,7 @@
 
 #include "deliverd/net.h"
 
+struct imposed;
 struct ql_result;
 struct qlink;
 
@@ -19,5 +20,8 @@ void qlink_step(struct qlink *);
 void qlink_stop(struct qlink *);
 /* Nothing that was reported is still on this side. */
 bool qlink_is_flushed(const struct qlink *);
+
+/* The overrides that queued has told us of (deliverd/overrides.h). */
+const struct imposed *qlink_imposed(const struct qlink *);
 
 #endif

@@ -14,6 +14,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/link.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/result.h"
@@ -31,6 +32,7 @@ consumer_start(struct client *cl)
 	c->pool = pool_get(cl->q->pools, cl->name);
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
+	overrides_tell(cl->q, cl);
 	if (cl->q->limits_fd == -1)
 		return;
 	wbuf_reset(&cl->q->clients->out);

@@ -9,8 +9,10 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/shaping.h"
 
 #include "queued/admin.h"
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
@@ -19,6 +21,7 @@
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -76,6 +79,7 @@ on_turn(void *arg)
 	struct queued *q = arg;
 
 	recover_turn(q);
+	overrides_turn(q);
 	sched_turn(q);
 	compact_turn(q->compact);
 	admin_turn(q);
@@ -161,6 +165,7 @@ make_parts(struct queued *q)
 	q->notices = notices_new(q);
 	q->queues = squeues_new(q);
 	q->expire = expire_new(q);
+	q->automation = automation_new(q);
 	q->clients = clients_new(q);
 	q->events = eventlog_new(q->loop, "queued");
 	timer_init(&q->due_timer, q->loop, on_due, q);
@@ -183,6 +188,20 @@ open_limits(struct queued *q)
 	free(path);
 }
 
+/* NULL and a malloced sentence: the first thing that is wrong; all are in the log. */
+static struct shaping *
+load_shaping(const struct params *params, char **err_r)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct shaping *s = shaping_load(&params->shaping_files, &errs);
+
+	conf_errors_log(&errs);
+	if (s == NULL)
+		*err_r = xasprintf("%s:%u: %s", errs.v[0].file, errs.v[0].line, errs.v[0].text);
+	conf_errors_clear(&errs);
+	return s;
+}
+
 struct queued *
 queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
 {
@@ -201,6 +220,8 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->started = wall_ms();
 	q->allowed.self = getuid();
 	q->limits_fd = -1;
+	if ((q->shaping = load_shaping(params, err_r)) == NULL)
+		goto fail;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
@@ -210,6 +231,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
+	(void)overrides_new(q, is_empty);
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
@@ -241,6 +263,8 @@ queued_free(struct queued **qp)
 		clients_free(&q->clients);
 	}
 	logfiles_free(&q->logs);
+	overrides_free(&q->overrides);
+	automation_free(&q->automation);
 	notices_free(&q->notices);
 	compact_free(&q->compact);
 	recover_free(&q->recover);
@@ -260,6 +284,7 @@ queued_free(struct queued **qp)
 	buckets_unmap(&q->limits);
 	if (q->limits_fd != -1)
 		close(q->limits_fd);
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);
@@ -281,21 +306,27 @@ queued_reload(struct queued *q)
 {
 	struct conf_errors errs = { NULL, 0 };
 	struct policy *policy = NULL;
+	struct shaping *shaping = NULL;
 	struct params *params;
 	struct conf *conf = NULL;
 
 	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
 		policy = policy_load(params->policy_file, &errs);
+	if (policy != NULL)
+		shaping = shaping_load(&params->shaping_files, &errs);
 	conf_errors_log(&errs);
 	conf_errors_clear(&errs);
 	conf_free(&conf);
-	if (policy == NULL) {
+	if (shaping == NULL) {
+		policy_free(&policy);
 		params_free(&params);
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
+	q->shaping = shaping;
 	q->policy = policy;
 	q->params = params;
 	q->generation++;

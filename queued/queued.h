@@ -17,14 +17,17 @@
 #include "mail/queue_link.h"
 #include "queued/clock.h"
 
+struct automation;
 struct clients;
 struct compact;
 struct link;
 struct logfiles;
 struct memory;
+struct overrides;
 struct pool;
 struct recover;
 struct segments;
+struct shaping;
 struct squeue;
 struct store;
 struct wake;
@@ -56,6 +59,7 @@ struct queued {
 	char *config_dir;
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping; /* NULL: none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	char *segments_dir, *index_dir, *damaged_dir, *events_dir;
 	int64_t started;     /* wall */
@@ -72,6 +76,8 @@ struct queued {
 	struct compact *compact;
 	struct notices *notices; /* DSNs to be written */
 	struct expire *expire;
+	struct overrides *overrides;
+	struct automation *automation;
 	struct logfiles *logs;
 	struct clients *clients;
 	struct keys *keys;

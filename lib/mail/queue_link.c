@@ -120,6 +120,19 @@ ql_u32_decode(struct rbuf *r, uint32_t *out)
 }
 
 void
+ql_u64_encode(uint64_t value, struct wbuf *w)
+{
+	wbuf_u64(w, value);
+}
+
+int
+ql_u64_decode(struct rbuf *r, uint64_t *out)
+{
+	*out = rbuf_u64(r);
+	return rbuf_done(r) ? 0 : -1;
+}
+
+void
 ql_str_encode(const char *s, struct wbuf *w)
 {
 	wbuf_str(w, s);
