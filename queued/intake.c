@@ -41,7 +41,7 @@ intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue 
 	struct qenv *e = qenv_new(q->mem, msg, rcpt, sq);
 
 	e->due = queue_now(q);
-	e->expires = received + sq->max_age;
+	e->expires = received + sq->config.max_age;
 	changes_add(q->changes, e);
 	if (q->recover->n_claims > 0 && claim_settle(q, e))
 		return;

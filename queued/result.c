@@ -186,7 +186,7 @@ static void
 result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
 	int64_t now = queue_now(q);
-	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts));
+	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts, v->class));
 	bool is_over = now >= e->expires && e->order == ORDER_NONE;
 
 	squeue_shrink_window(e->queue);

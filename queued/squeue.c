@@ -46,6 +46,7 @@ squeue_free(struct squeue_set *set, struct squeue *sq)
 	free(sq->tenant);
 	free(sq->campaign);
 	free(sq->why);
+	policy_queue_config_clear(&sq->config);
 	free(sq->last_error);
 	free(sq);
 }
@@ -71,6 +72,7 @@ squeue_new(struct squeue_set *set, char *name)
 	struct squeue *sq = xcalloc(1, sizeof(*sq));
 
 	sq->name = name;
+	policy_queue_config_init(&sq->config);
 	squeue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
 	sq->window = WINDOW_START;
 	if (sq->window > (uint64_t)set->q->params->queue_window_limit)

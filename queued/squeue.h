@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "mail/envelope.h"
+#include "mail/policy_queue.h"
 #include "queued/message.h"
 #include "queued/store.h"
 
@@ -29,7 +30,7 @@ struct squeue {
 	uint32_t generation;    /* of the policy that was asked */
 	struct pool *pool;      /* NULL: not resolved */
 	char *why;              /* why not */
-	int64_t retry_interval, max_retry_interval, max_age;
+	struct policy_queue_config config; /* what policy says, and main.cf where it says nothing */
 
 	uint64_t held_by;       /* the override that suspends it; 0: none */
 
@@ -89,7 +90,8 @@ void squeue_name(char *out, size_t outsize, const char *campaign, const char *te
 void squeue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r);
 /* Asks policy for pool and times unless that was done in this generation. */
 void squeue_route(struct queued *, struct squeue *);
-/* Delay before the attempt after `attempts` failed ones. */
-int64_t squeue_backoff(const struct squeue *, unsigned attempts);
+/* Delay before the attempt after `attempts` failed ones, the last of them of that bounce class (NULL: none); jitter
+ * only makes it longer. */
+int64_t squeue_backoff(const struct squeue *, unsigned attempts, const char *class);
 
 #endif
