@@ -26,6 +26,7 @@
 #include "queued/recover.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define RETRY_SCAN_MS 60000
@@ -159,6 +160,7 @@ make_parts(struct queued *q)
 	q->mem = memory_new(q);
 	q->wake = wake_new();
 	q->pools = pools_new(q);
+	q->throttles = throttles_new(q);
 	q->changes = changes_new(q);
 	q->recover = recover_new(q);
 	q->compact = compact_new(q);
@@ -272,6 +274,7 @@ queued_free(struct queued **qp)
 	if (q->mem != NULL)
 		memory_free(&q->mem);
 	squeues_free(&q->queues);
+	throttles_free(&q->throttles);
 	changes_free(&q->changes);
 	if (q->pools != NULL)
 		pools_free(&q->pools);

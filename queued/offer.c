@@ -13,6 +13,7 @@
 #include "queued/offer.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
+#include "queued/throttle.h"
 
 #define JOB_RCPTS 1000
 
@@ -155,5 +156,10 @@ offer_job(struct queued *q, struct squeue *sq)
 		else
 			offer_set_aside(q, v[i], "its record has no such recipient");
 	}
-	return j == 0 ? 0 : offer_send(q, sq, c, v, j);
+	if (j == 0 || (n = throttle_take(q, sq, j)) == 0)
+		return 0;
+	if (offer_send(q, sq, c, v, n) == 0)
+		return 0;
+	throttle_give_back(q, sq, n);
+	return -1;
 }

@@ -18,6 +18,7 @@
 #include "queued/result.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define STEP_ROWS 1000
@@ -262,7 +263,9 @@ overrides_link(struct queued *q, struct effect *ef)
 	scope_add(set, ef);
 	if (ef->o.kind == OVERRIDE_SUSPEND)
 		reconsider(q);
-	else if (ef->o.kind == OVERRIDE_BOUNCE)
+	else if (ef->o.kind == OVERRIDE_LIMIT)
+		throttles_dissolve(q);
+	else
 		overrides_sweep_add(set, ef->o.id, &ef->o.scope);
 }
 
@@ -280,6 +283,8 @@ void
 overrides_unlink(struct queued *q, struct effect *ef)
 {
 	overrides_forget(q->overrides, ef);
+	if (ef->o.kind == OVERRIDE_LIMIT && is_kept_here(&ef->o))
+		throttles_dissolve(q);
 	if (ef->o.kind != OVERRIDE_SUSPEND || !is_kept_here(&ef->o))
 		return;
 	reconsider(q);

@@ -30,6 +30,7 @@ struct segments;
 struct shaping;
 struct squeue;
 struct store;
+struct throttles;
 struct wake;
 
 /* Envelopes that one turn of the loop may load, expire or list before others get their turn. */
@@ -71,6 +72,7 @@ struct queued {
 	struct squeue_set *queues;
 	struct wake *wake;
 	struct pool_set *pools;
+	struct throttles *throttles;
 	struct changes *changes;
 	struct recover *recover;
 	struct compact *compact;

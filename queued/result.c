@@ -16,6 +16,7 @@
 #include "queued/queued.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/verdict.h"
 
 #define RETURN_SOON_MS 200   /* given back this soon after being offered ... */
@@ -238,6 +239,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 	bool was_soon = loop_now(q->loop) - e->offered < RETURN_SOON_MS;
 
 	q->count.returned++;
+	throttle_give_back(q, e->queue, 1);
 	if (result_order(q, e))
 		return;
 	if (e->is_overdue || now >= e->expires) {
@@ -280,6 +282,7 @@ void
 result_abandoned(struct queued *q, struct qenv *e)
 {
 	q->count.returned++;
+	throttle_give_back(q, e->queue, 1);
 	if (result_order(q, e))
 		return;
 	if (e->is_overdue)

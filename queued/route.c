@@ -13,6 +13,7 @@
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 
 /* KumoMTA's order: campaign:tenant@domain, tenant@domain, campaign:@domain, domain. */
 void
@@ -125,6 +126,7 @@ squeue_route(struct queued *q, struct squeue *sq)
 	if (sq->generation == q->generation)
 		return;
 	sq->generation = q->generation;
+	throttle_leave(sq);
 	policy_queue_config_clear(config);
 	if (policy_get_queue_config(q->policy, sq->domain, sq->tenant, sq->campaign, config, &err) == -1) {
 		why = xasprintf("get_queue_config failed: %s", err);
@@ -142,6 +144,7 @@ squeue_route(struct queued *q, struct squeue *sq)
 	free(sq->why);
 	sq->why = why;
 	route_set_pool(q, sq, name == NULL ? NULL : pool_get(q->pools, name));
+	squeue_update(q->queues, sq);
 	free(name);
 }
 

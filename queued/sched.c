@@ -13,6 +13,7 @@
 #include "queued/offer.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define TURN_WAKES 200
@@ -175,7 +176,7 @@ sched_pool(struct queued *q, struct pool *p)
 			is_stuck = ++passed >= p->n_active;
 		} else {
 			passed = 0;
-			if (sq->n_ready == 0 && sq->more_due)
+			if (sq->n_ready == 0 && sq->more_due && throttle_ready(q, sq))
 				squeue_load(q->queues, sq);
 			if (sq->n_ready > 0)
 				is_stuck = offer_job(q, sq) == -1;

@@ -12,6 +12,7 @@
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define UNROUTED_RETRY_MS 60000
@@ -45,6 +46,7 @@ squeue_free(struct squeue_set *set, struct squeue *sq)
 	free(sq->domain);
 	free(sq->tenant);
 	free(sq->campaign);
+	throttle_leave(sq);
 	free(sq->why);
 	policy_queue_config_clear(&sq->config);
 	free(sq->last_error);
@@ -169,7 +171,7 @@ squeue_drop_id(struct squeue_set *set, struct squeue *sq)
 void
 squeue_update(struct squeue_set *set, struct squeue *sq)
 {
-	bool want = sq->pool != NULL && sq->held_by == 0 && sq->outstanding < sq->window &&
+	bool want = sq->pool != NULL && sq->throttle == NULL && sq->held_by == 0 && sq->outstanding < sq->window &&
 	    (sq->n_ready > 0 || sq->more_due);
 
 	(void)set;
@@ -198,6 +200,10 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 			wake_set(q->wake, sq->id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
 		else if (sq->held_by != 0)
 			wake_set(q->wake, sq->id, INT64_MAX, WAKE_SUSPENDED);
+		else if (throttle_keeps(sq))
+			return;
+		else if (sq->throttle != NULL)
+			wake_set(q->wake, sq->id, queue_now(q) + throttle_wait(q, sq), 0);
 		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
 			pool_park(q->pools, sq->pool, sq->id);
 		else

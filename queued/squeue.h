@@ -15,6 +15,7 @@
 
 struct pool;
 struct queued;
+struct throttle;
 
 #define WINDOW_START 100
 #define WINDOW_MIN 5
@@ -33,6 +34,10 @@ struct squeue {
 	struct policy_queue_config config; /* what policy says, and main.cf where it says nothing */
 
 	uint64_t held_by;       /* the override that suspends it; 0: none */
+
+	struct throttle *throttle; /* in the line of this rate: takes no turns; NULL */
+	TAILQ_ENTRY(squeue) in_line;
+	bool has_turn;          /* was called out of a line */
 
 	uint32_t window, outstanding;
 	uint32_t shrink_after;  /* results to come in before the window may shrink again */
