@@ -8,6 +8,7 @@
 #include "queued/consumer.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/reason.h"
 #include "queued/result.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -300,8 +301,8 @@ summary_show(struct queued *q, struct admin_job *j)
 	json_int(&j->json, "oldest", t->oldest);
 	if (t->next != 0)
 		json_int(&j->json, "next_attempt", queue_wall(q, t->next));
-	why = overrides_why(q, sq);
-	json_str(&j->json, "reason", why != NULL ? why : sq->why);
+	why = t->due > sq->outstanding || sq->pool == NULL || sq->held_by != 0 ? squeue_reason(q, sq) : NULL;
+	json_str(&j->json, "reason", why);
 	free(why);
 	json_str(&j->json, "last_failure", sq->last_error);
 	json_bool(&j->json, "is_estimate", t->counted >= TALLY_MAX);

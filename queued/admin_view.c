@@ -11,6 +11,7 @@
 #include "queued/consumer.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/reason.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
 
@@ -206,14 +207,8 @@ view_reason(struct queued *q, const struct admin_view *v)
 	default:
 		break;
 	}
-	if ((why = overrides_why(q, sq)) != NULL)
+	if ((why = squeue_reason(q, sq)) != NULL)
 		return why;
-	if (sq->pool == NULL)
-		return xstrdup(sq->why == NULL ? "no egress pool" : sq->why);
-	if (TAILQ_EMPTY(&sq->pool->consumers))
-		return xasprintf("no deliverd serves pool %s at present", sq->pool->name);
-	if (sq->outstanding >= sq->window)
-		return xasprintf("waits behind %u others of its queue that are under way", sq->outstanding);
 	return xasprintf("waits for its turn in pool %s", sq->pool->name);
 }
 

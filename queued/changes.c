@@ -135,7 +135,7 @@ write_forgotten(struct store *st, const struct qenv *e)
 	if (!e->is_stored)
 		return 0;
 	due_key_pack(e->queue->id, e->stored_due, e->key, due);
-	exp_key_pack(e->expires, e->key, exp);
+	exp_key_pack(e->stored_expires, e->key, exp);
 	if ((rc = store_del(st, DB_ENV, e->key, ENV_KEY_LEN)) != 0 ||
 	    (rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
 		return rc;
@@ -148,11 +148,30 @@ due_of(const struct qenv *e)
 	return e->flags & ENV_HELD ? DUE_HELD : e->due;
 }
 
+/* What is held has no such key. */
+static int
+write_expiry(struct store *st, const struct qenv *e)
+{
+	bool is_wanted = (e->flags & ENV_HELD) == 0, is_there = e->is_stored && !e->stored_held;
+	uint8_t exp[EXP_KEY_LEN];
+	int rc;
+
+	if (is_there && (!is_wanted || e->stored_expires != e->expires)) {
+		exp_key_pack(e->stored_expires, e->key, exp);
+		if ((rc = store_del(st, DB_EXP, exp, EXP_KEY_LEN)) != 0)
+			return rc;
+		is_there = false;
+	}
+	if (!is_wanted || is_there)
+		return 0;
+	exp_key_pack(e->expires, e->key, exp);
+	return store_put(st, DB_EXP, exp, EXP_KEY_LEN, "", 0);
+}
+
 static int
 write_keys(struct store *st, const struct qenv *e)
 {
-	uint8_t due[DUE_KEY_LEN], exp[EXP_KEY_LEN];
-	bool is_held = (e->flags & ENV_HELD) != 0;
+	uint8_t due[DUE_KEY_LEN];
 	int rc;
 
 	if (e->is_stored && e->stored_due != due_of(e)) {
@@ -165,10 +184,7 @@ write_keys(struct store *st, const struct qenv *e)
 		if ((rc = store_put(st, DB_DUE, due, DUE_KEY_LEN, "", 0)) != 0)
 			return rc;
 	}
-	exp_key_pack(e->expires, e->key, exp);
-	if (is_held)
-		return e->is_stored && !e->stored_held ? store_del(st, DB_EXP, exp, EXP_KEY_LEN) : 0;
-	return e->is_stored && !e->stored_held ? 0 : store_put(st, DB_EXP, exp, EXP_KEY_LEN, "", 0);
+	return write_expiry(st, e);
 }
 
 static int
@@ -184,6 +200,7 @@ write_kept(struct store *st, const struct qenv *e)
 	row.flags = e->flags;
 	row.due = due_of(e);
 	row.expires = e->expires;
+	row.born = e->born;
 	row.code = e->code;
 	row.enhanced = e->enhanced;
 	row.text.base = e->text;
@@ -314,6 +331,7 @@ stored_envelope(struct changes *c, struct qenv *e)
 	q->total_held -= e->is_stored && e->stored_held;
 	e->is_stored = true;
 	e->stored_due = due_of(e);
+	e->stored_expires = e->expires;
 	e->stored_held = (e->flags & ENV_HELD) != 0;
 	if (!e->stored_held)
 		expire_sooner(q->expire, e->expires);

@@ -14,6 +14,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/link.h"
+#include "queued/outage.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
@@ -251,12 +252,7 @@ on_pool(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed POOL");
 		return;
 	}
-	if (p->is_out == is_usable)
-		log_info("pool %s %s: %s", p->name, is_usable ? "can be used again" : "has no source that can be used",
-		    reason);
-	free(p->out_reason);
-	p->out_reason = is_usable ? NULL : xstrdup(reason);
-	p->is_out = !is_usable;
+	outage_set(cl->q, p, is_usable, reason);
 	free(reason);
 }
 

@@ -21,6 +21,7 @@
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
+#include "queued/outage.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
@@ -119,6 +120,7 @@ on_second(void *arg)
 	segments_reap(q->segs);
 	segfile_yield_stock(q->segs);
 	clients_second(q->clients);
+	outage_second(q);
 	keys_second(q->keys);
 	compact_second(q->compact);
 	if (loop_now(q->loop) - q->scan_retried > RETRY_SCAN_MS) {

@@ -11,6 +11,7 @@
 #include "queued/consumer.h"
 #include "queued/link.h"
 #include "queued/offer.h"
+#include "queued/outage.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/throttle.h"
@@ -118,6 +119,7 @@ offer_send(struct queued *q, struct squeue *sq, struct consumer *c, struct qenv 
 	ipc_send(c->client->ipc, QL_JOB, 0, out, -1);
 	c->credit -= n;
 	c->pool->credit -= n;
+	outage_offered(c->pool, n);
 	for (i = 0; i < n; i++) {
 		v[i]->with = cs;
 		qenv_set_state(q->mem, v[i], ENVELOPE_INFLIGHT);

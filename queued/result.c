@@ -56,6 +56,25 @@ result_can_end(struct queued *q, struct qenv *e)
 	return false;
 }
 
+/* Its expiry by what policy says now. */
+static void
+follow_max_age(struct queued *q, struct qenv *e)
+{
+	int64_t expires = e->born + e->queue->config.max_age;
+
+	if ((e->flags & ENV_BORN) == 0 || expires == e->expires)
+		return;
+	e->expires = expires;
+	changes_add(q->changes, e);
+}
+
+bool
+result_is_prolonged(struct queued *q, struct qenv *e)
+{
+	follow_max_age(q, e);
+	return e->expires > queue_now(q);
+}
+
 void
 result_expire(struct queued *q, struct qenv *e)
 {
@@ -187,9 +206,11 @@ static void
 result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
 	int64_t now = queue_now(q);
+	bool is_over;
 	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts, v->class));
-	bool is_over = now >= e->expires && e->order == ORDER_NONE;
 
+	follow_max_age(q, e);
+	is_over = now >= e->expires && e->order == ORDER_NONE;
 	squeue_shrink_window(e->queue);
 	q->count.failed++;
 	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });

@@ -10,6 +10,7 @@
 #include "mail/policy.h"
 
 #include "queued/overrides.h"
+#include "queued/outage.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -118,6 +119,12 @@ route_set_pool(struct queued *q, struct squeue *sq, struct pool *pool)
 }
 
 void
+squeue_repool(struct queued *q, struct squeue *sq)
+{
+	route_set_pool(q, sq, sq->home == NULL ? NULL : outage_pool(q, sq->home));
+}
+
+void
 squeue_route(struct queued *q, struct squeue *sq)
 {
 	struct policy_queue_config *config = &sq->config;
@@ -143,7 +150,8 @@ squeue_route(struct queued *q, struct squeue *sq)
 	}
 	free(sq->why);
 	sq->why = why;
-	route_set_pool(q, sq, name == NULL ? NULL : pool_get(q->pools, name));
+	sq->home = name == NULL ? NULL : pool_get(q->pools, name);
+	squeue_repool(q, sq);
 	squeue_update(q->queues, sq);
 	free(name);
 }

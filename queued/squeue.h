@@ -29,7 +29,8 @@ struct squeue {
 	uint32_t id;            /* in the index; 0: not there */
 
 	uint32_t generation;    /* of the policy that was asked */
-	struct pool *pool;      /* NULL: not resolved */
+	struct pool *home;      /* what policy says; NULL: not resolved */
+	struct pool *pool;      /* the one that takes its mail: home, or a fallback of it */
 	char *why;              /* why not */
 	struct policy_queue_config config; /* what policy says, and main.cf where it says nothing */
 
@@ -95,6 +96,8 @@ void squeue_name(char *out, size_t outsize, const char *campaign, const char *te
 void squeue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r);
 /* Asks policy for pool and times unless that was done in this generation. */
 void squeue_route(struct queued *, struct squeue *);
+/* Its pool is out, or in again. */
+void squeue_repool(struct queued *, struct squeue *);
 /* Delay before the attempt after `attempts` failed ones, the last of them of that bounce class (NULL: none); jitter
  * only makes it longer. */
 int64_t squeue_backoff(const struct squeue *, unsigned attempts, const char *class);

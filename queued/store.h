@@ -31,7 +31,8 @@ enum {
 	ENV_DELAY_NOTIFIED = 1 << 1,/* the sender got a delay notice */
 	ENV_DELAY_LOGGED = 1 << 2,  /* a Delayed event was written for the present reason */
 	ENV_DAMAGED = 1 << 3,       /* its record cannot be read; held so that somebody looks */
-	ENV_PATH_WAIT = 1 << 4      /* given back, perhaps because its path is suspended: due again when that ends */
+	ENV_PATH_WAIT = 1 << 4,     /* given back, perhaps because its path is suspended: due again when that ends */
+	ENV_BORN = 1 << 5           /* the row says when it came: it expires by the queue's max_age */
 };
 
 struct env_row {
@@ -40,6 +41,7 @@ struct env_row {
 	uint16_t attempts, flags;
 	int64_t due;     /* equals the time in its `due` key */
 	int64_t expires; /* its `exp` key, unless ENV_HELD */
+	int64_t born;    /* with ENV_BORN; else 0 */
 	uint16_t code;   /* last failure */
 	struct enhanced_code enhanced;
 	struct slice text; /* in the map: valid until store_read_end() */

@@ -10,6 +10,7 @@
 #include "queued/store.h"
 #include "queued/store_private.h"
 
+#define ENV_BORN_LEN 8
 #define ENV_FIXED (8 + 8 + 4 + 2 + 2 + 8 + 8 + 2 + 1 + 2 + 2)
 #define QNAME_PREFIX 368
 #define SEG_FIXED (1 + 1 + 24)
@@ -133,7 +134,7 @@ exp_key_time(const MDB_val *k)
 int
 store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env_row *row)
 {
-	uint8_t buf[ENV_FIXED + FAIL_TEXT_MAX + 4], *p = buf;
+	uint8_t buf[ENV_FIXED + ENV_BORN_LEN + FAIL_TEXT_MAX + 4], *p = buf;
 	size_t textlen = row->text.len > FAIL_TEXT_MAX ? FAIL_TEXT_MAX : row->text.len;
 
 	p = put64(p, row->segment);
@@ -147,6 +148,8 @@ store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env
 	*p++ = row->enhanced.class;
 	p = put16(p, row->enhanced.subject);
 	p = put16(p, row->enhanced.detail);
+	if (row->flags & ENV_BORN)
+		p = put64(p, (uint64_t)row->born);
 	if (textlen > 0)
 		memcpy(p, row->text.base, textlen);
 	p += textlen;
@@ -158,8 +161,9 @@ bool
 store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *row)
 {
 	const uint8_t *base = v->mv_data, *p = base;
+	size_t fixed = ENV_FIXED + 4;
 
-	if (v->mv_size < ENV_FIXED + 4 || v->mv_size > ENV_FIXED + FAIL_TEXT_MAX + 4)
+	if (v->mv_size < fixed)
 		return false;
 	row->segment = get64(&p);
 	row->offset = get64(&p);
@@ -172,8 +176,12 @@ store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *
 	row->enhanced.class = *p++;
 	row->enhanced.subject = get16(&p);
 	row->enhanced.detail = get16(&p);
+	fixed += row->flags & ENV_BORN ? ENV_BORN_LEN : 0;
+	if (v->mv_size < fixed || v->mv_size > fixed + FAIL_TEXT_MAX)
+		return false;
+	row->born = row->flags & ENV_BORN ? (int64_t)get64(&p) : 0;
 	row->text.base = (const char *)p;
-	row->text.len = v->mv_size - ENV_FIXED - 4;
+	row->text.len = v->mv_size - fixed;
 	p += row->text.len;
 	return get32(&p) == crc32c(crc32c(0, key, ENV_KEY_LEN), base, v->mv_size - 4);
 }

@@ -211,7 +211,7 @@ test_store_rows(void **state)
 {
 	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
 	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
-	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED, 1234567, 7654321, 451, { 4, 7, 1 },
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN, 1234567, 7654321, 99, 451, { 4, 7, 1 },
 	    { "greylisted", 10 } }, got;
 	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
 	uint8_t key[ENV_KEY_LEN];
@@ -238,6 +238,7 @@ test_store_rows(void **state)
 	assert_true(store_get_env(st, key, &got));
 	assert_int_equal(got.offset, 4096);
 	assert_int_equal(got.due, 1234567);
+	assert_int_equal(got.born, 99);
 	assert_int_equal(got.enhanced.detail, 1);
 	assert_memory_equal(got.text.base, "greylisted", 10);
 	assert_true(store_has_message(st, &id.msg));
