@@ -29,6 +29,7 @@ struct policy_pool {
 	char *name;
 	struct policy_pool_entry *entries;
 	size_t n_entries;
+	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
 struct policy_listener_domain {
@@ -36,12 +37,8 @@ struct policy_listener_domain {
 	bool relay_to, log_oob, log_arf;
 };
 
-/* What get_queue_config may say; a field absent in the table keeps its default from main.cf (-1: absent). */
-struct policy_queue_config {
-	int64_t retry_interval, max_retry_interval, max_age; /* ms */
-	char *egress_pool; /* NULL */
-};
-
+/* policy_queue.h: what get_queue_config may say. */
+struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
 struct policy_path_config;
 
@@ -68,7 +65,5 @@ int policy_get_queue_config(struct policy *, const char *domain, const char *ten
     struct policy_queue_config *out, char **err_r) __attribute__((warn_unused_result));
 int policy_get_path_config(struct policy *, const char *domain, const char *source, const char *site,
     struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
-void policy_queue_config_init(struct policy_queue_config *);
-void policy_queue_config_clear(struct policy_queue_config *);
 
 #endif
