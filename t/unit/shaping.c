@@ -315,6 +315,73 @@ test_nothing(void **state)
 	conf_errors_clear(&errs);
 }
 
+/* Replies and the rules of what is shipped that they hit, by provider; "": none. */
+static const struct {
+	const char *mx, *reply, *ids;
+} shipped[] = {
+#define UNUSUAL "421-4.7.28 Gmail has detected an unusual rate of unsolicited mail "
+	{ "smtp.google.com", UNUSUAL "originating from your IP address. To protect", "google/unusual-rate-ip" },
+	{ "smtp.google.com", UNUSUAL "originating from your IP Netblock.", "google/unusual-rate-netblock" },
+	{ "smtp.google.com", UNUSUAL "originating from your DKIM domain [example.com 35].",
+	    "google/unusual-rate-domain google/unusual-rate-domain-all" },
+	{ "smtp.google.com", UNUSUAL "originating from your SPF domain [example.com 35].",
+	    "google/unusual-rate-domain google/unusual-rate-domain-all" },
+	{ "smtp.google.com", UNUSUAL "containing one of your URL domains.", "google/unusual-rate-url" },
+	{ "smtp.google.com", "421 4.7.28 Gmail has detected this message exceeded its quota for sending messages "
+	    "with the same Message-ID.", "" },
+	{ "smtp.google.com", "421 4.7.26 This mail has been rate limited because it is unauthenticated.", "" },
+	{ "smtp.google.com", "450 4.2.1 The user you are trying to contact is receiving mail too quickly.", "" },
+	{ "mta5.am0.yahoodns.net", "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred", "yahoo/TSS04" },
+	{ "mta5.am0.yahoodns.net", "421 4.7.0 [IPTS04] Messages from 192.0.2.1 temporarily deferred", "yahoo/TSS04" },
+	{ "mta5.am0.yahoodns.net", "554 5.7.9 Message not accepted for policy reasons.", "" },
+#define OLC "x.olc.protection.outlook.com"
+	{ OLC, "550 5.7.1 part of their network is on our block list (S3150).", "outlook/block-list" },
+	{ OLC, "550 SC-001 (COL004) Unfortunately, messages", "outlook/SC-001" },
+	{ OLC, "550 SC-003 (COL004) Unfortunately, messages", "outlook/SC-003" },
+	{ OLC, "550 OU-001 (COL004) Unfortunately, messages", "outlook/OU-001" },
+	{ OLC, "421 RP-003 (COL004) Unfortunately, messages", "outlook/RP-002" },
+	{ OLC, "451 4.7.650 temporarily rate limited due to IP reputation. (S775)", "outlook/rate-limited" },
+	{ OLC, "451 4.7.500 Server busy. (S77714)", "outlook/server-busy" },
+	{ OLC, "550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302).", "" },
+#define EXO "x.mail.protection.outlook.com"
+	{ EXO, "451 4.7.501 Access denied, please try again later", "office365/access-denied" },
+	{ EXO, "451 4.7.649 Access denied, please try again later", "office365/access-denied" },
+	{ EXO, "451 4.7.652 exceeded the maximum number of connections", "office365/connections" },
+	{ EXO, "451 4.7.653 Access denied, please try again later", "office365/access-denied" },
+	{ EXO, "451 4.7.899 Access denied, please try again later", "office365/access-denied" },
+	{ EXO, "451 4.7.900 x", "" },
+	{ EXO, "451 4.7.700 Server busy", "office365/busy" },
+	{ EXO, "550 5.7.649 Access denied, banned sending IP [192.0.2.1].", "office365/banned-ip" },
+	{ EXO, "550 5.7.605 x", "" },
+	{ EXO, "550 5.4.1 Recipient address rejected: Access denied.", "" },
+	{ "smtp-in.orange.fr", "550 5.2.0 Mail rejected. Mail rejete. OFR_506 [506]", "" },
+	{ "smtp-in.orange.fr", "421 Service refused, please try later. OFR_1040", "" },
+};
+
+static void
+test_shipped_replies(void **state)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct conf_strs files = { (char *[]){ (char[]){ "conf/shaping.lua" } }, 1 };
+	struct shaping *s = shaping_load(&files, &errs);
+	const struct shaping_rule *hits[4];
+	char ids[400];
+	size_t i, k, n, len;
+
+	(void)state;
+	assert_non_null(s);
+	for (i = 0; i < sizeof(shipped) / sizeof(shipped[0]); i++) {
+		n = shaping_match(s, &(struct shaping_path){ .mx = &shipped[i].mx, .n_mx = 1 }, shipped[i].reply, false,
+		    hits, 4);
+		ids[0] = '\0';
+		for (k = 0, len = 0; k < n; k++)
+			len += (size_t)snprintf(ids + len, sizeof(ids) - len, "%s%s", k > 0 ? " " : "", hits[k]->id);
+		if (strcmp(ids, shipped[i].ids) != 0)
+			fail_msg("'%s' hits '%s', not '%s'", shipped[i].reply, ids, shipped[i].ids);
+	}
+	shaping_free(&s);
+}
+
 /* What is shipped has neither errors nor findings. */
 static void
 test_shipped(void **state)
@@ -552,7 +619,7 @@ main(void)
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_shipped), cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_cost),
 		cmocka_unit_test(test_lines), cmocka_unit_test(test_lint_dead),
-		cmocka_unit_test(test_index),
+		cmocka_unit_test(test_index), cmocka_unit_test(test_shipped_replies),
 	};
 	int rc;
 
