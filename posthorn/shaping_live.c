@@ -22,7 +22,6 @@
 #define WHOLE_MS 60000
 #define CHILD_SECONDS 70u
 #define CHILD_MEMORY ((size_t)1 << 30)
-#define CHILD_FDS 4096
 
 /* What a callback is about. */
 struct asked {
@@ -116,7 +115,7 @@ static _Noreturn void
 child_run(const struct params *params, int fd)
 {
 	struct sandbox box = { .role = "posthorn/dns", .mode = (enum sandbox_mode)params->sandbox,
-		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = CHILD_FDS };
+		.allow = SB_UDP | SB_CONNECT_IN };
 	struct loop *loop;
 	struct dnsd *d;
 
