@@ -13,6 +13,7 @@
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
+#include "queued/explain.h"
 #include "queued/expire.h"
 #include "queued/index_open.h"
 #include "queued/keys.h"
@@ -113,6 +114,7 @@ on_second(void *arg)
 	segments_reap(q->segs);
 	segfile_yield_stock(q->segs);
 	clients_second(q->clients);
+	explain_second(q);
 	keys_second(q->keys);
 	compact_second(q->compact);
 	if (loop_now(q->loop) - q->scan_retried > RETRY_SCAN_MS) {
