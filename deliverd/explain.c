@@ -110,8 +110,11 @@ on_found(const struct site *site, const struct outcome *failure, void *arg)
 {
 	struct explain *x = arg;
 
-	if (site != NULL || failure != NULL)
-		answer_destination(x, site, failure);
+	if (site == NULL && failure == NULL) { /* we are going: there is nobody to answer any more */
+		explain_free(x);
+		return;
+	}
+	answer_destination(x, site, failure);
 	if (site != NULL)
 		answer_sources(x, (struct site *)(uintptr_t)site);
 	else

@@ -47,6 +47,7 @@ int cmd_status(struct admin *, int, char **);
 int cmd_check(struct admin *, int, char **);
 int cmd_conf(struct admin *, int, char **);
 int cmd_queue(struct admin *, int, char **);
+int cmd_explain(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);
 int cmd_version(struct admin *, int, char **);

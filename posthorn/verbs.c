@@ -17,6 +17,8 @@ static const struct admin_verb verbs[] = {
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
 	    "look at queued mail and act on it" },
+	{ "explain", cmd_explain, "ADDRESS [--tenant T] [--campaign C] [--source S]",
+	    "what would happen to mail for an address now, and why" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
 	{ "passwd", cmd_passwd, "USER [--tenant T] [--domains A,B] [--rate N/h] | USER --delete | --list",
 	    "users that may submit mail" },
