@@ -10,12 +10,14 @@
 #include "base/roles.h"
 #include "base/sandbox.h"
 #include "base/tls.h"
+#include "mail/dnsd.h"
 #include "mail/params.h"
-#include "mail/policy.h"
+#include "mail/policy_call.h"
 
 #include "smtpd/authd.h"
 #include "smtpd/listen.h"
 #include "smtpd/rates.h"
+#include "smtpd/users.h"
 #include "smtpd/worker.h"
 
 #define WORKERS_MAX 256
@@ -52,9 +54,10 @@ worker_count(const struct params *p)
 	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
-/* What a new worker would stumble over: found out before the old ones are told to go. */
+/* What a new worker would stumble over: found out before the old ones are told to go. Also whether policy answers
+ * events of a session, which may ask name servers. */
 static bool
-is_usable(const struct params *p)
+is_usable(const struct params *p, bool *has_events_r)
 {
 	struct conf_errors errors = { 0 };
 	struct policy *policy = policy_load(p->policy_file, &errors);
@@ -64,6 +67,7 @@ is_usable(const struct params *p)
 
 	conf_errors_log(&errors);
 	conf_errors_clear(&errors);
+	*has_events_r = policy != NULL && policy_answers_any(policy);
 	policy_free(&policy);
 	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
 		if (p->submissions_listen.n > 0)
@@ -80,14 +84,22 @@ is_usable(const struct params *p)
 	return ok;
 }
 
+/* A worker has an auth helper, and a dns helper if anybody could ask it. */
+static void
+set_instances(struct role_spec *specs, const struct params *p, bool has_events)
+{
+	specs[0].instances = specs[1].instances = worker_count(p);
+	specs[2].instances = has_events ? specs[0].instances : 0;
+}
+
 static bool
 check_reload(struct role_spec *specs, void *arg)
 {
 	struct params *p = load(arg);
-	bool ok = p != NULL && is_usable(p);
+	bool has_events = false, ok = p != NULL && is_usable(p, &has_events);
 
 	if (ok)
-		specs[0].instances = specs[1].instances = worker_count(p);
+		set_instances(specs, p, has_events);
 	params_free(&p);
 	return ok;
 }
@@ -96,18 +108,19 @@ static int
 parent_main(char *dir)
 {
 	struct params *p = load(dir);
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name =
-	    "auth" } };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .second = "dns", .keeps_listeners = true },
+	    { .name = "auth" }, { .name = "dns" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload =
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 3, .reload =
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = dir };
 	struct listeners l;
+	bool has_events = false;
 	int status, rates;
 	ssize_t n;
 
-	if (p == NULL || !is_usable(p))
+	if (p == NULL || !is_usable(p, &has_events))
 		fatal("the configuration in %s cannot be used", dir);
 	if (listeners_open(p, &l) == -1)
 		return 1;
@@ -117,7 +130,7 @@ parent_main(char *dir)
 	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
-	specs[0].instances = specs[1].instances = worker_count(p);
+	set_instances(specs, p, has_events);
 	config.listeners = l.fds;
 	config.listener_names = (const char *const *)l.names;
 	config.n_listeners = l.n;
@@ -140,6 +153,8 @@ role_main(const char *dir, const char *role, unsigned instance)
 		status = worker_main(p, instance, worker_count(p));
 	else if (strcmp(role, "auth") == 0)
 		status = authd_main(p, instance);
+	else if (strcmp(role, "dns") == 0)
+		status = dnsd_main(p, "smtpd/dns", SMTPD_USER, false);
 	else
 		fatal("there is no role '%s'", role);
 	params_free(&p);

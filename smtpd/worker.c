@@ -11,6 +11,7 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
+#include "mail/policy_call.h"
 
 #include "smtpd/accept.h"
 #include "smtpd/listen.h"
@@ -153,6 +154,14 @@ on_partner(int fd, void *arg)
 }
 
 static void
+on_dns(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	dns_client_set_peer(p->w.dns, fd);
+}
+
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -275,6 +284,8 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->loop = loop_new();
 	w->events = eventlog_new(w->loop, name);
 	w->auth = auth_new(w->loop);
+	w->dns = dns_client_new(w->loop);
+	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
 	timer_init(&p->ready_timer, w->loop, set_ready, p);
@@ -286,6 +297,7 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
+	role_link_on_second(p->link, on_dns);
 }
 
 static void
@@ -311,6 +323,7 @@ tear_down(struct worker_process *p)
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
 	policy_free(&w->policy);
+	dns_client_free(&w->dns);
 	loop_free(&w->loop);
 	free(w->line);
 }

@@ -189,7 +189,7 @@ indexes_build(struct policy *p)
 			    p->listeners[i - 1]->line);
 }
 
-static struct policy *
+struct policy *
 policy_new(const char *file, struct conf_errors *errs)
 {
 	struct policy *p = xcalloc(1, sizeof(*p));
@@ -205,24 +205,32 @@ policy_new(const char *file, struct conf_errors *errs)
 	return p;
 }
 
-struct policy *
-policy_load(const char *file, struct conf_errors *errs)
+bool
+policy_file_run(struct policy *p)
 {
-	struct policy *p;
-	size_t len, before = errs->n;
 	bool is_done = false;
+	size_t len;
 	char *text;
 
-	if ((text = slurp(file, POLICY_FILE_MAX, &len)) == NULL) {
-		conf_error_add(errs, file, 0, "cannot be read: %s", strerror(errno));
-		return NULL;
+	if ((text = slurp(p->file, POLICY_FILE_MAX, &len)) == NULL) {
+		conf_error_add(p->errs, p->file, 0, "cannot be read: %s", strerror(errno));
+		return false;
 	}
-	p = policy_new(file, errs);
 	if (policy_sandbox_open(p) != 0)
-		conf_error_add(errs, file, 0, "out of memory");
+		conf_error_add(p->errs, p->file, 0, "out of memory");
 	else
 		is_done = chunk_load(p, text, len);
 	free(text);
+	return is_done;
+}
+
+struct policy *
+policy_load(const char *file, struct conf_errors *errs)
+{
+	struct policy *p = policy_new(file, errs);
+	size_t before = errs->n;
+	bool is_done = policy_file_run(p);
+
 	/* After an error in the middle everything behind it is missing; what that implies is no news. */
 	if (is_done && all_named(p))
 		pools_resolve(p, errs->n == before);
@@ -271,6 +279,7 @@ policy_free(struct policy **pp)
 
 	if (p == NULL)
 		return;
+	policy_tasks_free(p);
 	policy_sandbox_close(p);
 	definitions_free(p);
 	free(p->file);

@@ -30,8 +30,8 @@ name_valid(const char *s, size_t len)
 }
 
 /* The string at the top of the stack, or NULL after a complaint. */
-static const char *
-string_value(struct policy_reader *r, lua_State *L, const char *key)
+const char *
+policy_string_value(struct policy_reader *r, lua_State *L, const char *key)
 {
 	const char *s;
 	size_t len;
@@ -51,7 +51,7 @@ string_value(struct policy_reader *r, lua_State *L, const char *key)
 static void
 string_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, char **out)
 {
-	const char *s = string_value(r, L, f->name);
+	const char *s = policy_string_value(r, L, f->name);
 	struct sockaddr_storage sa;
 	socklen_t salen;
 	char *p;
@@ -116,7 +116,7 @@ time_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, i
 		    luaL_typename(L, -1));
 		return;
 	} else {
-		if ((s = string_value(r, L, f->name)) == NULL)
+		if ((s = policy_string_value(r, L, f->name)) == NULL)
 			return;
 		if (conf_time_parse(s, &ms) != 0) {
 			COMPLAIN(r,
@@ -145,7 +145,7 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 		{ "OpportunisticInsecure", TLS_LEVEL_MAY }, { "Required", -1 },
 		{ "RequiredInsecure", TLS_LEVEL_ENCRYPT },
 	};
-	const char *s = string_value(r, L, f->name);
+	const char *s = policy_string_value(r, L, f->name);
 	struct suggest near;
 	size_t i;
 
@@ -169,7 +169,7 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 static void
 word_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, int *out)
 {
-	const char *s = string_value(r, L, f->name);
+	const char *s = policy_string_value(r, L, f->name);
 	struct suggest near;
 	int i;
 
@@ -189,7 +189,7 @@ word_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, i
 static void
 rate_read(struct policy_reader *r, lua_State *L, const char *name, enum rate_default def, struct rate *out)
 {
-	const char *s = string_value(r, L, name), *why;
+	const char *s = policy_string_value(r, L, name), *why;
 
 	if (s != NULL && (why = rate_parse(s, def, out)) != NULL)
 		COMPLAIN(r, "%s: %s: '%.60s' %s", r->what, name, s, why);
@@ -226,8 +226,8 @@ limits_read(struct policy_reader *r, lua_State *L, const struct policy_field *f,
 }
 
 /* The length of the list at the top of the stack, or -1 after a complaint: a list has no other keys than 1..n. */
-static lua_Integer
-list_length(struct policy_reader *r, lua_State *L, const char *key, size_t max)
+lua_Integer
+policy_list_length(struct policy_reader *r, lua_State *L, const char *key, size_t max)
 {
 	lua_Integer n, keys = 0;
 
@@ -252,7 +252,7 @@ list_length(struct policy_reader *r, lua_State *L, const char *key, size_t max)
 static void
 hosts_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, struct cidr_list *out)
 {
-	lua_Integer i, n = list_length(r, L, f->name, HOSTS_MAX);
+	lua_Integer i, n = policy_list_length(r, L, f->name, HOSTS_MAX);
 	const char *s, *why;
 
 	if (n <= 0)
@@ -262,7 +262,7 @@ hosts_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 	out->v = xcalloc((size_t)n, sizeof(*out->v));
 	for (i = 1; i <= n; i++) {
 		lua_rawgeti(L, -1, i);
-		if ((s = string_value(r, L, f->name)) != NULL) {
+		if ((s = policy_string_value(r, L, f->name)) != NULL) {
 			if ((why = conf_cidr_parse(s, &out->v[out->n])) == NULL)
 				out->n++;
 			else
@@ -281,7 +281,7 @@ static const struct policy_field entry_fields[] = {
 static void
 entries_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, struct pool_def *pool)
 {
-	lua_Integer i, n = list_length(r, L, f->name, POLICY_ENTRIES_MAX);
+	lua_Integer i, n = policy_list_length(r, L, f->name, POLICY_ENTRIES_MAX);
 	struct policy_reader entry = *r;
 	struct entry_def *e;
 
@@ -311,6 +311,7 @@ value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 
 	switch (f->type) {
 	case FIELD_NAME:
+	case FIELD_TEXT:
 	case FIELD_ADDRESS:
 	case FIELD_HOST:
 	case FIELD_DOMAIN:
@@ -362,6 +363,9 @@ value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 		break;
 	case FIELD_ENTRIES:
 		entries_read(r, L, f, target);
+		break;
+	case FIELD_CALL:
+		f->read(r, L, f, target);
 		break;
 	case FIELD_LATER:
 		COMPLAIN(r, "%s: %s is not supported by this version", r->what, f->name);

@@ -21,7 +21,18 @@
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_NAME_MAX 64
 
-enum policy_event_id { POLICY_GET_EGRESS_POOL, POLICY_GET_QUEUE_CONFIG, POLICY_GET_EGRESS_PATH_CONFIG, POLICY_EVENTS };
+enum policy_event_id {
+	POLICY_GET_EGRESS_POOL,
+	POLICY_GET_QUEUE_CONFIG,
+	POLICY_GET_EGRESS_PATH_CONFIG,
+	POLICY_SMTP_CONNECT, /* from here on in the order of enum policy_call_id */
+	POLICY_SMTP_EHLO,
+	POLICY_SMTP_AUTH,
+	POLICY_SMTP_MAIL,
+	POLICY_SMTP_RCPT,
+	POLICY_SMTP_MESSAGE,
+	POLICY_EVENTS
+};
 extern const char *const policy_event_names[POLICY_EVENTS + 1];
 
 struct source_def {
@@ -52,6 +63,15 @@ struct policy_handler {
 	unsigned line; /* where the function begins */
 };
 
+struct shaping;
+
+/* policy_lib_log.c: what was written lately. */
+struct policy_log_window {
+	time_t begin;
+	unsigned n, dropped;
+	uint32_t hashes[100];
+};
+
 struct policy {
 	lua_State *L;
 	char *file;
@@ -65,6 +85,7 @@ struct policy {
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
 	struct policy_handler handlers[POLICY_EVENTS];
+	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
 	/* policy_sandbox.c */
 	size_t memory;
@@ -74,7 +95,14 @@ struct policy {
 	/* what was logged last, so that an event that fails for every message does not fill the disk */
 	char *logged;
 	time_t logged_at;
+
+	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
+	struct policy_log_window log_window;
 };
+
+/* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
+struct policy *policy_new(const char *file, struct conf_errors *);
+bool policy_file_run(struct policy *);
 
 /* policy_sandbox.c */
 int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */
@@ -85,17 +113,35 @@ char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
 /* Raises a Lua error if the time is up: from the hook (level 0), and from functions that may have worked long in C
  * (level 1). */
 void policy_clock_check(lua_State *, int level);
+/* The same for where an error cannot be raised: whether it is up. */
+bool policy_clock_is_over(lua_State *);
+/* Not counted as the event's: time that went into something else. */
+int64_t policy_cpu_now(void); /* ns */
+void policy_clock_extend(struct policy *, int64_t ns);
+/* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
+void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
 void policy_log(struct policy *, const char *text);
+/* policy_call.c */
+void policy_tasks_free(struct policy *);
+/* Adds posthorn.reject and posthorn.disconnect, the kinds of objects, and posthorn.dns to the module table on the top
+ * of the stack. */
+void policy_call_open(lua_State *);
 
 /* policy_guard.c: replaces what needs it in the libraries that are open. */
 void policy_guard_install(lua_State *);
 
 /* policy_define.c: makes the module table and leaves it on the stack. */
 void policy_define_open(lua_State *);
+/* Where the Lua function that called the running C function is. */
+unsigned policy_caller_line(lua_State *);
+
+/* shaping_read.c: the same for a file of shaping data. */
+void shaping_define_open(lua_State *);
 
 /* policy_field.c: what a table may hold. */
 enum policy_field_type {
 	FIELD_NAME,    /* char *: POLICY_NAME_MAX letters, digits, . _ - */
+	FIELD_TEXT,    /* char *: any */
 	FIELD_ADDRESS, /* char *: numeric IP address, or 'unspecified' (stays NULL) */
 	FIELD_HOST,    /* char *: host name */
 	FIELD_DOMAIN,  /* char *: domain, lower-cased, or "*" */
@@ -114,8 +160,11 @@ enum policy_field_type {
 	FIELD_TLS,     /* int: TLS_LEVEL_* from KumoMTA's words */
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
+	FIELD_CALL,    /* read by a function of the table's owner */
 	FIELD_LATER    /* KumoMTA's, and not supported by this version */
 };
+
+struct policy_reader;
 
 struct policy_field {
 	const char *name; /* NULL: the end */
@@ -124,6 +173,8 @@ struct policy_field {
 	int64_t min, max;
 	const char *const *words; /* FIELD_WORD, NULL-terminated */
 	size_t flag; /* offset + 1 of a bool that says the field was there; 0: none */
+	/* FIELD_CALL: the value is at the top of the stack and is left there */
+	void (*read)(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
 };
 
 #define LATER(key) { .name = (key), .type = FIELD_LATER }
@@ -138,6 +189,10 @@ struct policy_reader {
 /* Reads the table at the top of the stack (left there) into target. Errors are added; every key is looked at. Raises
  * only for lack of memory; what was read until then belongs to target. */
 void policy_table_read(struct policy_reader *, lua_State *, const struct policy_field *, void *target);
+
+/* For FIELD_CALL: the string at the top of the stack, or the length of the list there; NULL or -1 after a complaint. */
+const char *policy_string_value(struct policy_reader *, lua_State *, const char *key);
+lua_Integer policy_list_length(struct policy_reader *, lua_State *, const char *key, size_t max);
 
 /* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
 extern const struct policy_field policy_path_fields[];

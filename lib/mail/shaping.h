@@ -40,7 +40,8 @@ struct shaping_settings {
 };
 
 /* The provider of a path: every MX host must match one of its mx_suffix or mx_host rules, or the domain one of its
- * domain_suffix rules. NULL: none. The string lives as long as the shaping. */
+ * domain_suffix rules. Of several the most specific: domain_suffix, mx_host, the longest mx_suffix, the one said last.
+ * NULL: none. The string lives as long as the shaping. */
 const char *shaping_provider(const struct shaping *, const struct shaping_path *);
 /* All layers that apply, merged. The caller clears out->config. */
 void shaping_settings(const struct shaping *, const struct shaping_path *, struct shaping_settings *out);
@@ -70,7 +71,7 @@ enum shaping_scope {
 
 struct shaping_rule {
 	const char *name;        /* unique in its layer; made from file and line if not given */
-	const char *id;          /* unique over all and the same after a reload that did not touch it: "google/unusual-rate" */
+	const char *id;          /* "google/unusual-rate": unique, and the same after a reload that did not touch it */
 	struct shaping_origin origin;
 	uint64_t trigger_count;  /* 1: immediate */
 	int64_t trigger_period;  /* ms; 0 with a count of 1 */
