@@ -59,7 +59,8 @@ put_hosts(struct json *json, const struct mx_list *mx)
 static void
 answer_destination(struct explain *x, const struct site *site, const struct outcome *failure)
 {
-	static const char *const kinds[] = { [MX_RECORDS] = "MX records", [MX_IMPLICIT] = "no MX: the domain's addresses",
+	static const char *const kinds[] = { [MX_RECORDS] = "MX records",
+		[MX_IMPLICIT] = "no MX: the domain's addresses",
 		[MX_LITERAL] = "address literal", [MX_RELAY] = "relayhost" };
 	char code[32];
 	struct json json;

@@ -1,5 +1,5 @@
 /* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
- * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c and
+ * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c,
  * mail/dnsd.c. */
 #include <getopt.h>
 #include <stdio.h>

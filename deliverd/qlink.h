@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "deliverd/net.h"
 
+struct imposed;
 struct ql_result;
 struct qlink;
 
@@ -15,11 +16,16 @@ void qlink_result(struct qlink *, const struct ql_result *);
 /* To a question (QL_ASK): one object, which is emptied; and the end. Lost if queued has gone. */
 void qlink_answer(struct qlink *, uint32_t id, struct json *);
 void qlink_answer_end(struct qlink *, uint32_t id, uint8_t status, const char *sentence);
+/* Whether any source of the pool can be used; if not, why. */
+void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */
 void qlink_step(struct qlink *);
 /* No credit any more. */
 void qlink_stop(struct qlink *);
 /* Nothing that was reported is still on this side. */
 bool qlink_is_flushed(const struct qlink *);
+
+/* The overrides that queued has told us of (deliverd/overrides.h). */
+const struct imposed *qlink_imposed(const struct qlink *);
 
 #endif

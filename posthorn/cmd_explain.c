@@ -1,5 +1,5 @@
-/* posthorn explain: what would happen to mail for an address now, and why. The rows come from queued and from the deliverd
- * of the pool; what is concluded from all of them together is said here, in one sentence. */
+/* posthorn explain: what would happen to mail for an address now, and why. The rows come from queued and from the
+ * deliverd of the pool; what is concluded from all of them together is said here, in one sentence. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@
 
 struct explained {
 	json_t *queue, *destination, *sources; /* the last is an array */
+	bool is_all;
 };
 
 static const char *
@@ -157,13 +158,27 @@ print_destination(const json_t *d)
 	print_list("hosts", json_object_get(d, "mx"), host_text);
 }
 
+/* What nobody said for this destination in particular is left out. */
 static void
-print_source(const json_t *s)
+print_settings(const json_t *array, bool is_all)
+{
+	json_t *some = json_array();
+
+	for (size_t i = 0; i < json_array_size(array); i++)
+		if (is_all || strcmp(text_of(json_array_get(array, i), "origin"), "main.cf") != 0)
+			json_array_append(some, json_array_get(array, i));
+	print_list("settings", some, setting_text);
+	json_decref(some);
+}
+
+static void
+print_source(const json_t *s, bool is_all)
 {
 	char *text;
 
 	putchar('\n');
-	text = xasprintf("%s %s, weight %lld", text_of(s, "name"), text_of(s, "address"), (long long)int_of(s, "weight"));
+	text = xasprintf("%s %s, weight %lld", text_of(s, "name"), text_of(s, "address"),
+	    (long long)int_of(s, "weight"));
 	print_line("source", text);
 	free(text);
 	print_line("out because", text_of(s, "out"));
@@ -174,7 +189,7 @@ print_source(const json_t *s)
 	free(text);
 	print_line("last reply", text_of(s, "last_reply"));
 	print_list("limits", json_object_get(s, "limits"), setting_text);
-	print_list("settings", json_object_get(s, "settings"), setting_text);
+	print_settings(json_object_get(s, "settings"), is_all);
 	print_list("overrides", json_object_get(s, "overrides"), override_text);
 }
 
@@ -269,7 +284,7 @@ explain_print(const struct admin *adm, const struct explained *x)
 		print_queue(x->queue);
 		print_destination(x->destination);
 		for (size_t i = 0; i < json_array_size(x->sources); i++)
-			print_source(json_array_get(x->sources, i));
+			print_source(json_array_get(x->sources, i), x->is_all);
 		clean = human_clean(text);
 		printf("\n%s\n", clean);
 		free(clean);
@@ -278,9 +293,9 @@ explain_print(const struct admin *adm, const struct explained *x)
 }
 
 static int
-explain_ask(struct admin *adm, const struct ql_admin *req)
+explain_ask(struct admin *adm, const struct ql_admin *req, bool is_all)
 {
-	struct explained x = { NULL, NULL, json_array() };
+	struct explained x = { NULL, NULL, json_array(), is_all };
 	char *dir = adm_run_directory(adm), *err = NULL;
 	struct adm_client *c = NULL;
 	int rv = -1;
@@ -307,9 +322,11 @@ cmd_explain(struct admin *adm, int argc, char **argv)
 		{ "tenant", required_argument, NULL, 't' },
 		{ "campaign", required_argument, NULL, 'c' },
 		{ "source", required_argument, NULL, 's' },
+		{ "all", no_argument, NULL, 'a' },
 		{ NULL, 0, NULL, 0 }
 	};
 	struct ql_admin req;
+	bool is_all = false;
 	int opt, rv = ADM_OK;
 
 	adm_request_init(&req, "explain");
@@ -318,6 +335,8 @@ cmd_explain(struct admin *adm, int argc, char **argv)
 	while (rv == ADM_OK && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == '?')
 			rv = adm_usage("explain", "unknown option or missing value: `%s'", argv[optind - 1]);
+		else if (opt == 'a')
+			is_all = true;
 		else
 			adm_request_add(&req, opt == 't' ? "tenant" : opt == 'c' ? "campaign" : "source", optarg);
 	}
@@ -325,7 +344,7 @@ cmd_explain(struct admin *adm, int argc, char **argv)
 		rv = adm_usage("explain", "explain which address?");
 	if (rv == ADM_OK) {
 		adm_request_add(&req, "address", argv[optind]);
-		rv = explain_ask(adm, &req);
+		rv = explain_ask(adm, &req, is_all);
 	}
 	ql_admin_clear(&req);
 	return rv;

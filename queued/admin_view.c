@@ -9,7 +9,9 @@
 
 #include "queued/admin.h"
 #include "queued/consumer.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/reason.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
 
@@ -187,9 +189,10 @@ admin_view_close(struct queued *q, struct admin_view *v)
 
 /* Why it is still here, as a sentence. */
 static char *
-view_reason(const struct admin_view *v)
+view_reason(struct queued *q, const struct admin_view *v)
 {
 	const struct squeue *sq = v->sq;
+	char *why;
 
 	if (v->unreadable != NULL)
 		return xasprintf("held: %s", v->unreadable);
@@ -204,12 +207,8 @@ view_reason(const struct admin_view *v)
 	default:
 		break;
 	}
-	if (sq->pool == NULL)
-		return xstrdup(sq->why == NULL ? "no egress pool" : sq->why);
-	if (TAILQ_EMPTY(&sq->pool->consumers))
-		return xasprintf("no deliverd serves pool %s at present", sq->pool->name);
-	if (sq->outstanding >= sq->window)
-		return xasprintf("waits behind %u others of its queue that are under way", sq->outstanding);
+	if ((why = squeue_reason(q, sq)) != NULL)
+		return why;
 	return xasprintf("waits for its turn in pool %s", sq->pool->name);
 }
 
@@ -218,7 +217,7 @@ admin_view_json(struct queued *q, const struct admin_view *v, bool is_full, stru
 {
 	const struct envelope *env = v->msg == NULL ? NULL : v->msg->env;
 	bool has_rcpt = env != NULL && v->id.rcpt < env->n_rcpts;
-	char hex[MSGID_HEX], *reason = view_reason(v);
+	char hex[MSGID_HEX], *reason = view_reason(q, v);
 
 	msgid_hex(&v->id.msg, hex);
 	json_obj(j, NULL);

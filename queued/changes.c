@@ -14,6 +14,7 @@
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/expire.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/wake.h"
@@ -134,7 +135,7 @@ write_forgotten(struct store *st, const struct qenv *e)
 	if (!e->is_stored)
 		return 0;
 	due_key_pack(e->queue->id, e->stored_due, e->key, due);
-	exp_key_pack(e->expires, e->key, exp);
+	exp_key_pack(e->stored_expires, e->key, exp);
 	if ((rc = store_del(st, DB_ENV, e->key, ENV_KEY_LEN)) != 0 ||
 	    (rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
 		return rc;
@@ -147,11 +148,30 @@ due_of(const struct qenv *e)
 	return e->flags & ENV_HELD ? DUE_HELD : e->due;
 }
 
+/* What is held has no such key. */
+static int
+write_expiry(struct store *st, const struct qenv *e)
+{
+	bool is_wanted = (e->flags & ENV_HELD) == 0, is_there = e->is_stored && !e->stored_held;
+	uint8_t exp[EXP_KEY_LEN];
+	int rc;
+
+	if (is_there && (!is_wanted || e->stored_expires != e->expires)) {
+		exp_key_pack(e->stored_expires, e->key, exp);
+		if ((rc = store_del(st, DB_EXP, exp, EXP_KEY_LEN)) != 0)
+			return rc;
+		is_there = false;
+	}
+	if (!is_wanted || is_there)
+		return 0;
+	exp_key_pack(e->expires, e->key, exp);
+	return store_put(st, DB_EXP, exp, EXP_KEY_LEN, "", 0);
+}
+
 static int
 write_keys(struct store *st, const struct qenv *e)
 {
-	uint8_t due[DUE_KEY_LEN], exp[EXP_KEY_LEN];
-	bool is_held = (e->flags & ENV_HELD) != 0;
+	uint8_t due[DUE_KEY_LEN];
 	int rc;
 
 	if (e->is_stored && e->stored_due != due_of(e)) {
@@ -164,10 +184,7 @@ write_keys(struct store *st, const struct qenv *e)
 		if ((rc = store_put(st, DB_DUE, due, DUE_KEY_LEN, "", 0)) != 0)
 			return rc;
 	}
-	exp_key_pack(e->expires, e->key, exp);
-	if (is_held)
-		return e->is_stored && !e->stored_held ? store_del(st, DB_EXP, exp, EXP_KEY_LEN) : 0;
-	return e->is_stored && !e->stored_held ? 0 : store_put(st, DB_EXP, exp, EXP_KEY_LEN, "", 0);
+	return write_expiry(st, e);
 }
 
 static int
@@ -183,6 +200,7 @@ write_kept(struct store *st, const struct qenv *e)
 	row.flags = e->flags;
 	row.due = due_of(e);
 	row.expires = e->expires;
+	row.born = e->born;
 	row.code = e->code;
 	row.enhanced = e->enhanced;
 	row.text.base = e->text;
@@ -286,7 +304,8 @@ changes_write(struct changes *c)
 	if ((rc = store_begin(st)) != 0)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
-	    (rc = queue_clock_store(c->q)) != 0 || (!c->only_deletes && (rc = write_segments(c)) != 0)) {
+	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 ||
+	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
 	}
@@ -312,6 +331,7 @@ stored_envelope(struct changes *c, struct qenv *e)
 	q->total_held -= e->is_stored && e->stored_held;
 	e->is_stored = true;
 	e->stored_due = due_of(e);
+	e->stored_expires = e->expires;
 	e->stored_held = (e->flags & ENV_HELD) != 0;
 	if (!e->stored_held)
 		expire_sooner(q->expire, e->expires);
@@ -339,7 +359,7 @@ stored_queues(struct changes *c)
 		if (sq->id != 0 && sq->total == 0)
 			squeue_drop_id(q->queues, sq);
 		sq->refs++;
-		keep = sq->pool == NULL ? 0 : 2 * sq->window;
+		keep = sq->pool == NULL || sq->held_by != 0 ? 0 : 2 * sq->window;
 		if (sq->n_ready > keep)
 			squeue_spill(q->queues, sq, keep);
 		sq->refs--;
@@ -356,7 +376,8 @@ spill_blocked(struct queued *q)
 	if (q->mem->n_ready <= (uint64_t)q->params->queue_backlog_limit / 2)
 		return;
 	HASH_ITER(hh, q->queues->by_name, sq, next)
-		if (sq->n_ready > 0 && (sq->pool == NULL || sq->pool->credit == 0 || sq->outstanding >= sq->window))
+		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sq->pool->credit == 0 ||
+		    sq->outstanding >= sq->window))
 			squeue_spill(q->queues, sq, 0);
 }
 
@@ -380,6 +401,7 @@ changes_stored(struct changes *c)
 	}
 	q->queues->next_dirty = false;
 	queue_clock_stored(q);
+	overrides_stored(q);
 	stored_queues(c);
 	if (!c->only_deletes) {
 		q->segs->next_dirty = false;
@@ -427,7 +449,7 @@ changes_is_empty(const struct changes *c)
 	const struct queued *q = c->q;
 
 	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&q->segs->dirty) && !q->segs->next_dirty &&
-	    !notices_pending(q->notices) && !queue_clock_is_dirty(q);
+	    !notices_pending(q->notices) && !queue_clock_is_dirty(q) && !overrides_are_dirty(q->overrides);
 }
 
 int

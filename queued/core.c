@@ -1,5 +1,6 @@
 /* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and
  * every second, back-pressure, reload. Everything here is reachable from unit tests. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,10 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/shaping.h"
 
 #include "queued/admin.h"
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
@@ -19,10 +22,13 @@
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
+#include "queued/outage.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define RETRY_SCAN_MS 60000
@@ -76,6 +82,7 @@ on_turn(void *arg)
 	struct queued *q = arg;
 
 	recover_turn(q);
+	overrides_turn(q);
 	sched_turn(q);
 	compact_turn(q->compact);
 	admin_turn(q);
@@ -115,6 +122,7 @@ on_second(void *arg)
 	segfile_yield_stock(q->segs);
 	clients_second(q->clients);
 	explain_second(q);
+	outage_second(q);
 	keys_second(q->keys);
 	compact_second(q->compact);
 	if (loop_now(q->loop) - q->scan_retried > RETRY_SCAN_MS) {
@@ -156,16 +164,48 @@ make_parts(struct queued *q)
 	q->mem = memory_new(q);
 	q->wake = wake_new();
 	q->pools = pools_new(q);
+	q->throttles = throttles_new(q);
 	q->changes = changes_new(q);
 	q->recover = recover_new(q);
 	q->compact = compact_new(q);
 	q->notices = notices_new(q);
 	q->queues = squeues_new(q);
 	q->expire = expire_new(q);
+	q->automation = automation_new(q);
 	q->clients = clients_new(q);
 	q->events = eventlog_new(q->loop, "queued");
 	timer_init(&q->due_timer, q->loop, on_due, q);
 	timer_init(&q->second, q->loop, on_second, q);
+}
+
+/* Without disk space for it each daemon counts for itself: better than no limit, or no mail. */
+static void
+open_limits(struct queued *q)
+{
+	char *path = xasprintf("%s/limits", q->params->queue_directory);
+
+	if ((q->limits_fd = buckets_make(path)) == -1 || (q->limits = buckets_map(q->limits_fd)) == NULL) {
+		log_error("%s: %s; each daemon counts rates for itself, and forgets at its end", path, strerror(errno));
+		if (q->limits_fd != -1)
+			close(q->limits_fd);
+		q->limits_fd = -1;
+		q->limits = buckets_private();
+	}
+	free(path);
+}
+
+/* NULL and a malloced sentence: the first thing that is wrong; all are in the log. */
+static struct shaping *
+load_shaping(const struct params *params, char **err_r)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct shaping *s = shaping_load(&params->shaping_files, &errs);
+
+	conf_errors_log(&errs);
+	if (s == NULL)
+		*err_r = xasprintf("%s:%u: %s", errs.v[0].file, errs.v[0].line, errs.v[0].text);
+	conf_errors_clear(&errs);
+	return s;
 }
 
 struct queued *
@@ -185,14 +225,19 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
+	q->limits_fd = -1;
+	if ((q->shaping = load_shaping(params, err_r)) == NULL)
+		goto fail;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
 	make_parts(q);
+	open_limits(q);
 	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
+	(void)overrides_new(q, is_empty);
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
@@ -224,6 +269,8 @@ queued_free(struct queued **qp)
 		clients_free(&q->clients);
 	}
 	logfiles_free(&q->logs);
+	overrides_free(&q->overrides);
+	automation_free(&q->automation);
 	notices_free(&q->notices);
 	compact_free(&q->compact);
 	recover_free(&q->recover);
@@ -231,6 +278,7 @@ queued_free(struct queued **qp)
 	if (q->mem != NULL)
 		memory_free(&q->mem);
 	squeues_free(&q->queues);
+	throttles_free(&q->throttles);
 	changes_free(&q->changes);
 	if (q->pools != NULL)
 		pools_free(&q->pools);
@@ -240,6 +288,10 @@ queued_free(struct queued **qp)
 	if (q->events != NULL)
 		eventlog_free(&q->events);
 	store_close(&q->store);
+	buckets_unmap(&q->limits);
+	if (q->limits_fd != -1)
+		close(q->limits_fd);
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);
@@ -261,21 +313,27 @@ queued_reload(struct queued *q)
 {
 	struct conf_errors errs = { NULL, 0 };
 	struct policy *policy = NULL;
+	struct shaping *shaping = NULL;
 	struct params *params;
 	struct conf *conf = NULL;
 
 	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
 		policy = policy_load(params->policy_file, &errs);
+	if (policy != NULL)
+		shaping = shaping_load(&params->shaping_files, &errs);
 	conf_errors_log(&errs);
 	conf_errors_clear(&errs);
 	conf_free(&conf);
-	if (policy == NULL) {
+	if (shaping == NULL) {
+		policy_free(&policy);
 		params_free(&params);
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
+	q->shaping = shaping;
 	q->policy = policy;
 	q->params = params;
 	q->generation++;

@@ -48,7 +48,8 @@ expire_one(struct queued *q, const uint8_t key[ENV_KEY_LEN])
 	if (e->state == ENVELOPE_INFLIGHT) {
 		e->is_overdue = true;
 		consumer_cancel(e->with->consumer, e); /* which gives it back unless it is being sent */
-	} else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= queue_now(q))
+	} else if (e->state != ENVELOPE_DONE && !(e->flags & ENV_HELD) && e->expires <= queue_now(q) &&
+	    !result_is_prolonged(q, e))
 		result_expire(q, e);
 }
 

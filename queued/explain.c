@@ -1,5 +1,5 @@
-/* posthorn explain (explain.h). The operator is trusted, the consumer's answers are not: they are text that is passed on
- * to the operator, bounded in number and time, and only from the consumer that was asked. */
+/* posthorn explain (explain.h). The operator is trusted, the consumer's answers are not: they are text that is passed
+ * on to the operator, bounded in number and time, and only from the consumer that was asked. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* posthorn explain: what would happen to mail for an address, and why. queued tells what it knows of the queue, asks the
- * consumer of the queue's pool what it knows of the way from there, and passes its answers on. */
+/* posthorn explain: what would happen to mail for an address, and why. queued tells what it knows of the queue, asks
+ * the consumer of the queue's pool what it knows of the way from there, and passes its answers on. */
 #ifndef QUEUED_EXPLAIN_H
 #define QUEUED_EXPLAIN_H
 

@@ -3,11 +3,14 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/xalloc.h"
 
 #include "queued/changes.h"
 #include "queued/events.h"
 #include "queued/message.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/reason.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -34,21 +37,47 @@ intake_read(struct queued *q, struct segment *seg, const struct record *rec)
 	return env;
 }
 
+/* Says once why it waits from the first, if it does. True: it does not wait for its time. */
+static bool
+intake_explain(struct queued *q, struct qenv *e)
+{
+	const struct squeue *sq = e->queue;
+	bool is_due = e->due <= queue_now(q);
+	char *why = NULL;
+
+	if (!is_due)
+		why = xstrdup("its schedule says not before");
+	else if (sq->pool == NULL || sq->pool->is_out)
+		why = squeue_reason(q, sq);
+	if (why != NULL) {
+		e->flags |= ENV_DELAY_LOGGED;
+		events_delayed(q, e, why);
+	}
+	free(why);
+	return is_due;
+}
+
 static void
 intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue *sq, int64_t received)
 {
 	struct qenv *e = qenv_new(q->mem, msg, rcpt, sq);
 
 	e->due = queue_now(q);
-	e->expires = received + sq->max_age;
+	if (msg->env->first_attempt > 0 && queue_time(q, msg->env->first_attempt) > e->due)
+		e->due = queue_time(q, msg->env->first_attempt);
+	if (msg->env->expires > 0) {
+		e->expires = queue_time(q, msg->env->expires);
+	} else {
+		e->expires = received + sq->config.max_age;
+		e->born = received;
+		e->flags |= ENV_BORN;
+	}
 	changes_add(q->changes, e);
 	if (q->recover->n_claims > 0 && claim_settle(q, e))
 		return;
-	if (sq->pool == NULL) {
-		e->flags |= ENV_DELAY_LOGGED;
-		events_delayed(q, e, sq->why);
-	}
-	qenv_set_state(q->mem, e, ENVELOPE_READY);
+	if (overrides_intake(q, e))
+		return;
+	qenv_set_state(q->mem, e, intake_explain(q, e) ? ENVELOPE_READY : ENVELOPE_DEFERRED);
 }
 
 void

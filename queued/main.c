@@ -167,10 +167,10 @@ enter_sandbox(const struct params *p, const char *config_dir)
 {
 	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory);
 	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false },
-	    { policy_dir, false } };
+	    { policy_dir, false }, { "/proc/sys/kernel/random/boot_id", false } };
 	struct sandbox box = { .role = "queued", .user = USER, .mode = (enum sandbox_mode)p->sandbox,
 		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths,
-		    .n_paths = 4,
+		    .n_paths = 5,
 		.max_fds = MAX_FDS };
 
 	sandbox_enter(&box);

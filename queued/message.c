@@ -250,7 +250,8 @@ qenv_load(struct memory *m, const uint8_t key[ENV_KEY_LEN])
 	e->attempts = row.attempts;
 	e->flags = row.flags;
 	e->due = e->stored_due = row.due;
-	e->expires = row.expires;
+	e->expires = e->stored_expires = row.expires;
+	e->born = row.born;
 	e->is_stored = true;
 	e->stored_held = (row.flags & ENV_HELD) != 0;
 	if (e->stored_held)

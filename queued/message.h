@@ -58,7 +58,8 @@ struct qenv {
 	TAILQ_ENTRY(qenv) dirty;
 	int64_t due, expires;
 	int64_t offered;          /* loop_now */
-	int64_t stored_due;       /* what its rows say */
+	int64_t born;             /* when it came, of the queue's clock; 0: not known, its expiry stays what it is */
+	int64_t stored_due, stored_expires; /* what its rows say */
 	bool stored_held;
 	uint16_t code;            /* last failure */
 	struct enhanced_code enhanced;

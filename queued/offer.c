@@ -11,8 +11,10 @@
 #include "queued/consumer.h"
 #include "queued/link.h"
 #include "queued/offer.h"
+#include "queued/outage.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
+#include "queued/throttle.h"
 
 #define JOB_RCPTS 1000
 
@@ -117,6 +119,7 @@ offer_send(struct queued *q, struct squeue *sq, struct consumer *c, struct qenv 
 	ipc_send(c->client->ipc, QL_JOB, 0, out, -1);
 	c->credit -= n;
 	c->pool->credit -= n;
+	outage_offered(c->pool, n);
 	for (i = 0; i < n; i++) {
 		v[i]->with = cs;
 		qenv_set_state(q->mem, v[i], ENVELOPE_INFLIGHT);
@@ -155,5 +158,10 @@ offer_job(struct queued *q, struct squeue *sq)
 		else
 			offer_set_aside(q, v[i], "its record has no such recipient");
 	}
-	return j == 0 ? 0 : offer_send(q, sq, c, v, j);
+	if (j == 0 || (n = throttle_take(q, sq, j)) == 0)
+		return 0;
+	if (offer_send(q, sq, c, v, n) == 0)
+		return 0;
+	throttle_give_back(q, sq, n);
+	return -1;
 }

@@ -10,22 +10,27 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "mail/buckets.h"
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/queue_link.h"
 #include "queued/clock.h"
 
+struct automation;
 struct clients;
 struct compact;
 struct link;
 struct logfiles;
 struct memory;
+struct overrides;
 struct pool;
 struct recover;
 struct segments;
+struct shaping;
 struct squeue;
 struct store;
+struct throttles;
 struct wake;
 
 /* Envelopes that one turn of the loop may load, expire or list before others get their turn. */
@@ -55,6 +60,7 @@ struct queued {
 	char *config_dir;
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping; /* NULL: none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	char *segments_dir, *index_dir, *damaged_dir, *events_dir;
 	int64_t started;     /* wall */
@@ -66,15 +72,20 @@ struct queued {
 	struct squeue_set *queues;
 	struct wake *wake;
 	struct pool_set *pools;
+	struct throttles *throttles;
 	struct changes *changes;
 	struct recover *recover;
 	struct compact *compact;
 	struct notices *notices; /* DSNs to be written */
 	struct expire *expire;
+	struct overrides *overrides;
+	struct automation *automation;
 	struct logfiles *logs;
 	struct clients *clients;
 	struct keys *keys;
 	struct eventlog *events;
+	struct buckets *limits;   /* what is used of rates; shared with consumers */
+	int limits_fd;
 
 	struct queue_clock clock;
 	struct timer due_timer;   /* next due time of any sleeping queue */

@@ -7,13 +7,16 @@
 
 #include "base/log.h"
 
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/events.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/verdict.h"
 
 #define RETURN_SOON_MS 200   /* given back this soon after being offered ... */
@@ -51,6 +54,25 @@ result_can_end(struct queued *q, struct qenv *e)
 	q->count.damaged++;
 	result_hold(q, e);
 	return false;
+}
+
+/* Its expiry by what policy says now. */
+static void
+follow_max_age(struct queued *q, struct qenv *e)
+{
+	int64_t expires = e->born + e->queue->config.max_age;
+
+	if ((e->flags & ENV_BORN) == 0 || expires == e->expires)
+		return;
+	e->expires = expires;
+	changes_add(q->changes, e);
+}
+
+bool
+result_is_prolonged(struct queued *q, struct qenv *e)
+{
+	follow_max_age(q, e);
+	return e->expires > queue_now(q);
 }
 
 void
@@ -94,6 +116,7 @@ static bool
 result_order(struct queued *q, struct qenv *e)
 {
 	enum env_order order = (enum env_order)e->order;
+	const char *reason;
 
 	e->order = ORDER_NONE;
 	switch (order) {
@@ -105,7 +128,9 @@ result_order(struct queued *q, struct qenv *e)
 		return true;
 	case ORDER_BOUNCE:
 	case ORDER_BOUNCE_QUIET:
-		result_admin_bounce(q, e, "bounced by the operator", order == ORDER_BOUNCE_QUIET);
+		if ((reason = overrides_bounce_reason(q, e->queue)) == NULL)
+			reason = "bounced by the operator";
+		result_admin_bounce(q, e, reason, order == ORDER_BOUNCE_QUIET);
 		return true;
 	case ORDER_DELETE:
 		result_admin_bounce(q, e, "deleted by the operator", true);
@@ -142,6 +167,7 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0 };
 
 	squeue_grow_window(q, e->queue);
+	automation_delivered(q, e, r);
 	q->count.delivered++;
 	if (!r->dsn_passed && message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
 		notice_add(q, e, &facts);
@@ -180,9 +206,11 @@ static void
 result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
 	int64_t now = queue_now(q);
-	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts));
-	bool is_over = now >= e->expires && e->order == ORDER_NONE;
+	bool is_over;
+	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts, v->class));
 
+	follow_max_age(q, e);
+	is_over = now >= e->expires && e->order == ORDER_NONE;
 	squeue_shrink_window(e->queue);
 	q->count.failed++;
 	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });
@@ -205,7 +233,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -214,6 +242,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	in.attempts = e->attempts;
 	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
 	verdict_decide(&in, &v);
+	automation_failed(q, e, r, e->text);
 	if (v.action == VERDICT_BOUNCE) {
 		result_bounce(q, e, r, &v);
 	} else if (v.action == VERDICT_HOLD) {
@@ -231,12 +260,15 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 	bool was_soon = loop_now(q->loop) - e->offered < RETURN_SOON_MS;
 
 	q->count.returned++;
+	throttle_give_back(q, e->queue, 1);
 	if (result_order(q, e))
 		return;
 	if (e->is_overdue || now >= e->expires) {
 		result_expire(q, e);
 		return;
 	}
+	if (overrides_returned(q, e))
+		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
 	if (r->retry_after == 0 && e->returns < RETURN_SOON_MAX) {
 		qenv_set_state(q->mem, e, ENVELOPE_READY);
@@ -271,6 +303,7 @@ void
 result_abandoned(struct queued *q, struct qenv *e)
 {
 	q->count.returned++;
+	throttle_give_back(q, e->queue, 1);
 	if (result_order(q, e))
 		return;
 	if (e->is_overdue)
@@ -286,6 +319,6 @@ result_put_in_flight(struct queued *q, struct qenv *e, struct consumer *c)
 	qenv_set_state(q->mem, e, ENVELOPE_INFLIGHT);
 	/* Policy may have changed its mind while we were away, or the consumer lies: it is to be sent by another pool,
 	 * or by none now. Only what is in the middle of a transaction ends there. */
-	if ((e->flags & ENV_HELD) || e->queue->pool != c->pool)
+	if ((e->flags & ENV_HELD) || e->queue->held_by != 0 || e->queue->pool != c->pool)
 		consumer_cancel(c, e);
 }

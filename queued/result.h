@@ -14,6 +14,9 @@ void result_abandoned(struct queued *, struct qenv *);
 /* A claimed envelope turned up. */
 void result_put_in_flight(struct queued *, struct qenv *, struct consumer *);
 /* Its time is over: Expiration event, notice, finished. */
+/* What max_age is now may be more than what it was when the message came: true if it has time left then, which is
+ * noted. */
+bool result_is_prolonged(struct queued *, struct qenv *);
 void result_expire(struct queued *, struct qenv *);
 /* An operator ends it: AdminBounce event; with a notice unless is_quiet. */
 void result_admin_bounce(struct queued *, struct qenv *, const char *reason, bool is_quiet);

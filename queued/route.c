@@ -9,9 +9,12 @@
 #include "base/xalloc.h"
 #include "mail/policy.h"
 
+#include "queued/overrides.h"
+#include "queued/outage.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 
 /* KumoMTA's order: campaign:tenant@domain, tenant@domain, campaign:@domain, domain. */
 void
@@ -78,18 +81,26 @@ route_pool(struct queued *q, const struct squeue *sq, const struct policy_queue_
 	return name;
 }
 
+/* What policy did not say is as in main.cf. */
 static void
-route_times(struct queued *q, struct squeue *sq, const struct policy_queue_config *config)
+route_fill(const struct params *p, struct policy_queue_config *c)
 {
-	const struct params *p = q->params;
+	struct policy_schedule *s = &c->schedule;
 
-	sq->retry_interval = config->retry_interval >= 0 ? config->retry_interval : p->retry_interval;
-	sq->max_retry_interval = config->max_retry_interval >= 0 ? config->max_retry_interval : p->max_retry_interval;
-	sq->max_age = config->max_age >= 0 ? config->max_age : p->maximal_queue_lifetime;
-	if (sq->retry_interval < 1)
-		sq->retry_interval = 1;
-	if (sq->max_retry_interval < sq->retry_interval)
-		sq->max_retry_interval = sq->retry_interval;
+	if (s->retry_interval < 0)
+		s->retry_interval = p->retry_interval;
+	if (s->max_retry_interval < 0)
+		s->max_retry_interval = p->max_retry_interval;
+	if (s->max_retry_interval < s->retry_interval)
+		s->max_retry_interval = s->retry_interval;
+	if (s->factor < 0)
+		s->factor = 2000;
+	if (c->max_age < 0)
+		c->max_age = p->maximal_queue_lifetime;
+	if (c->priority < 0)
+		c->priority = PRIORITY_NORMAL;
+	if (c->tenant_share < 0)
+		c->tenant_share = 1;
 }
 
 static void
@@ -103,27 +114,35 @@ route_set_pool(struct queued *q, struct squeue *sq, struct pool *pool)
 		sq->is_active = false;
 	}
 	sq->pool = pool;
+	overrides_look(q, sq);
 	squeue_update(q->queues, sq);
+}
+
+void
+squeue_repool(struct queued *q, struct squeue *sq)
+{
+	route_set_pool(q, sq, sq->home == NULL ? NULL : outage_pool(q, sq->home));
 }
 
 void
 squeue_route(struct queued *q, struct squeue *sq)
 {
-	struct policy_queue_config config;
+	struct policy_queue_config *config = &sq->config;
 	char *name = NULL, *err = NULL, *why = NULL;
 
 	if (sq->generation == q->generation)
 		return;
 	sq->generation = q->generation;
-	policy_queue_config_init(&config);
-	if (policy_get_queue_config(q->policy, sq->domain, sq->tenant, sq->campaign, &config, &err) == -1) {
+	throttle_leave(sq);
+	policy_queue_config_clear(config);
+	if (policy_get_queue_config(q->policy, sq->domain, sq->tenant, sq->campaign, config, &err) == -1) {
 		why = xasprintf("get_queue_config failed: %s", err);
 		free(err);
+		policy_queue_config_clear(config); /* half an answer is none */
 	} else {
-		name = route_pool(q, sq, &config, &why);
+		name = route_pool(q, sq, config, &why);
 	}
-	route_times(q, sq, &config);
-	policy_queue_config_clear(&config);
+	route_fill(q->params, config);
 	if (why != NULL && (sq->why == NULL || strcmp(sq->why, why) != 0) &&
 	    loop_now(q->loop) - q->queues->warned > 1000) {
 		q->queues->warned = loop_now(q->loop);
@@ -131,23 +150,23 @@ squeue_route(struct queued *q, struct squeue *sq)
 	}
 	free(sq->why);
 	sq->why = why;
-	route_set_pool(q, sq, name == NULL ? NULL : pool_get(q->pools, name));
+	sq->home = name == NULL ? NULL : pool_get(q->pools, name);
+	squeue_repool(q, sq);
+	squeue_update(q->queues, sq);
 	free(name);
 }
 
 int64_t
-squeue_backoff(const struct squeue *sq, unsigned attempts)
+squeue_backoff(const struct squeue *sq, unsigned attempts, const char *class)
 {
-	int64_t delay = sq->retry_interval;
-	unsigned i;
+	struct policy_schedule schedule;
+	int64_t delay;
 
-	for (i = 1; i < attempts && delay < sq->max_retry_interval; i++)
-		delay *= 2;
-	if (delay > sq->max_retry_interval)
-		delay = sq->max_retry_interval;
-	/* A tenth either way, so that what failed together does not come back together. */
+	policy_queue_schedule(&sq->config, class, &schedule);
+	delay = policy_schedule_delay(&schedule, attempts);
+	/* Up to a tenth more, so that what failed together does not come back together. */
 	if (delay >= 10)
-		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 5 > UINT32_MAX ? UINT32_MAX
-		    : delay / 5 + 1)) - delay / 10;
+		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 10 >= UINT32_MAX ? UINT32_MAX
+		    : delay / 10 + 1));
 	return delay;
 }

@@ -11,8 +11,10 @@
 
 #include "queued/consumer.h"
 #include "queued/offer.h"
+#include "queued/outage.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define TURN_WAKES 200
@@ -40,6 +42,7 @@ pools_free(struct pool_set **setp)
 	HASH_ITER(hh, (*setp)->all, p, next) {
 		HASH_DEL((*setp)->all, p);
 		free(p->parked);
+		free(p->out_reason);
 		free(p->name);
 		free(p);
 	}
@@ -82,6 +85,17 @@ pool_park(struct pool_set *set, struct pool *p, uint32_t queue)
 	p->parked[p->parked_head + p->parked_n++] = queue;
 }
 
+void
+pool_unpark_all(struct queued *q, struct pool *p)
+{
+	for (; p->parked_n > 0; p->parked_n--) {
+		if (wake_note(q->wake, p->parked[p->parked_head]) == WAKE_PARKED)
+			wake_set(q->wake, p->parked[p->parked_head], queue_now(q), 0);
+		p->parked_head++;
+	}
+	p->parked_head = 0;
+}
+
 /* The queue's due mail is to be served now: makes the object, which squeue_release() may park again. */
 static void
 sched_wake(struct queued *q, uint32_t id)
@@ -98,6 +112,8 @@ sched_wake(struct queued *q, uint32_t id)
 	}
 	if (sq->pool == NULL)
 		wake_set(q->wake, id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+	else if (sq->held_by != 0)
+		wake_set(q->wake, id, INT64_MAX, WAKE_SUSPENDED);
 	else
 		wake_remove(q->wake, id);
 	sq->refs++;
@@ -158,7 +174,7 @@ sched_pool(struct queued *q, struct pool *p)
 	struct squeue *sq;
 
 	sched_set_capacity(p);
-	while (p->credit > 0 && budget-- > 0 && !is_stuck) {
+	while (p->credit > 0 && outage_may_offer(p) && budget-- > 0 && !is_stuck) {
 		if (p->parked_n > 0 && p->n_active < ACTIVE_MIN)
 			sched_unpark(q, p);
 		if ((sq = TAILQ_FIRST(&p->active)) == NULL) {
@@ -172,7 +188,7 @@ sched_pool(struct queued *q, struct pool *p)
 			is_stuck = ++passed >= p->n_active;
 		} else {
 			passed = 0;
-			if (sq->n_ready == 0 && sq->more_due)
+			if (sq->n_ready == 0 && sq->more_due && throttle_ready(q, sq))
 				squeue_load(q->queues, sq);
 			if (sq->n_ready > 0)
 				is_stuck = offer_job(q, sq) == -1;
@@ -185,7 +201,7 @@ sched_pool(struct queued *q, struct pool *p)
 		squeue_release(q->queues, sq);
 	}
 	/* If descriptors have run out, the next second's turn is soon enough. */
-	if (p->credit > 0 && !is_stuck && (p->n_active > 0 || p->parked_n > 0))
+	if (p->credit > 0 && outage_may_offer(p) && !is_stuck && (p->n_active > 0 || p->parked_n > 0))
 		loop_again(q->loop);
 }
 
@@ -239,14 +255,8 @@ sched_rerouted(struct queued *q)
 		squeue_release(q->queues, sq);
 	}
 	/* Parked ones may belong to another pool now: each finds its place when it is woken. */
-	HASH_ITER(hh, q->pools->all, p, pnext) {
-		for (; p->parked_n > 0; p->parked_n--) {
-			if (wake_note(q->wake, p->parked[p->parked_head]) == WAKE_PARKED)
-				wake_set(q->wake, p->parked[p->parked_head], queue_now(q), 0);
-			p->parked_head++;
-		}
-		p->parked_head = 0;
-	}
+	HASH_ITER(hh, q->pools->all, p, pnext)
+		pool_unpark_all(q, p);
 	wake_noted(q->wake, WAKE_UNROUTED, queue_now(q));
 	loop_again(q->loop);
 }

@@ -25,6 +25,10 @@ struct pool {
 	uint32_t n_active;
 	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
 	size_t parked_head, parked_n, parked_cap;
+	bool is_out;     /* none of its sources can be used: its consumer said so (QL_POOL) */
+	char *out_reason;
+	unsigned stage;  /* after that, counted from 1: what has waited is released in stages (outage.c); 0: freely */
+	uint64_t stage_left; /* that may still be offered in this one */
 };
 
 struct pool_set {
@@ -35,6 +39,8 @@ struct pool_set {
 struct pool_set *pools_new(struct queued *);
 void pools_free(struct pool_set **);
 struct pool *pool_get(struct pool_set *, const char *name); /* made if new */
+/* Those that wait outside find their place anew: the pool is out, or in again, or policy has changed. */
+void pool_unpark_all(struct queued *, struct pool *);
 void pool_park(struct pool_set *, struct pool *, uint32_t queue);
 
 /* Wakes queues whose time has come and offers what may be offered, within bounds; called on every turn. */

@@ -8,9 +8,11 @@
 #include "base/xalloc.h"
 #include "mail/address.h"
 
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/throttle.h"
 #include "queued/wake.h"
 
 #define UNROUTED_RETRY_MS 60000
@@ -44,7 +46,9 @@ squeue_free(struct squeue_set *set, struct squeue *sq)
 	free(sq->domain);
 	free(sq->tenant);
 	free(sq->campaign);
+	throttle_leave(sq);
 	free(sq->why);
+	policy_queue_config_clear(&sq->config);
 	free(sq->last_error);
 	free(sq);
 }
@@ -70,6 +74,7 @@ squeue_new(struct squeue_set *set, char *name)
 	struct squeue *sq = xcalloc(1, sizeof(*sq));
 
 	sq->name = name;
+	policy_queue_config_init(&sq->config);
 	squeue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
 	sq->window = WINDOW_START;
 	if (sq->window > (uint64_t)set->q->params->queue_window_limit)
@@ -77,6 +82,7 @@ squeue_new(struct squeue_set *set, char *name)
 	TAILQ_INIT(&sq->ready);
 	HASH_ADD_KEYPTR(hh, set->by_name, sq->name, strlen(sq->name), sq);
 	squeue_route(set->q, sq);
+	overrides_look(set->q, sq);
 	return sq;
 }
 
@@ -165,7 +171,8 @@ squeue_drop_id(struct squeue_set *set, struct squeue *sq)
 void
 squeue_update(struct squeue_set *set, struct squeue *sq)
 {
-	bool want = sq->pool != NULL && sq->outstanding < sq->window && (sq->n_ready > 0 || sq->more_due);
+	bool want = sq->pool != NULL && sq->throttle == NULL && sq->held_by == 0 && sq->outstanding < sq->window &&
+	    (sq->n_ready > 0 || sq->more_due);
 
 	(void)set;
 	if (sq->pool == NULL && sq->is_active)
@@ -191,6 +198,12 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 	if (sq->more_due && sq->id != 0) {
 		if (sq->pool == NULL)
 			wake_set(q->wake, sq->id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+		else if (sq->held_by != 0)
+			wake_set(q->wake, sq->id, INT64_MAX, WAKE_SUSPENDED);
+		else if (throttle_keeps(sq))
+			return;
+		else if (sq->throttle != NULL)
+			wake_set(q->wake, sq->id, queue_now(q) + throttle_wait(q, sq), 0);
 		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
 			pool_park(q->pools, sq->pool, sq->id);
 		else

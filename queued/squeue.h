@@ -9,11 +9,13 @@
 #include <uthash.h>
 
 #include "mail/envelope.h"
+#include "mail/policy_queue.h"
 #include "queued/message.h"
 #include "queued/store.h"
 
 struct pool;
 struct queued;
+struct throttle;
 
 #define WINDOW_START 100
 #define WINDOW_MIN 5
@@ -27,9 +29,16 @@ struct squeue {
 	uint32_t id;            /* in the index; 0: not there */
 
 	uint32_t generation;    /* of the policy that was asked */
-	struct pool *pool;      /* NULL: not resolved */
+	struct pool *home;      /* what policy says; NULL: not resolved */
+	struct pool *pool;      /* the one that takes its mail: home, or a fallback of it */
 	char *why;              /* why not */
-	int64_t retry_interval, max_retry_interval, max_age;
+	struct policy_queue_config config; /* what policy says, and main.cf where it says nothing */
+
+	uint64_t held_by;       /* the override that suspends it; 0: none */
+
+	struct throttle *throttle; /* in the line of this rate: takes no turns; NULL */
+	TAILQ_ENTRY(squeue) in_line;
+	bool has_turn;          /* was called out of a line */
 
 	uint32_t window, outstanding;
 	uint32_t shrink_after;  /* results to come in before the window may shrink again */
@@ -87,7 +96,10 @@ void squeue_name(char *out, size_t outsize, const char *campaign, const char *te
 void squeue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r);
 /* Asks policy for pool and times unless that was done in this generation. */
 void squeue_route(struct queued *, struct squeue *);
-/* Delay before the attempt after `attempts` failed ones. */
-int64_t squeue_backoff(const struct squeue *, unsigned attempts);
+/* Its pool is out, or in again. */
+void squeue_repool(struct queued *, struct squeue *);
+/* Delay before the attempt after `attempts` failed ones, the last of them of that bounce class (NULL: none); jitter
+ * only makes it longer. */
+int64_t squeue_backoff(const struct squeue *, unsigned attempts, const char *class);
 
 #endif

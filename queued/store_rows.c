@@ -10,6 +10,7 @@
 #include "queued/store.h"
 #include "queued/store_private.h"
 
+#define ENV_BORN_LEN 8
 #define ENV_FIXED (8 + 8 + 4 + 2 + 2 + 8 + 8 + 2 + 1 + 2 + 2)
 #define QNAME_PREFIX 368
 #define SEG_FIXED (1 + 1 + 24)
@@ -133,7 +134,7 @@ exp_key_time(const MDB_val *k)
 int
 store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env_row *row)
 {
-	uint8_t buf[ENV_FIXED + FAIL_TEXT_MAX + 4], *p = buf;
+	uint8_t buf[ENV_FIXED + ENV_BORN_LEN + FAIL_TEXT_MAX + 4], *p = buf;
 	size_t textlen = row->text.len > FAIL_TEXT_MAX ? FAIL_TEXT_MAX : row->text.len;
 
 	p = put64(p, row->segment);
@@ -147,6 +148,8 @@ store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env
 	*p++ = row->enhanced.class;
 	p = put16(p, row->enhanced.subject);
 	p = put16(p, row->enhanced.detail);
+	if (row->flags & ENV_BORN)
+		p = put64(p, (uint64_t)row->born);
 	if (textlen > 0)
 		memcpy(p, row->text.base, textlen);
 	p += textlen;
@@ -158,8 +161,9 @@ bool
 store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *row)
 {
 	const uint8_t *base = v->mv_data, *p = base;
+	size_t fixed = ENV_FIXED + 4;
 
-	if (v->mv_size < ENV_FIXED + 4 || v->mv_size > ENV_FIXED + FAIL_TEXT_MAX + 4)
+	if (v->mv_size < fixed)
 		return false;
 	row->segment = get64(&p);
 	row->offset = get64(&p);
@@ -172,8 +176,12 @@ store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *
 	row->enhanced.class = *p++;
 	row->enhanced.subject = get16(&p);
 	row->enhanced.detail = get16(&p);
+	fixed += row->flags & ENV_BORN ? ENV_BORN_LEN : 0;
+	if (v->mv_size < fixed || v->mv_size > fixed + FAIL_TEXT_MAX)
+		return false;
+	row->born = row->flags & ENV_BORN ? (int64_t)get64(&p) : 0;
 	row->text.base = (const char *)p;
-	row->text.len = v->mv_size - ENV_FIXED - 4;
+	row->text.len = v->mv_size - fixed;
 	p += row->text.len;
 	return get32(&p) == crc32c(crc32c(0, key, ENV_KEY_LEN), base, v->mv_size - 4);
 }
@@ -321,4 +329,58 @@ store_find_queue(struct store *st, const char *name)
 		return 0;
 	p = v.mv_data;
 	return get32(&p);
+}
+
+void
+override_key_pack(uint64_t id, uint8_t out[OVERRIDE_KEY_LEN])
+{
+	put64(out, id);
+}
+
+static uint32_t
+override_crc(uint64_t id, const void *encoded, size_t len)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+
+	override_key_pack(id, key);
+	return crc32c(crc32c(0, key, sizeof(key)), encoded, len);
+}
+
+int
+store_put_override(struct store *st, const struct override *o)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+	struct wbuf w;
+	int rc;
+
+	wbuf_init(&w);
+	override_encode(o, &w);
+	wbuf_u32(&w, override_crc(o->id, w.p, w.len));
+	override_key_pack(o->id, key);
+	rc = store_put(st, DB_OVERRIDE, key, sizeof(key), w.p, w.len);
+	wbuf_clear(&w);
+	return rc;
+}
+
+int
+store_del_override(struct store *st, uint64_t id)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+
+	override_key_pack(id, key);
+	return store_del(st, DB_OVERRIDE, key, sizeof(key));
+}
+
+bool
+store_override_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r)
+{
+	const uint8_t *p = key->mv_data;
+
+	if (key->mv_size != OVERRIDE_KEY_LEN || value->mv_size < 4)
+		return false;
+	*id_r = get64(&p);
+	encoded_r->base = value->mv_data;
+	encoded_r->len = value->mv_size - 4;
+	p = (const uint8_t *)value->mv_data + encoded_r->len;
+	return *id_r != 0 && get32(&p) == override_crc(*id_r, encoded_r->base, encoded_r->len);
 }

@@ -47,9 +47,10 @@ const char *const params_default_dir = POSTHORN_SYSCONFDIR;
 /* In the order of the enums that they name. */
 static const char *const sandbox_words[] = { "off", "on", "required", NULL };
 static const char *const log_level_words[] = { "error", "warn", "info", "debug", NULL };
+static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
-static const char *const tls_level_words[] = { "none", "may", NULL };
+static const char *const tls_level_words[] = { "none", "may", "encrypt", NULL };
 
 const struct conf_param params_table[] = {
 	/* general */
@@ -65,6 +66,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(admin_group, "posthorn"),
 	ENUM_RESTART(sandbox, "on", sandbox_words),
 	ENUM(log_level, "info", log_level_words),
+	ENUM(automation, "on", automation_words),
 	SIZE(message_size_limit, "50M", KIB(64), GIB(2)),
 	STR(tenant_header, "X-Tenant"),
 	STR(campaign_header, "X-Campaign"),

@@ -157,6 +157,49 @@ pools_resolve(struct policy *p, bool is_clean)
 		    "among them", p->n_pools);
 }
 
+static const struct pool_def *
+pool_def_find(const struct policy *p, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_pools; i++)
+		if (strcmp(p->pools[i]->pool.name, name) == 0)
+			return p->pools[i];
+	return NULL;
+}
+
+static void
+fallback_unknown(struct policy *p, const struct pool_def *d)
+{
+	struct suggest s;
+	size_t i;
+
+	suggest_init(&s, d->pool.fallback);
+	for (i = 0; i < p->n_pools; i++)
+		suggest_consider(&s, p->pools[i]->pool.name);
+	conf_error_add(p->errs, p->file, d->line, "the pool '%s' falls back to the unknown pool '%s'" SUGGEST_FMT,
+	    d->pool.name, d->pool.fallback, SUGGEST_ARGS(s.best));
+}
+
+/* Each fallback exists, and no chain of them comes back to where it began. */
+static void
+fallbacks_check(struct policy *p)
+{
+	const struct pool_def *d;
+	size_t i, hops;
+
+	for (i = 0; i < p->n_pools; i++) {
+		d = p->pools[i];
+		for (hops = 0; d != NULL && d->pool.fallback != NULL && hops <= p->n_pools; hops++)
+			d = pool_def_find(p, d->pool.fallback);
+		if (d == NULL && hops == 1)
+			fallback_unknown(p, p->pools[i]);
+		else if (hops > p->n_pools)
+			conf_error_add(p->errs, p->file, p->pools[i]->line,
+			    "the fallback of the pool '%s' leads in a circle", p->pools[i]->pool.name);
+	}
+}
+
 static int
 pool_cmp(const void *a, const void *b)
 {
@@ -232,8 +275,10 @@ policy_load(const char *file, struct conf_errors *errs)
 	bool is_done = policy_file_run(p);
 
 	/* After an error in the middle everything behind it is missing; what that implies is no news. */
-	if (is_done && all_named(p))
+	if (is_done && all_named(p)) {
 		pools_resolve(p, errs->n == before);
+		fallbacks_check(p);
+	}
 	if (errs->n == before)
 		indexes_build(p);
 	if (errs->n > before)
@@ -260,6 +305,7 @@ definitions_free(struct policy *p)
 		free(p->pools[i]->entries);
 		free(p->pools[i]->pool.entries);
 		free(p->pools[i]->pool.name);
+		free(p->pools[i]->pool.fallback);
 		free(p->pools[i]);
 	}
 	for (i = 0; i < p->n_listeners; i++) {
@@ -358,4 +404,15 @@ policy_has(const struct policy *p, const char *event)
 		if (strcmp(policy_event_names[i], event) == 0)
 			return p->handlers[i].ref != LUA_NOREF;
 	return false;
+}
+
+char *
+policy_where(const struct policy *p, const char *event)
+{
+	int i;
+
+	for (i = 0; i < POLICY_EVENTS; i++)
+		if (strcmp(policy_event_names[i], event) == 0 && p->handlers[i].ref != LUA_NOREF)
+			return xasprintf("%s:%u, %s", p->chunk, p->handlers[i].line, event);
+	return xstrdup("");
 }

@@ -29,6 +29,7 @@ struct policy_pool {
 	char *name;
 	struct policy_pool_entry *entries;
 	size_t n_entries;
+	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
 struct policy_listener_domain {
@@ -36,12 +37,8 @@ struct policy_listener_domain {
 	bool relay_to, log_oob, log_arf;
 };
 
-/* What get_queue_config may say; a field absent in the table keeps its default from main.cf (-1: absent). */
-struct policy_queue_config {
-	int64_t retry_interval, max_retry_interval, max_age; /* ms */
-	char *egress_pool; /* NULL */
-};
-
+/* policy_queue.h: what get_queue_config may say. */
+struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
 struct policy_path_config;
 
@@ -58,6 +55,8 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 bool policy_has(const struct policy *, const char *event);
+/* "policy.lua:12, get_queue_config": where the function of an event is, for people; "" if there is none. Malloced. */
+char *policy_where(const struct policy *, const char *event) __attribute__((warn_unused_result));
 
 /* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file
  * and line (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). *pool_r
@@ -68,7 +67,5 @@ int policy_get_queue_config(struct policy *, const char *domain, const char *ten
     struct policy_queue_config *out, char **err_r) __attribute__((warn_unused_result));
 int policy_get_path_config(struct policy *, const char *domain, const char *source, const char *site,
     struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
-void policy_queue_config_init(struct policy_queue_config *);
-void policy_queue_config_clear(struct policy_queue_config *);
 
 #endif

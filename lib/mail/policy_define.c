@@ -24,6 +24,7 @@ static const struct policy_field source_fields[] = {
 static const struct policy_field pool_fields[] = {
 	{ .name = "name", .type = FIELD_NAME, .offset = offsetof(struct pool_def, pool.name) },
 	{ .name = "entries", .type = FIELD_ENTRIES },
+	{ .name = "fallback", .type = FIELD_NAME, .offset = offsetof(struct pool_def, pool.fallback) },
 	LATER("ttl"),
 	{ .name = NULL }
 };

@@ -8,8 +8,7 @@
 
 #include "base/xalloc.h"
 #include "mail/policy_private.h"
-
-#define DAY_MS 86400000ll
+#include "mail/policy_queue.h"
 
 const char *const policy_event_names[POLICY_EVENTS + 1] = {
 	[POLICY_GET_EGRESS_POOL] = "get_egress_pool",
@@ -22,20 +21,6 @@ const char *const policy_event_names[POLICY_EVENTS + 1] = {
 	[POLICY_SMTP_RCPT] = "smtp_server_rcpt_to",
 	[POLICY_SMTP_MESSAGE] = "smtp_server_message_received",
 	[POLICY_EVENTS] = NULL
-};
-
-#define QUEUE(f) offsetof(struct policy_queue_config, f)
-static const struct policy_field queue_fields[] = {
-	{ .name = "retry_interval", .type = FIELD_TIME, .offset = QUEUE(retry_interval), .min = 100,
-	    .max = 7 * DAY_MS },
-	{ .name = "max_retry_interval", .type = FIELD_TIME, .offset = QUEUE(max_retry_interval), .min = 100,
-	    .max = 30 * DAY_MS },
-	{ .name = "max_age", .type = FIELD_TIME, .offset = QUEUE(max_age), .min = 1000, .max = 100 * DAY_MS },
-	{ .name = "egress_pool", .type = FIELD_NAME, .offset = QUEUE(egress_pool) },
-	LATER("max_message_rate"), LATER("protocol"), LATER("provider_name"), LATER("reap_interval"),
-	LATER("refresh_interval"), LATER("refresh_strategy"), LATER("strategy"), LATER("shrink_policy"),
-	LATER("timerwheel_tick_interval"),
-	{ .name = NULL }
 };
 
 struct question {
@@ -127,12 +112,13 @@ queue_ask(lua_State *L)
 	const struct policy_queue_config *c = q->answer;
 
 	handler_call(q, L);
-	table_take(q, L, queue_fields);
+	table_take(q, L, policy_queue_fields);
 	if (q->rc != 1)
 		return 0;
 	if (c->egress_pool != NULL && policy_pool_find(q->policy, c->egress_pool) == NULL)
 		answer_wrong(q, "returned a pool that is not defined: ", c->egress_pool);
-	else if (c->retry_interval >= 0 && c->max_retry_interval >= 0 && c->retry_interval > c->max_retry_interval)
+	else if (c->schedule.retry_interval >= 0 && c->schedule.max_retry_interval >= 0 &&
+	    c->schedule.retry_interval > c->schedule.max_retry_interval)
 		answer_wrong(q, "returned a retry_interval longer than its max_retry_interval", "");
 	return 0;
 }
@@ -199,17 +185,4 @@ policy_get_path_config(struct policy *p, const char *domain, const char *source,
 	policy_path_config_init(out);
 	q.answer = out;
 	return ask(&q, path_ask, err_r);
-}
-
-void
-policy_queue_config_init(struct policy_queue_config *c)
-{
-	*c = (struct policy_queue_config){ .retry_interval = -1, .max_retry_interval = -1, .max_age = -1 };
-}
-
-void
-policy_queue_config_clear(struct policy_queue_config *c)
-{
-	free(c->egress_pool);
-	policy_queue_config_init(c);
 }

@@ -197,5 +197,7 @@ lua_Integer policy_list_length(struct policy_reader *, lua_State *, const char *
 /* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
 extern const struct policy_field policy_path_fields[];
 extern const size_t policy_path_fields_count; /* without the end */
+/* policy_queue.c: those of struct policy_queue_config. */
+extern const struct policy_field policy_queue_fields[];
 
 #endif

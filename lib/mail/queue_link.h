@@ -26,6 +26,10 @@
  *   QL_ASK       q>c  request id; what the consumer knows about a destination: a verb with arguments (explain)
  *   QL_ANSWER    c>q  the same id; one JSON object (text)
  *   QL_ANSWER_END c>q the same id; status, sentence
+ *   QL_LIMITS    q>c  format + descriptor of the table of rates in use (mail/buckets.h)
+ *   QL_POOL      c>q  whether any source of the pool can be used, and if not, why; said at each change and after HELLO
+ *   QL_OVERRIDE  q>c  an override that the consumer acts on (mail/override.h), new or changed; all after WELCOME
+ *   QL_OVERRIDE_END q>c its number: it has ended. 0: those said since WELCOME are all there are
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -49,7 +53,7 @@ enum ql_type {
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
-	QL_ASK, QL_ANSWER, QL_ANSWER_END
+	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
@@ -186,6 +190,8 @@ int ql_result_decode(struct rbuf *, struct ql_result *) __attribute__((warn_unus
 void ql_result_clear(struct ql_result *);
 void ql_u32_encode(uint32_t, struct wbuf *); /* CREDIT, FLOW */
 int ql_u32_decode(struct rbuf *, uint32_t *) __attribute__((warn_unused_result));
+void ql_u64_encode(uint64_t, struct wbuf *); /* OVERRIDE_END */
+int ql_u64_decode(struct rbuf *, uint64_t *) __attribute__((warn_unused_result));
 void ql_str_encode(const char *, struct wbuf *); /* LOGFD hour, ADMIN_DATA */
 int ql_str_decode(struct rbuf *, size_t max, char **) __attribute__((warn_unused_result));
 void ql_admin_encode(const struct ql_admin *, struct wbuf *);
@@ -194,11 +200,16 @@ void ql_admin_clear(struct ql_admin *);
 void ql_end_encode(uint8_t status, const char *sentence, struct wbuf *);
 int ql_end_decode(struct rbuf *, uint8_t *status, char **sentence) __attribute__((warn_unused_result));
 
+#define QL_POOL_REASON_MAX 512
+void ql_pool_encode(bool is_usable, const char *reason, struct wbuf *);
+int ql_pool_decode(struct rbuf *, bool *is_usable, char **reason) __attribute__((warn_unused_result));
+
 /* Longest body of each type, for ipc_rule. */
 #define QL_MAX_SMALL 4096u
 #define QL_MAX_RECEIVED (ENVELOPE_MAX_BYTES + 4096u)
 #define QL_MAX_JOB (8u << 20)
 #define QL_MAX_RESULT (64u << 10)
+#define QL_MAX_OVERRIDE (32u << 10)
 #define QL_MAX_ADMIN (1u << 20)
 
 #endif

@@ -105,6 +105,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_STOP, false, QL_MAX_SMALL, "SEG_STOP", on_any }, { QL_FLOW, false, QL_MAX_SMALL, "FLOW", on_any },
 	{ QL_SEG_OPEN, true, QL_MAX_SMALL, "SEG_OPEN", on_any },
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_any }, { QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
+	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_any },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_any }, { QL_ADMIN_DATA, false, QL_MAX_ADMIN, "DATA", on_row },
 	{ QL_ADMIN_END, false, QL_MAX_SMALL, "END", on_end },
 };

@@ -15,6 +15,7 @@
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/policy_path.h"
+#include "mail/policy_queue.h"
 
 #include "mistakes.h"
 
@@ -375,6 +376,33 @@ queue_config(struct fixture *f, const char *table, struct policy_queue_config *o
 }
 
 static void
+test_schedules(struct policy_queue_config *c)
+{
+	struct policy_schedule s;
+
+	assert_int_equal(c->max_message_rate.quantity, 10);
+	assert_int_equal(c->tenant_max_message_rate.burst, 10);
+	assert_int_equal(c->campaign_max_message_rate.period, 1000);
+	assert_int_equal(c->priority, PRIORITY_HIGH);
+	assert_int_equal(c->tenant_share, 4);
+	c->schedule.max_retry_interval = 100000; /* as queued fills it in from main.cf */
+	policy_queue_schedule(c, "Uncategorized", &s);
+	assert_int_equal(policy_schedule_delay(&s, 1), 60000);
+	assert_int_equal(policy_schedule_delay(&s, 2), 90000);
+	assert_int_equal(policy_schedule_delay(&s, 3), 100000);
+	assert_int_equal(policy_schedule_delay(&s, 65535), 100000);
+	policy_queue_schedule(c, "QuotaIssues", &s);
+	assert_int_equal(policy_schedule_delay(&s, 1), 86400000);
+	assert_int_equal(policy_schedule_delay(&s, 2), 7200000);
+	assert_int_equal(policy_schedule_delay(&s, 9), 7200000);
+	policy_queue_schedule(c, "SpamBlock", &s);
+	assert_int_equal(policy_schedule_delay(&s, 1), 1800000);
+	assert_int_equal(policy_schedule_delay(&s, 50), 1800000);
+	policy_queue_schedule(c, NULL, &s);
+	assert_int_equal(policy_schedule_delay(&s, 1), 60000);
+}
+
+static void
 test_queue_config(void **state)
 {
 	static const struct {
@@ -390,7 +418,17 @@ test_queue_config(void **state)
 		{ "{ retry_interval = '2h', max_retry_interval = '1h' }", "longer than its max_retry_interval" },
 		{ "{ egress_pool = 'none' }", "returned a pool that is not defined: none" },
 		{ "{ egress_pool = 1 }", "egress_pool must be a string, not a number" },
-		{ "{ max_message_rate = '100/s' }", "max_message_rate is not supported by this version" },
+		{ "{ max_message_rate = '100' }", "max_message_rate: '100' is not a rate" },
+		{ "{ retry_factor = 0.5 }", "retry_factor must be a number from 1 to 100" },
+		{ "{ retry_intervals = {} }", "retry_intervals is empty" },
+		{ "{ retry_intervals = { '5m', 'soon' } }", "each of retry_intervals must be a time" },
+		{ "{ retry_intervals = '5m' }", "retry_intervals must be a list" },
+		{ "{ retry_by_class = { QuotaIssues = '1d' } }", "retry_by_class wants up to 100 members" },
+		{ "{ retry_by_class = { X = { max_age = 5 } } }",
+		    "a schedule of retry_by_class: unknown key 'max_age'" },
+		{ "{ priority = 'urgent' }", "priority does not know 'urgent'" },
+		{ "{ tenant_share = 0 }", "tenant_share must be from 1 to 1000" },
+		{ "{ reap_interval = 5 }", "reap_interval is not supported by this version" },
 		{ "{ 5 }", "every value needs a name" },
 		{ "'p'", "must return a table or nil, not a string" },
 	};
@@ -400,20 +438,29 @@ test_queue_config(void **state)
 	size_t i;
 
 	assert_int_equal(queue_config(f, "nil", &c, &err), 0);
-	assert_int_equal(c.retry_interval, -1);
+	assert_int_equal(c.schedule.retry_interval, -1);
 	assert_int_equal(queue_config(f, "{}", &c, &err), 1);
 	assert_int_equal(c.max_age, -1);
 	assert_int_equal(queue_config(f,
 	    "kumo.make_queue_config { retry_interval = '20 min', max_retry_interval = 7200, "
 	    "max_age = '5d', egress_pool = 'p' }", &c, &err), 1);
-	assert_int_equal(c.retry_interval, 1200000);
-	assert_int_equal(c.max_retry_interval, 7200000);
+	assert_int_equal(c.schedule.retry_interval, 1200000);
+	assert_int_equal(c.schedule.max_retry_interval, 7200000);
 	assert_int_equal(c.max_age, 5ll * 86400000);
 	assert_string_equal(c.egress_pool, "p");
 	policy_queue_config_clear(&c);
 	assert_null(c.egress_pool);
+	assert_int_equal(queue_config(f,
+	    "{ retry_interval = 60, retry_factor = 1.5, max_message_rate = '10/s', "
+	    "tenant_max_message_rate = '600/min', "
+	    "campaign_max_message_rate = '1/s', priority = 'high', tenant_share = 4, retry_by_class = { "
+	    "QuotaIssues = { retry_intervals = { '1d', 7200 } }, "
+	    "SpamBlock = { retry_interval = '30m', retry_factor = 1 } } }",
+	    &c, &err), 1);
+	test_schedules(&c);
+	policy_queue_config_clear(&c);
 	assert_int_equal(queue_config(f, "{ retry_interval = 1.5 }", &c, &err), 1);
-	assert_int_equal(c.retry_interval, 1500);
+	assert_int_equal(c.schedule.retry_interval, 1500);
 
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		assert_int_equal(queue_config(f, wrong[i].table, &c, &err), -1);

@@ -185,7 +185,8 @@ test_verdict(void **state)
 static void
 test_backoff(void **state)
 {
-	struct squeue sq = { .retry_interval = 60000, .max_retry_interval = 600000 };
+	struct squeue sq = { .config.schedule = { .retry_interval = 60000, .max_retry_interval = 600000,
+		.factor = 2000 } };
 	static const int64_t want[] = { 60000, 120000, 240000, 480000, 600000, 600000 };
 	int64_t delay, low = INT64_MAX, high = 0;
 	unsigned i, k;
@@ -193,16 +194,16 @@ test_backoff(void **state)
 	(void)state;
 	for (i = 0; i < 6; i++) {
 		for (k = 0; k < 200; k++) {
-			delay = squeue_backoff(&sq, i + 1);
-			assert_in_range(delay, want[i] * 9 / 10, want[i] * 11 / 10);
+			delay = squeue_backoff(&sq, i + 1, NULL);
+			assert_in_range(delay, want[i], want[i] * 11 / 10);
 			if (i == 0 && delay < low)
 				low = delay;
 			if (i == 0 && delay > high)
 				high = delay;
 		}
 	}
-	assert_true(high - low > 6000); /* it does jitter */
-	assert_in_range(squeue_backoff(&sq, 65535), 540000, 660000);
+	assert_true(high - low > 3000); /* it does jitter */
+	assert_in_range(squeue_backoff(&sq, 65535, NULL), 600000, 660000);
 }
 
 static void
@@ -210,7 +211,7 @@ test_store_rows(void **state)
 {
 	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
 	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
-	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED, 1234567, 7654321, 451, { 4, 7, 1 },
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN, 1234567, 7654321, 99, 451, { 4, 7, 1 },
 	    { "greylisted", 10 } }, got;
 	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
 	uint8_t key[ENV_KEY_LEN];
@@ -237,6 +238,7 @@ test_store_rows(void **state)
 	assert_true(store_get_env(st, key, &got));
 	assert_int_equal(got.offset, 4096);
 	assert_int_equal(got.due, 1234567);
+	assert_int_equal(got.born, 99);
 	assert_int_equal(got.enhanced.detail, 1);
 	assert_memory_equal(got.text.base, "greylisted", 10);
 	assert_true(store_has_message(st, &id.msg));
