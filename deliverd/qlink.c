@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/queue_client.h"
+#include "deliverd/explain.h"
 #include "deliverd/limit.h"
 #include "deliverd/overrides.h"
 #include "deliverd/qlink.h"
@@ -166,6 +167,46 @@ on_limits(struct ipc *ipc, struct ipc_msg *m, void *arg)
 }
 
 static void
+on_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	struct ql_admin ask;
+
+	if (ql_admin_decode(&m->body, &ask) == -1) {
+		ipc_reject(ipc, "malformed ASK");
+		return;
+	}
+	explain_start(q->net, m->id, &ask);
+	ql_admin_clear(&ask);
+}
+
+void
+qlink_answer(struct qlink *q, uint32_t id, struct json *json)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	wbuf_u8(&json->out, 0);
+	if (ipc != NULL) {
+		wbuf_reset(&q->w);
+		ql_str_encode((const char *)json->out.p, &q->w);
+		ipc_send(ipc, QL_ANSWER, id, &q->w, -1);
+	}
+	json_reset(json);
+}
+
+void
+qlink_answer_end(struct qlink *q, uint32_t id, uint8_t status, const char *sentence)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return;
+	wbuf_reset(&q->w);
+	ql_end_encode(status, sentence, &q->w);
+	ipc_send(ipc, QL_ANSWER_END, id, &q->w, -1);
+}
+
+static void
 on_gone(struct ipc *ipc, const char *why, void *arg)
 {
 	struct qlink *q = arg;
@@ -210,6 +251,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_seg_close },
 	{ QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_cancel },
+	{ QL_ASK, false, QL_MAX_ADMIN, "ASK", on_ask },
 	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_limits },
 	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_override },
 	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_override_end },

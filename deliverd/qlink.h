@@ -3,6 +3,7 @@
 #ifndef DELIVERD_QLINK_H
 #define DELIVERD_QLINK_H
 
+#include "base/json.h"
 #include "deliverd/net.h"
 
 struct imposed;
@@ -12,6 +13,9 @@ struct qlink;
 struct qlink *qlink_new(struct net *, const char *socket_path);
 void qlink_free(struct qlink **);
 void qlink_result(struct qlink *, const struct ql_result *);
+/* To a question (QL_ASK): one object, which is emptied; and the end. Lost if queued has gone. */
+void qlink_answer(struct qlink *, uint32_t id, struct json *);
+void qlink_answer_end(struct qlink *, uint32_t id, uint8_t status, const char *sentence);
 /* Whether any source of the pool can be used; if not, why. */
 void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */

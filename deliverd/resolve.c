@@ -26,6 +26,14 @@
 
 enum dest_state { DEST_ASKING, DEST_KNOWN, DEST_FAILED, DEST_NO_SOURCE };
 
+/* Somebody who wants to know, without mail. */
+struct dest_query {
+	TAILQ_ENTRY(dest_query) link;
+	resolver_fn *fn;
+	void *arg;
+};
+TAILQ_HEAD(dest_query_list, dest_query);
+
 struct dest {
 	RB_ENTRY(dest) by_name;
 	TAILQ_ENTRY(dest) link; /* oldest question first */
@@ -47,6 +55,7 @@ struct dest {
 	char *failure_text;
 	struct timer timer;
 	struct item_list waiting;
+	struct dest_query_list queries;
 };
 
 RB_HEAD(dest_tree, dest);
@@ -108,8 +117,21 @@ turn_leave(struct dest *d)
 }
 
 static void
+dest_answer(struct dest *d, const struct site *site, const struct outcome *failure)
+{
+	struct dest_query *x;
+
+	while ((x = TAILQ_FIRST(&d->queries)) != NULL) {
+		TAILQ_REMOVE(&d->queries, x, link);
+		x->fn(site, failure, x->arg);
+		free(x);
+	}
+}
+
+static void
 dest_free(struct dest *d)
 {
+	dest_answer(d, NULL, NULL);
 	slot_leave(d);
 	turn_leave(d);
 	RB_REMOVE(dest_tree, &d->r->dests, d);
@@ -153,6 +175,8 @@ dest_settle(struct dest *d)
 		else
 			item_finish(net, it, &d->failure, NULL, NULL);
 	}
+	dest_answer(d, d->state == DEST_KNOWN ? d->site : NULL,
+	    d->state == DEST_KNOWN ? NULL : d->state == DEST_NO_SOURCE ? &no_source : &d->failure);
 }
 
 static void
@@ -360,6 +384,7 @@ dest_get(struct resolver *r, const char *name)
 	d->state = DEST_FAILED;
 	d->is_stale = true;
 	TAILQ_INIT(&d->waiting);
+	TAILQ_INIT(&d->queries);
 	timer_init(&d->timer, r->net->loop, on_timeout, d);
 	RB_INSERT(dest_tree, &r->dests, d);
 	TAILQ_INSERT_TAIL(&r->order, d, link);
@@ -367,12 +392,54 @@ dest_get(struct resolver *r, const char *name)
 	return d;
 }
 
+static struct dest *
+dest_for(struct resolver *r, const char *domain)
+{
+	const char *relay = r->net->params->relayhost;
+	char name[MX_NAME_MAX + 64];
+
+	if (relay[0] != '\0')
+		snprintf(name, sizeof(name), ">%s", relay);
+	else
+		snprintf(name, sizeof(name), "%s", domain);
+	return dest_get(r, name);
+}
+
+static bool
+dest_is_known(const struct dest *d)
+{
+	return d->state != DEST_ASKING && !d->is_stale && loop_now(d->r->net->loop) < d->expires;
+}
+
+/* Settles it, now or when the answer comes. is_known: it need not be asked. */
+static void
+dest_go_on(struct dest *d, bool is_known)
+{
+	if (d->state != DEST_ASKING)
+		d->asked = loop_now(d->r->net->loop);
+	if (is_known)
+		dest_settle(d); /* nobody waited */
+	else if (d->state != DEST_ASKING)
+		dest_ask(d);
+}
+
+void
+resolver_find(struct resolver *r, const char *domain, resolver_fn *fn, void *arg)
+{
+	struct dest *d = dest_for(r, domain);
+	struct dest_query *x = xcalloc(1, sizeof(*x));
+	bool is_known = dest_is_known(d);
+
+	x->fn = fn;
+	x->arg = arg;
+	TAILQ_INSERT_TAIL(&d->queries, x, link);
+	dest_go_on(d, is_known);
+}
+
 void
 resolver_route(struct resolver *r, struct job *job)
 {
 	struct outcome stopping = outcome_returned("deliverd is stopping", 0);
-	const char *relay = r->net->params->relayhost;
-	char name[MX_NAME_MAX + 64];
 	unsigned n = job->n_open, i;
 	struct dest *d;
 	bool is_known;
@@ -382,23 +449,14 @@ resolver_route(struct resolver *r, struct job *job)
 			item_finish(r->net, &job->items[i], &stopping, NULL, NULL);
 		return;
 	}
-	if (relay[0] != '\0')
-		snprintf(name, sizeof(name), ">%s", relay);
-	else
-		snprintf(name, sizeof(name), "%s", job->q.domain);
-	d = dest_get(r, name);
-	is_known = d->state != DEST_ASKING && !d->is_stale && loop_now(r->net->loop) < d->expires;
+	d = dest_for(r, job->q.domain);
+	is_known = dest_is_known(d);
 	for (i = 0; i < n; i++) {
 		job->items[i].state = ITEM_RESOLVING;
 		job->items[i].dest = d;
 		TAILQ_INSERT_TAIL(&d->waiting, &job->items[i], link);
 	}
-	if (d->state != DEST_ASKING)
-		d->asked = loop_now(r->net->loop);
-	if (is_known)
-		dest_settle(d); /* nobody waited */
-	else if (d->state != DEST_ASKING)
-		dest_ask(d);
+	dest_go_on(d, is_known);
 }
 
 static struct dest *

@@ -4,6 +4,7 @@
 #define DELIVERD_RESOLVE_H
 
 #include "deliverd/job.h"
+#include "deliverd/result.h"
 
 struct resolver *resolver_new(struct net *);
 void resolver_free(struct resolver **);
@@ -15,6 +16,10 @@ void resolver_route(struct resolver *, struct job *);
 void resolver_forget(struct resolver *);
 /* Drops what has expired and nobody waits for. */
 void resolver_sweep(struct resolver *);
+/* Calls fn once, now or when the answer is there: with the site of the domain; or with what would be said to mail for
+ * it, and no site; or with neither, when the resolver goes before the answer comes. */
+typedef void resolver_fn(const struct site *, const struct outcome *failure, void *arg);
+void resolver_find(struct resolver *, const char *domain, resolver_fn *, void *arg);
 void dest_remove(struct dest *, struct item *);
 
 #endif

@@ -48,6 +48,7 @@ int cmd_check(struct admin *, int, char **);
 int cmd_shaping(struct admin *, int, char **);
 int cmd_conf(struct admin *, int, char **);
 int cmd_queue(struct admin *, int, char **);
+int cmd_explain(struct admin *, int, char **);
 int cmd_suspend(struct admin *, int, char **);
 int cmd_resume(struct admin *, int, char **);
 int cmd_limit(struct admin *, int, char **);

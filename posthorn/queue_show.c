@@ -112,10 +112,38 @@ show_value(const char *key, const json_t *v, unsigned depth, int64_t now)
 	}
 }
 
+static const char *
+text_of(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+
+	return s != NULL ? s : "";
+}
+
+/* Why it is still here, in one sentence. */
+static void
+show_sentence(const json_t *object, int64_t now)
+{
+	const char *reason = text_of(object, "reason"), *last = text_of(object, "last_failure");
+	int64_t next = json_integer_value(json_object_get(object, "next_attempt"));
+	char age[HUMAN_TEXT], *text, *clean;
+
+	if (*reason == '\0')
+		return;
+	human_age(next > now ? next - now : 0, age);
+	text = xasprintf("It is still here: %s%s%s%s%s.", reason, next > 0 ? ", next attempt in " : "",
+	    next > 0 ? age : "", *last != '\0' ? ", last reply: " : "", last);
+	clean = human_clean(text);
+	puts(clean);
+	free(clean);
+	free(text);
+}
+
 void
 queue_show_print(const json_t *object, bool is_first, int64_t now)
 {
 	if (!is_first)
 		putchar('\n');
+	show_sentence(object, now);
 	show_object(object, 0, now);
 }

@@ -19,6 +19,8 @@ static const struct admin_verb verbs[] = {
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
 	    "look at queued mail and act on it" },
+	{ "explain", cmd_explain, "ADDRESS [--tenant T] [--campaign C] [--source S] [--all]",
+	    "what would happen to mail for an address now, and why" },
 	{ "suspend", cmd_suspend, "SCOPE [--duration T | --until cancelled] [--reason TEXT]",
 	    "send nothing of a tenant, campaign, domain, path, provider ... for a while" },
 	{ "resume", cmd_resume, "SCOPE", "end suspensions of exactly that scope" },

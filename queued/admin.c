@@ -9,6 +9,7 @@
 
 #include "queued/admin.h"
 #include "queued/changes.h"
+#include "queued/explain.h"
 #include "queued/queued.h"
 
 #define PENDING_HIGH (256u << 10)
@@ -39,6 +40,7 @@ void
 admin_stop(struct client *cl)
 {
 	admin_job_free(&cl->job);
+	explain_drop(cl);
 }
 
 void
@@ -235,7 +237,7 @@ on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed ADMIN");
 		return;
 	}
-	if (cl->job != NULL) {
+	if (cl->job != NULL || cl->explain != NULL) {
 		admin_send_end(cl, m->id, 1, "the last request is still being answered");
 		goto out;
 	}
@@ -245,6 +247,10 @@ on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	if (strcmp(a.verb, "status") == 0) {
 		admin_status(cl, m->id);
+		goto out;
+	}
+	if (strcmp(a.verb, "explain") == 0) {
+		explain_start(cl, m->id, &a);
 		goto out;
 	}
 	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -13,6 +13,7 @@
 
 #include "queued/changes.h"
 #include "queued/consumer.h"
+#include "queued/explain.h"
 #include "queued/link.h"
 #include "queued/outage.h"
 #include "queued/overrides.h"
@@ -162,6 +163,7 @@ consumer_stop(struct client *cl)
 	if (c == NULL)
 		return;
 	claims_drop_consumer(q, c);
+	explain_drop_consumer(q, c);
 	c->pool->credit -= c->credit;
 	TAILQ_REMOVE(&c->pool->consumers, c, of_pool);
 	HASH_ITER(hh, c->segs, cs, next) {
@@ -260,6 +262,8 @@ static const struct ipc_rule consumer_rules[] = {
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", on_held },
 	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", on_credit },
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", on_result },
+	{ QL_ANSWER, false, QL_MAX_RESULT, "ANSWER", explain_on_answer },
+	{ QL_ANSWER_END, false, QL_MAX_SMALL, "ANSWER_END", explain_on_end },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 };
 

@@ -16,6 +16,7 @@
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
+#include "queued/explain.h"
 #include "queued/expire.h"
 #include "queued/index_open.h"
 #include "queued/keys.h"
@@ -120,6 +121,7 @@ on_second(void *arg)
 	segments_reap(q->segs);
 	segfile_yield_stock(q->segs);
 	clients_second(q->clients);
+	explain_second(q);
 	outage_second(q);
 	keys_second(q->keys);
 	compact_second(q->compact);

@@ -11,6 +11,7 @@
 
 struct admin_job;
 struct consumer;
+struct explain;
 struct queued;
 
 struct client {
@@ -30,6 +31,7 @@ struct client {
 	struct consumer *consumer;
 	/* admin */
 	struct admin_job *job;
+	struct explain *explain; /* waits for a consumer's answer */
 };
 
 struct clients {

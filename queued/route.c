@@ -166,6 +166,7 @@ squeue_backoff(const struct squeue *sq, unsigned attempts, const char *class)
 	delay = policy_schedule_delay(&schedule, attempts);
 	/* Up to a tenth more, so that what failed together does not come back together. */
 	if (delay >= 10)
-		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 10 >= UINT32_MAX ? UINT32_MAX : delay / 10 + 1));
+		delay += (int64_t)arc4random_uniform((uint32_t)(delay / 10 >= UINT32_MAX ? UINT32_MAX
+		    : delay / 10 + 1));
 	return delay;
 }

@@ -1,5 +1,5 @@
-/* Rates of queues (throttle.h). Rates are the administrator's, names of tenants and campaigns strangers': they are bytes
- * of a key here. */
+/* Rates of queues (throttle.h). Rates are the administrator's, names of tenants and campaigns strangers': they are
+ * bytes of a key here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

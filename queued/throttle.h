@@ -1,7 +1,7 @@
-/* Rates of queues: of one queue, of all queues of a tenant, of all of a campaign (get_queue_config, overrides). They are
- * charged when envelopes are offered, in the buckets that outlive the daemons. A queue that has to wait stands in the
- * line of the rate that refused it, out of its pool's turns, and is called exactly when it may go on; queues of one
- * tenant thus take turns at its rate. */
+/* Rates of queues: of one queue, of all queues of a tenant, of all of a campaign (get_queue_config, overrides). They
+ * are charged when envelopes are offered, in the buckets that outlive the daemons. A queue that has to wait stands in
+ * the line of the rate that refused it, out of its pool's turns, and is called exactly when it may go on; queues of
+ * one tenant thus take turns at its rate. */
 #ifndef QUEUED_THROTTLE_H
 #define QUEUED_THROTTLE_H
 

@@ -195,8 +195,8 @@ fallbacks_check(struct policy *p)
 		if (d == NULL && hops == 1)
 			fallback_unknown(p, p->pools[i]);
 		else if (hops > p->n_pools)
-			conf_error_add(p->errs, p->file, p->pools[i]->line, "the fallback of the pool '%s' leads in a circle",
-			    p->pools[i]->pool.name);
+			conf_error_add(p->errs, p->file, p->pools[i]->line,
+			    "the fallback of the pool '%s' leads in a circle", p->pools[i]->pool.name);
 	}
 }
 
@@ -404,4 +404,15 @@ policy_has(const struct policy *p, const char *event)
 		if (strcmp(policy_event_names[i], event) == 0)
 			return p->handlers[i].ref != LUA_NOREF;
 	return false;
+}
+
+char *
+policy_where(const struct policy *p, const char *event)
+{
+	int i;
+
+	for (i = 0; i < POLICY_EVENTS; i++)
+		if (strcmp(policy_event_names[i], event) == 0 && p->handlers[i].ref != LUA_NOREF)
+			return xasprintf("%s:%u, %s", p->chunk, p->handlers[i].line, event);
+	return xstrdup("");
 }

@@ -55,6 +55,8 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 bool policy_has(const struct policy *, const char *event);
+/* "policy.lua:12, get_queue_config": where the function of an event is, for people; "" if there is none. Malloced. */
+char *policy_where(const struct policy *, const char *event) __attribute__((warn_unused_result));
 
 /* Events. 1: handler answered; 0: no handler, or it returned nil; -1: error, *err_r a malloced sentence with file
  * and line (the traceback went to the log). A configured single pool needs no event: policy_only_pool(). *pool_r

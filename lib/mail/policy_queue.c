@@ -82,8 +82,8 @@ interval_value(struct policy_reader *r, lua_State *L, const char *key)
 	}
 	if (ms >= 100 && ms <= 30 * DAY_MS)
 		return ms;
-	COMPLAIN(r, "%s: each of %s must be a time from 0.1 s to 30 days (examples: '5m', '1h'; a number means seconds)",
-	    r->what, key);
+	COMPLAIN(r, "%s: each of %s must be a time from 0.1 s to 30 days (examples: '5m', '1h'; a number means "
+	    "seconds)", r->what, key);
 	return -1;
 }
 

@@ -23,6 +23,9 @@
  *   QL_JOB       q>c  one message for some of its recipients, all in one scheduled queue
  *   QL_CANCEL    q>c  envelope id: give it back unless it is being sent
  *   QL_RESULT    c>q  what became of one envelope
+ *   QL_ASK       q>c  request id; what the consumer knows about a destination: a verb with arguments (explain)
+ *   QL_ANSWER    c>q  the same id; one JSON object (text)
+ *   QL_ANSWER_END c>q the same id; status, sentence
  *   QL_LIMITS    q>c  format + descriptor of the table of rates in use (mail/buckets.h)
  *   QL_POOL      c>q  whether any source of the pool can be used, and if not, why; said at each change and after HELLO
  *   QL_OVERRIDE  q>c  an override that the consumer acts on (mail/override.h), new or changed; all after WELCOME
@@ -50,7 +53,7 @@ enum ql_type {
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
-	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END
+	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };

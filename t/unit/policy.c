@@ -424,7 +424,8 @@ test_queue_config(void **state)
 		{ "{ retry_intervals = { '5m', 'soon' } }", "each of retry_intervals must be a time" },
 		{ "{ retry_intervals = '5m' }", "retry_intervals must be a list" },
 		{ "{ retry_by_class = { QuotaIssues = '1d' } }", "retry_by_class wants up to 100 members" },
-		{ "{ retry_by_class = { X = { max_age = 5 } } }", "a schedule of retry_by_class: unknown key 'max_age'" },
+		{ "{ retry_by_class = { X = { max_age = 5 } } }",
+		    "a schedule of retry_by_class: unknown key 'max_age'" },
 		{ "{ priority = 'urgent' }", "priority does not know 'urgent'" },
 		{ "{ tenant_share = 0 }", "tenant_share must be from 1 to 1000" },
 		{ "{ reap_interval = 5 }", "reap_interval is not supported by this version" },
@@ -450,9 +451,11 @@ test_queue_config(void **state)
 	policy_queue_config_clear(&c);
 	assert_null(c.egress_pool);
 	assert_int_equal(queue_config(f,
-	    "{ retry_interval = 60, retry_factor = 1.5, max_message_rate = '10/s', tenant_max_message_rate = '600/min', "
+	    "{ retry_interval = 60, retry_factor = 1.5, max_message_rate = '10/s', "
+	    "tenant_max_message_rate = '600/min', "
 	    "campaign_max_message_rate = '1/s', priority = 'high', tenant_share = 4, retry_by_class = { "
-	    "QuotaIssues = { retry_intervals = { '1d', 7200 } }, SpamBlock = { retry_interval = '30m', retry_factor = 1 } } }",
+	    "QuotaIssues = { retry_intervals = { '1d', 7200 } }, "
+	    "SpamBlock = { retry_interval = '30m', retry_factor = 1 } } }",
 	    &c, &err), 1);
 	test_schedules(&c);
 	policy_queue_config_clear(&c);
