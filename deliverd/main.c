@@ -13,6 +13,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "mail/dnsd.h"
+#include "mail/shaping.h"
 #include "deliverd/net.h"
 #include "deliverd/resolve.h"
 
@@ -27,7 +28,16 @@ struct args {
 struct start {
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping;
 };
+
+static void
+start_clear(struct start *s)
+{
+	shaping_free(&s->shaping);
+	policy_free(&s->policy);
+	params_free(&s->params);
+}
 
 /* NULL policy and an error log line if the configuration cannot be used. */
 static struct start
@@ -35,18 +45,19 @@ load(const struct args *a)
 {
 	struct conf_errors errs = { NULL, 0 };
 	struct conf *conf = NULL;
-	struct start s = { NULL, NULL };
+	struct start s = { NULL, NULL, NULL };
 
 	s.params = params_load(a->config_dir, &conf, &errs);
 	if (s.params != NULL) {
 		log_set_level((enum log_level)s.params->log_level);
 		s.policy = policy_load(s.params->policy_file, &errs);
+		s.shaping = shaping_load(&s.params->shaping_files, &errs);
 	}
 	conf_errors_log(&errs);
 	conf_errors_clear(&errs);
 	conf_free(&conf);
-	if (s.policy == NULL)
-		params_free(&s.params);
+	if (s.policy == NULL || s.shaping == NULL)
+		start_clear(&s);
 	return s;
 }
 
@@ -123,6 +134,7 @@ net_role_main(const struct args *a)
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
+	net_set_shaping(r.net, s.shaping);
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
 	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
@@ -142,6 +154,7 @@ dns_role_main(const struct args *a)
 	int status;
 
 	policy_free(&s.policy);
+	shaping_free(&s.shaping);
 	status = dnsd_main(s.params, "dns", USER, true);
 	params_free(&s.params);
 	return status;
@@ -154,8 +167,7 @@ check_reload(struct role_spec *specs, void *arg)
 	bool is_good = s.policy != NULL;
 
 	(void)specs;
-	policy_free(&s.policy);
-	params_free(&s.params);
+	start_clear(&s);
 	return is_good;
 }
 
@@ -177,8 +189,7 @@ parent_main(const struct args *a)
 	if (n <= 0)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
-	policy_free(&s.policy);
-	params_free(&s.params);
+	start_clear(&s);
 	status = roles_run(&rc);
 	free(dir);
 	free(pool);

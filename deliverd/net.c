@@ -158,17 +158,23 @@ net_reload(struct net *net)
 	struct conf_errors errs = { NULL, 0 };
 	struct conf *conf = NULL;
 	struct policy *policy = NULL;
+	struct shaping *shaping = NULL;
 	struct params *params = params_load(net->config_dir, &conf, &errs);
 
-	if (params != NULL)
+	if (params != NULL) {
 		policy = policy_load(params->policy_file, &errs);
+		shaping = shaping_load(&params->shaping_files, &errs);
+	}
 	conf_free(&conf);
-	if (policy != NULL) {
+	if (policy != NULL && shaping != NULL) {
+		net_set_shaping(net, shaping);
 		net_swap(net, params, policy);
 		log_info("configuration read again");
 	} else {
 		conf_errors_log(&errs);
 		log_error("configuration not changed: the new one has errors");
+		policy_free(&policy);
+		shaping_free(&shaping);
 		params_free(&params);
 	}
 	conf_errors_clear(&errs);

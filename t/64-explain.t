@@ -13,10 +13,10 @@ L
 $p->{policy} = $p->example('path-limits');
 $p->sink->start;
 
-sub explain { my @r = $p->json('explain', @_); return $r[0] }
+sub answer { my @r = $p->json('explain', @_); return $r[0] }
 sub named { my ($list, $name) = @_; my ($x) = grep { $_->{name} eq $name } @{ $list // [] }; return $x // {} }
 
-my $x = explain('ana@x.prov', '--tenant', 'trial');
+my $x = answer('ana@x.prov', '--tenant', 'trial');
 is $x->{queue}{queue}, 'trial@x.prov', 'the queue';
 is $x->{queue}{pool}, 'all', 'the pool';
 like named($x->{queue}{settings}, 'max_age')->{origin}, qr/^policy\.lua:\d+, get_queue_config$/, 'who says max_age';
@@ -36,9 +36,9 @@ is named($one->{settings}, 'connect_timeout')->{origin}, 'main.cf', 'one of main
 like named($one->{limits}, 'provider prov ip-1 msg')->{use}, qr/^0 % used$/, 'how much of a limit is used';
 like $x->{conclusion}, qr/^The next message would go at once, from ip-1 or ip-2\.$/, 'the conclusion';
 
-is scalar @{ explain('x.prov', '--source', 'ip-2')->{sources} }, 1, 'one source, and a domain for an address';
-like explain('x@dead.test')->{conclusion}, qr/^Mail would bounce at once: .*null MX/, 'a domain that takes no mail';
-like explain('x@[127.0.0.1]')->{destination}{found_by}, qr/literal/, 'an address literal';
+is scalar @{ answer('x.prov', '--source', 'ip-2')->{sources} }, 1, 'one source, and a domain for an address';
+like answer('x@dead.test')->{conclusion}, qr/^Mail would bounce at once: .*null MX/, 'a domain that takes no mail';
+like answer('x@[127.0.0.1]')->{destination}{found_by}, qr/literal/, 'an address literal';
 my ($st, $out, $err) = $p->posthorn('explain', '@@');
 is $st, 1, 'no address';
 like $err, qr/not an address or a domain/, '... is said';
@@ -50,7 +50,7 @@ like +($p->posthorn('explain', 'ana@x.prov', '--all'))[1], qr/connect_timeout/, 
 
 # What holds mail back.
 is +($p->posthorn('suspend', '--tenant', 'trial', '--reason', 'too many complaints', '--duration', '5m'))[0], 0, 'a tenant is suspended';
-$x = explain('ana@x.prov', '--tenant', 'trial');
+$x = answer('ana@x.prov', '--tenant', 'trial');
 like $x->{conclusion}, qr/^Mail waits: suspended by override \d+ .*too many complaints/, 'which is the conclusion';
 like $x->{queue}{overrides}[0]{text}, qr/^suspend/, '... and listed';
 is $p->load('-m', 1, '-t', 'held%u@x.prov', '-h', 'X-Tenant: trial')->{acked}, 1, 'a message for it';
@@ -65,5 +65,5 @@ kill 'STOP', $p->daemon_pids('deliverd');
 my @pids = $p->daemon_pids('deliverd');
 kill 'KILL', @pids;
 kill 'CONT', @pids;
-ok $p->wait_for('answer', sub { explain('ana@x.prov')->{conclusion} }, 30), 'an answer in any case';
+ok $p->wait_for('answer', sub { answer('ana@x.prov')->{conclusion} }, 30), 'an answer in any case';
 done_testing;

@@ -49,7 +49,7 @@ sub new {
 	my ($class, %o) = @_;
 	my $tmp = File::Temp->newdir($o{keep} ? (CLEANUP => 0) : (), TEMPLATE => 'posthorn-XXXXXX', TMPDIR => 1);
 	chmod 0755, $tmp;
-	my $self = bless { tmp => $tmp, dir => "$tmp", conf => { %{ $o{conf} // {} } }, policy => $o{policy}, users => $o{users},
+	my $self = bless { tmp => $tmp, dir => "$tmp", conf => { %{ $o{conf} // {} } }, policy => $o{policy}, shaping => $o{shaping}, users => $o{users},
 		port => free_port(), submission => free_port(), dns_port => free_port(), zone => $o{zone} // '', pids => {}, owner => $$,
 		sink_port => undef, sandbox => $o{sandbox} // 'on', tls => $o{tls} // 0 }, $class;
 	make_path("$self->{dir}/etc", "$self->{dir}/bodies");
