@@ -15,6 +15,7 @@
 #define INPUT_MAX (16u << 10)
 #define QUIT_MAX_MS 2000
 #define TURN_TX 10 /* transactions, while others wait for a connection */
+#define TURN_MS 500 /* or so long: a slow site must not keep what all of them share */
 
 static bool conn_try(struct conn *);
 
@@ -348,6 +349,7 @@ conn_ready(struct conn *c)
 	c->path->open_after = 0;
 	source_connected(c->path);
 	c->plan->v[c->at].addr->bad_until = 0;
+	c->ready_at = loop_now(c->net->loop);
 	c->connect_ms = (uint32_t)(loop_now(c->net->loop) - c->tx.started) - c->tls_ms;
 	return conn_idle(c);
 }
@@ -358,7 +360,9 @@ is_turn_over(const struct conn *c)
 {
 	if (!limit_set_is_contested(&c->path->sets[LIMIT_CONNS]))
 		return false;
-	return c->path->n_ready == 0 || (c->n_tx > 0 && c->n_tx % TURN_TX == 0);
+	if (c->path->n_ready == 0)
+		return true;
+	return c->n_tx > 0 && (c->n_tx % TURN_TX == 0 || loop_now(c->net->loop) - c->ready_at >= TURN_MS);
 }
 
 bool

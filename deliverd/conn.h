@@ -46,6 +46,7 @@ struct conn {
 	uint32_t caps;
 	uint64_t peer_size; /* SIZE limit, 0: none said */
 	unsigned n_tx;
+	int64_t ready_at; /* loop_now(): it was connected and greeted */
 	struct reply reply;
 	struct tx tx;
 	/* for events */
