@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/names.h"
 
 #include "queued/queued.h"
 #include "queued/sched.h"
@@ -70,7 +71,7 @@ squeue_new(struct squeue_set *set, char *name)
 	struct squeue *sq = xcalloc(1, sizeof(*sq));
 
 	sq->name = name;
-	squeue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
+	queue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
 	sq->window = WINDOW_START;
 	if (sq->window > (uint64_t)set->q->params->queue_window_limit)
 		sq->window = (uint32_t)set->q->params->queue_window_limit;
