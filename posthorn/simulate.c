@@ -208,7 +208,7 @@ sim_pool(struct simulate *s, struct policy *p, const char *queue, char **why_r)
 static void
 sim_ask_queue(struct simulate *s, const struct sim_queue *q)
 {
-	uint32_t old = q->seen, new;
+	uint32_t old = q->seen, new, reason;
 	char *why, *campaign, *tenant, *domain;
 
 	if (old == SIM_UNKNOWN && s->old != NULL) {
@@ -221,7 +221,8 @@ sim_ask_queue(struct simulate *s, const struct sim_queue *q)
 	if (new == SIM_NONE) {
 		s->waiting += q->recipients;
 		s->waiting_queues++;
-		sim_add(&s->by_reason, s->reasons.v[sim_name(&s->reasons, why)], 0, 0, q->recipients);
+		reason = sim_name(&s->reasons, why); /* may move the texts */
+		sim_add(&s->by_reason, s->reasons.v[reason], 0, 0, q->recipients);
 	}
 	free(why);
 	if (old == new || old == SIM_UNKNOWN)

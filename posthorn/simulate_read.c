@@ -73,7 +73,8 @@ sim_reception(struct simulate *s, const json_t *event, const char *queue)
 const char *
 sim_record(struct simulate *s, const json_t *event)
 {
-	const char *type = text_of(event, "type"), *queue = text_of(event, "queue"), *pool = text_of(event, "egress_pool");
+	const char *type = text_of(event, "type"), *queue = text_of(event, "queue");
+	const char *pool = text_of(event, "egress_pool");
 
 	if (!json_is_object(event) || *type == '\0')
 		return "not a record";
