@@ -46,6 +46,7 @@ int cmd_restart(struct admin *, int, char **);
 int cmd_status(struct admin *, int, char **);
 int cmd_check(struct admin *, int, char **);
 int cmd_shaping(struct admin *, int, char **);
+int cmd_simulate(struct admin *, int, char **);
 int cmd_conf(struct admin *, int, char **);
 int cmd_queue(struct admin *, int, char **);
 int cmd_explain(struct admin *, int, char **);

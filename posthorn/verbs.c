@@ -16,6 +16,8 @@ static const struct admin_verb verbs[] = {
 	{ "check", cmd_check, "", "check the configuration and what it refers to" },
 	{ "shaping", cmd_shaping, "check [--live] [FILE ...] | show DOMAIN [--mx HOST] ... [--source NAME]",
 	    "what is dead in shaping data; what it says of a destination" },
+	{ "simulate", cmd_simulate, "--policy FILE [--main-cf FILE] [--all] [--max-queues N] EVENTS.jsonl ...",
+	    "which logged mail another policy would send elsewhere" },
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
 	    "look at queued mail and act on it" },

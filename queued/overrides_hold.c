@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/names.h"
 
 #include "queued/changes.h"
 #include "queued/consumer.h"
@@ -360,7 +361,7 @@ sweep_matches(struct queued *q, const struct sweep *s, uint32_t id, const char *
 	struct squeue *sq;
 	bool yes;
 
-	squeue_name_split(name, &campaign, &tenant, &domain);
+	queue_name_split(name, &campaign, &tenant, &domain);
 	t.domain = domain;
 	t.tenant = tenant;
 	t.campaign = campaign;

@@ -28,59 +28,6 @@ squeue_name(char *out, size_t outsize, const char *campaign, const char *tenant,
 	    has_campaign || has_tenant ? "@" : "", domain);
 }
 
-void
-squeue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r)
-{
-	const char *at = strrchr(name, '@'), *colon;
-	char *bang;
-
-	*campaign_r = *tenant_r = NULL;
-	*domain_r = xstrdup(at == NULL ? name : at + 1);
-	/* KumoMTA's routing domain: mail goes where it says. */
-	if ((bang = strchr(*domain_r, '!')) != NULL && bang[1] != '\0')
-		memmove(*domain_r, bang + 1, strlen(bang + 1) + 1);
-	if (at == NULL)
-		return;
-	colon = memchr(name, ':', (size_t)(at - name));
-	if (colon != NULL) {
-		*campaign_r = xmemdup0(name, (size_t)(colon - name));
-		name = colon + 1;
-	}
-	if (at > name)
-		*tenant_r = xmemdup0(name, (size_t)(at - name));
-}
-
-/* The name of the pool, malloced, or NULL and the reason. */
-static char *
-route_pool(struct queued *q, const struct squeue *sq, const struct policy_queue_config *config, char **why_r)
-{
-	char *name = NULL, *err = NULL;
-
-	switch (policy_get_egress_pool(q->policy, sq->domain, sq->tenant, sq->campaign, &name, &err)) {
-	case 1:
-		break;
-	case 0:
-		if (config->egress_pool != NULL)
-			name = xstrdup(config->egress_pool);
-		else if (policy_pool_count(q->policy) == 1)
-			name = xstrdup(policy_pool_at(q->policy, 0)->name);
-		else
-			*why_r = xasprintf("policy names no egress pool for this queue, out of %zu",
-			    policy_pool_count(q->policy));
-		break;
-	default:
-		*why_r = xasprintf("get_egress_pool failed: %s", err);
-		free(err);
-		return NULL;
-	}
-	if (name != NULL && policy_pool_find(q->policy, name) == NULL) {
-		*why_r = xasprintf("egress pool \"%s\" is not defined", name);
-		free(name);
-		return NULL;
-	}
-	return name;
-}
-
 /* What policy did not say is as in main.cf. */
 static void
 route_fill(const struct params *p, struct policy_queue_config *c)
@@ -140,7 +87,7 @@ squeue_route(struct queued *q, struct squeue *sq)
 		free(err);
 		policy_queue_config_clear(config); /* half an answer is none */
 	} else {
-		name = route_pool(q, sq, config, &why);
+		name = policy_queue_pool(q->policy, sq->domain, sq->tenant, sq->campaign, config, &why);
 	}
 	route_fill(q->params, config);
 	if (why != NULL && (sq->why == NULL || strcmp(sq->why, why) != 0) &&

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/names.h"
 
 #include "queued/overrides.h"
 #include "queued/queued.h"
@@ -75,7 +76,7 @@ squeue_new(struct squeue_set *set, char *name)
 
 	sq->name = name;
 	policy_queue_config_init(&sq->config);
-	squeue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
+	queue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
 	sq->window = WINDOW_START;
 	if (sq->window > (uint64_t)set->q->params->queue_window_limit)
 		sq->window = (uint32_t)set->q->params->queue_window_limit;

@@ -92,8 +92,6 @@ void squeue_shrink_window(struct squeue *);
 
 /* route.c: names, and what policy says. */
 void squeue_name(char *out, size_t outsize, const char *campaign, const char *tenant, const char *domain);
-/* Takes a name apart. */
-void squeue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r);
 /* Asks policy for pool and times unless that was done in this generation. */
 void squeue_route(struct queued *, struct squeue *);
 /* Its pool is out, or in again. */

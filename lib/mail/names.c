@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/xalloc.h"
 #include "mail/address.h"
 #include "mail/names.h"
 
@@ -67,4 +68,26 @@ queue_name_valid(const char *s)
 		return part_valid(s, (size_t)(at - s), TENANT_MAX);
 	return part_valid(s, (size_t)(colon - s), CAMPAIGN_MAX) &&
 	    (colon + 1 == at || part_valid(colon + 1, (size_t)(at - colon - 1), TENANT_MAX));
+}
+
+void
+queue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r)
+{
+	const char *at = strrchr(name, '@'), *colon;
+	char *bang;
+
+	*campaign_r = *tenant_r = NULL;
+	*domain_r = xstrdup(at == NULL ? name : at + 1);
+	/* KumoMTA's routing domain: mail goes where it says. */
+	if ((bang = strchr(*domain_r, '!')) != NULL && bang[1] != '\0')
+		memmove(*domain_r, bang + 1, strlen(bang + 1) + 1);
+	if (at == NULL)
+		return;
+	colon = memchr(name, ':', (size_t)(at - name));
+	if (colon != NULL) {
+		*campaign_r = xmemdup0(name, (size_t)(colon - name));
+		name = colon + 1;
+	}
+	if (at > name)
+		*tenant_r = xmemdup0(name, (size_t)(at - name));
 }

@@ -18,5 +18,7 @@ void campaign_clean(char *);
 void queue_name_make(char *out, size_t size, const char *campaign, const char *tenant, const char *domain);
 /* Whether it is one: its parts valid, its domain in lower case. */
 bool queue_name_valid(const char *);
+/* Its parts, malloced, as policy is asked about it; NULL: no such part (there is always a domain). */
+void queue_name_split(const char *name, char **campaign_r, char **tenant_r, char **domain_r);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
+#include "mail/names.h"
 #include "queued/logfiles.h"
 #include "queued/queued.h"
 #include "queued/squeue.h"
@@ -130,7 +131,7 @@ test_queue_names(void **state)
 	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
 		squeue_name(name, sizeof(name), v[i].campaign, v[i].tenant, v[i].domain);
 		assert_string_equal(name, v[i].name);
-		squeue_name_split(name, &c, &t, &d);
+		queue_name_split(name, &c, &t, &d);
 		assert_string_equal(d, v[i].domain);
 		assert_true((c == NULL) == (v[i].campaign == NULL) && (c == NULL || strcmp(c, v[i].campaign) == 0));
 		assert_true((t == NULL) == (v[i].tenant == NULL) && (t == NULL || strcmp(t, v[i].tenant) == 0));
@@ -138,7 +139,7 @@ test_queue_names(void **state)
 		free(t);
 		free(d);
 	}
-	squeue_name_split("acme@d.example!relay.example", &c, &t, &d);
+	queue_name_split("acme@d.example!relay.example", &c, &t, &d);
 	assert_string_equal(d, "relay.example");
 	free(c);
 	free(t);
