@@ -118,9 +118,23 @@ test_regex_hostile(void **state)
 		"local r = kumo.regex.compile('(.)(?1)*(.)') r:find_all(string.rep('ab', 400000))",
 		NULL
 	};
+	static const char *const hopeless[] = { "(a+)+$", "(a|aa)+$", "(a|a)*$", "(.*)*x$", NULL };
 	size_t i;
 
 	(void)state;
+	for (i = 0; hopeless[i] != NULL; i++) {
+		char *text = xasprintf("kumo.regex.compile('%s'):is_match(string.rep('a', 60) .. 'x!')", hopeless[i]);
+		char *err;
+		struct policy *p = load(text, &err);
+
+		/* The limit of steps, or, where the machine is slow, that of time. */
+		if (err == NULL || (strstr(err, "the pattern is too costly for this text") == NULL &&
+		    strstr(err, "of CPU time") == NULL))
+			fail_msg("%s\ngot: %s", text, err == NULL ? "no error" : err);
+		free(err);
+		policy_free(&p);
+		free(text);
+	}
 	for (i = 0; slow[i] != NULL; i++) {
 		char *err;
 		struct policy *p = load(slow[i], &err);
