@@ -20,8 +20,8 @@ void policy_lib_seal(lua_State *, const char *what);
 /* The metatable of an object with these methods; index: instead of the look-up of methods, NULL: none. */
 void policy_lib_class(lua_State *, const char *name, const luaL_Reg *methods, lua_CFunction gc);
 
-extern const luaL_Reg policy_lib_regex[], policy_lib_string[], policy_lib_serde[], policy_lib_time[], policy_lib_encode[],
-    policy_lib_digest[], policy_lib_domain_map[];
+extern const luaL_Reg policy_lib_regex[], policy_lib_string[], policy_lib_serde[], policy_lib_time[],
+    policy_lib_encode[], policy_lib_digest[], policy_lib_domain_map[];
 void policy_lib_regex_open(lua_State *);
 void policy_lib_serde_open(lua_State *);
 void policy_lib_map_open(lua_State *);

@@ -75,7 +75,8 @@ file_resolve(const struct policy *p, const char *file, char **err_r)
 	} else {
 		n = strcmp(real_dir, "/") == 0 ? 0 : strlen(real_dir);
 		if (strncmp(real, real_dir, n) != 0 || real[n] != '/')
-			*err_r = xasprintf("%s is outside %s: daemons read only files in the directory of the policy", full,
+			*err_r = xasprintf("%s is outside %s: daemons read only files in the directory of the policy",
+			    full,
 			    real_dir);
 	}
 	free(dir);

@@ -2,8 +2,8 @@
  * and some pairs of them take for ever; so a match is bounded in steps, depth and heap, and looks at the event's clock
  * through automatic callouts. No JIT: the daemons may not have memory that is both written and executed.
  *
- * Texts are bytes: `.` is any byte and case is that of ASCII. In UTF mode a single invalid byte would end a match, which
- * is a way for a stranger to step around a rule. (*UTF) is refused. */
+ * Texts are bytes: `.` is any byte and case is that of ASCII. In UTF mode a single invalid byte would end a match,
+ * which is a way for a stranger to step around a rule. (*UTF) is refused. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>

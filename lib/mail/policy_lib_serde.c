@@ -1,5 +1,5 @@
-/* posthorn.serde: JSON, by jansson. Whole numbers stay integers and others floats. A member of an object that is null is
- * absent; in a list null becomes false, so that the list keeps its length. Text and depth are bounded before jansson
+/* posthorn.serde: JSON, by jansson. Whole numbers stay integers and others floats. A member of an object that is null
+ * is absent; in a list null becomes false, so that the list keeps its length. Text and depth are bounded before jansson
  * sees them, for its memory is not counted as Lua's. */
 #include <jansson.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-/* posthorn.string: what KumoMTA has beside Lua's own string library and is asked for often. Texts are bytes, letters are
- * those of ASCII; separators are plain text, not patterns. */
+/* posthorn.string: what KumoMTA has beside Lua's own string library and is asked for often. Texts are bytes,
+ * letters are those of ASCII; separators are plain text, not patterns. */
 #include <string.h>
 
 #include "mail/policy_lib.h"

@@ -31,7 +31,8 @@ stamp(struct tm *tm, int zone, time_t *out)
 	struct tm copy;
 
 	if (tm->tm_year < 1970 || tm->tm_year > 9999 || tm->tm_mon < 1 || tm->tm_mon > 12 || tm->tm_mday < 1 ||
-	    tm->tm_hour < 0 || tm->tm_hour > 23 || tm->tm_min < 0 || tm->tm_min > 59 || tm->tm_sec < 0 || tm->tm_sec > 60)
+	    tm->tm_hour < 0 || tm->tm_hour > 23 || tm->tm_min < 0 || tm->tm_min > 59 || tm->tm_sec < 0 ||
+	    tm->tm_sec > 60)
 		return -1;
 	tm->tm_year -= 1900;
 	tm->tm_mon--;
@@ -95,7 +96,8 @@ time_parse_rfc2822(lua_State *L)
 	time_t t;
 
 	comma = comma != NULL ? comma + 1 : s;
-	if (sscanf(comma, " %2d %3[A-Za-z] %4d %2d:%2d%n", &tm.tm_mday, month, &tm.tm_year, &tm.tm_hour, &tm.tm_min, &n) != 5)
+	if (sscanf(comma, " %2d %3[A-Za-z] %4d %2d:%2d%n", &tm.tm_mday, month, &tm.tm_year, &tm.tm_hour,
+		&tm.tm_min, &n) != 5)
 		return luaL_error(L, "'%s' is not a date such as 'Fri, 1 May 2026 12:00:00 +0000'", s);
 	comma += n;
 	n = 0;
@@ -154,7 +156,8 @@ time_format(lua_State *L)
 	n = strftime(out, sizeof(out), format, &tm);
 #pragma GCC diagnostic pop
 	if (n == 0)
-		return luaL_error(L, "the format '%s' gives nothing, or more than %d characters", format, (int)sizeof(out) - 1);
+		return luaL_error(L, "the format '%s' gives nothing, or more than %d characters", format,
+		    (int)sizeof(out) - 1);
 	lua_pushlstring(L, out, n);
 	return 1;
 }

@@ -83,7 +83,8 @@ slots_grow(struct map_table *t)
 }
 
 int
-map_table_add(struct map_table *t, const char *key, size_t klen, enum policy_map_kind kind, const char *value, size_t vlen)
+map_table_add(struct map_table *t, const char *key, size_t klen, enum policy_map_kind kind, const char *value,
+    size_t vlen)
 {
 	uint32_t hash = hash_of(key, klen), lens[2] = { (uint32_t)klen, (uint32_t)vlen << 2 | (uint32_t)kind };
 	size_t need = sizeof(lens) + klen + vlen, i;

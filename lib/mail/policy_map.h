@@ -1,7 +1,7 @@
 /* Look-up tables from files, for policy (policy_lib_map.c): CSV (RFC 4180, with a header line) or a JSON object, in
- * memory, loaded again by themselves when the file changes. A new content is read beside the old, a slice at a time, and
- * takes its place only when all of it is valid. Any process that loads policy; the files are the administrator's, often
- * written by programs. */
+ * memory, loaded again by themselves when the file changes. A new content is read beside the old, a slice at a time,
+ * and takes its place only when all of it is valid. Any process that loads policy; the files are the administrator's,
+ * often written by programs. */
 #ifndef MAIL_POLICY_MAP_H
 #define MAIL_POLICY_MAP_H
 
@@ -45,8 +45,8 @@ size_t policy_map_count(const struct policy_map *);
 const char *const *policy_map_columns(const struct policy_map *, size_t *n_r);
 /* Whether policy_map_tend() has something to do at that time (monotonic): cheap, for every look-up. */
 bool policy_map_is_due(const struct policy_map *, int64_t now_ms);
-/* Looks whether the file has changed, or reads a slice of the new content. 1: the new content is in force; 0: nothing to
- * say; -1: the new content is wrong, the old stays, *err_r a malloced sentence. */
+/* Looks whether the file has changed, or reads a slice of the new content. 1: the new content is in force; 0: nothing
+ * to say; -1: the new content is wrong, the old stays, *err_r a malloced sentence. */
 int policy_map_tend(struct policy_map *, int64_t now_ms, char **err_r);
 
 #endif

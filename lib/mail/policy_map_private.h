@@ -20,7 +20,8 @@ struct map_table {
 };
 
 /* 1 added, 0 the key is there already, -1 too much. */
-int map_table_add(struct map_table *, const char *key, size_t klen, enum policy_map_kind, const char *value, size_t vlen);
+int map_table_add(struct map_table *, const char *key, size_t klen, enum policy_map_kind, const char *value,
+    size_t vlen);
 
 struct map_field {
 	size_t at, len; /* in scratch */

@@ -1,5 +1,5 @@
-/* Records of CSV and JSON files for policy_map.c. Strict: what is not exactly right is an error with its line, because a
- * row that is skipped or misread sends a customer's mail from the wrong address. */
+/* Records of CSV and JSON files for policy_map.c. Strict: what is not exactly right is an error with its line, because
+ * a row that is skipped or misread sends a customer's mail from the wrong address. */
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -244,7 +244,7 @@ value_end(struct map_reader *r, const char *s, size_t len, size_t i)
 				return i;
 			continue;
 		}
-		if (depth == 0 && (s[i] == ',' || s[i] == '}' || s[i] == ' ' || s[i] == '\t' || s[i] == '\r' || s[i] == '\n'))
+		if (depth == 0 && strchr(",} \t\r\n", s[i]) != NULL && s[i] != '\0')
 			return i;
 		if ((s[i] == '[' || s[i] == '{') && ++depth > DEPTH_MAX)
 			return FAIL(r, "nested deeper than %d levels", DEPTH_MAX);
@@ -303,7 +303,8 @@ json_step(struct map_reader *r, const char *s, size_t len, bool is_last)
 		return FAIL(r, "a colon was expected behind the key");
 	value = blanks(r, s, len, i + 1);
 	if ((vend = value_end(r, s, len, value)) == 0 || (i = blanks(r, s, len, vend)) >= len)
-		return r->err != NULL ? 0 : FAIL(r, is_last ? "the object does not end" : "a member is longer than 64 KiB");
+		return r->err != NULL ? 0 : FAIL(r, is_last ? "the object does not end" :
+		    "a member is longer than 64 KiB");
 	if (s[i] != ',' && s[i] != '}')
 		return FAIL(r, "a comma or } was expected behind the value");
 	json_member(r, s + key, kend - key, s + value, vend - value);

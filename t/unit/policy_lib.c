@@ -1,5 +1,6 @@
-/* The helpers of policy (mail/policy_lib_*.c) as an author sees them: each script checks itself with assert, and mistakes
- * are errors with the expected words. Hostile: patterns that take for ever, deep JSON, NUL bytes, invalid UTF-8. */
+/* The helpers of policy (mail/policy_lib_*.c) as an author sees them: each script checks itself with assert, and
+ * mistakes are errors with the expected words. Hostile: patterns that take for ever, deep JSON, NUL bytes,
+ * invalid UTF-8. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -112,13 +113,28 @@ test_regex_hostile(void **state)
 		"kumo.regex.compile('[^b]*c'):find(string.rep('a', 1000000))",
 		"kumo.regex.compile('(a|b|ab)*?c'):find(string.rep('ab', 100000))",
 		"while true do pcall(kumo.regex.compile, '(a+)+$') end",
-		"local r = kumo.regex.compile('(a+)+$') while true do pcall(r.is_match, r, string.rep('a', 40)..'!') end",
+		"local r = kumo.regex.compile('(a+)+$')\n"
+		"while true do pcall(r.is_match, r, string.rep('a', 40)..'!') end",
 		"local r = kumo.regex.compile('(.)(?1)*(.)') r:find_all(string.rep('ab', 400000))",
 		NULL
 	};
+	static const char *const hopeless[] = { "(a+)+$", "(a|aa)+$", "(a|a)*$", "(.*)*x$", NULL };
 	size_t i;
 
 	(void)state;
+	for (i = 0; hopeless[i] != NULL; i++) {
+		char *text = xasprintf("kumo.regex.compile('%s'):is_match(string.rep('a', 60) .. 'x!')", hopeless[i]);
+		char *err;
+		struct policy *p = load(text, &err);
+
+		/* The limit of steps, or, where the machine is slow, that of time. */
+		if (err == NULL || (strstr(err, "the pattern is too costly for this text") == NULL &&
+		    strstr(err, "of CPU time") == NULL))
+			fail_msg("%s\ngot: %s", text, err == NULL ? "no error" : err);
+		free(err);
+		policy_free(&p);
+		free(text);
+	}
 	for (i = 0; slow[i] != NULL; i++) {
 		char *err;
 		struct policy *p = load(slow[i], &err);
@@ -157,7 +173,8 @@ test_serde(void **state)
 {
 	(void)state;
 	check("local v = kumo.serde.json_parse('{\"a\":[1,2.0,\"x\",null,true],\"n\":null,\"u\":\"\\\\u00e4\"}')\n"
-	    "assert(math.type(v.a[1]) == 'integer' and math.type(v.a[2]) == 'float' and v.a[4] == false and #v.a == 5)\n"
+	    "assert(math.type(v.a[1]) == 'integer' and math.type(v.a[2]) == 'float')\n"
+	    "assert(v.a[4] == false and #v.a == 5)\n"
 	    "assert(v.n == nil and v.u == 'ä')\n"
 	    "assert(kumo.json_parse('3') == 3 and kumo.json_parse('null') == nil)\n"
 	    "assert(kumo.json_encode({ b = 1, a = { 1, 2.5, 'x' } }) == '{\"a\":[1,2.5,\"x\"],\"b\":1}')\n"
@@ -200,7 +217,8 @@ test_time_and_digest(void **state)
 	check("local d, e = kumo.digest, kumo.encode\n"
 	    "assert(d.sha256('').hex == 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')\n"
 	    "assert(d.md5('a').hex == '0cc175b9c0f1b6a831c399e269772661' and d.crc32('123456789').hex == 'cbf43926')\n"
-	    "assert(#d.sha1('').bytes == 20 and #d.sha512('').bytes == 64 and d.md5('').base64 == '1B2M2Y8AsgTpgAmY7PhCfg==')\n"
+	    "assert(#d.sha1('').bytes == 20 and #d.sha512('').bytes == 64)\n"
+	    "assert(d.md5('').base64 == '1B2M2Y8AsgTpgAmY7PhCfg==')\n"
 	    "assert(e.base64_encode('a\\0b') == 'YQBi' and e.base64_decode('YQBi') == 'a\\0b')\n"
 	    "assert(e.base64_decode('YQ==') == 'a' and e.base64_decode('') == '')\n"
 	    "assert(e.hex_encode('\\xff\\0') == 'ff00' and e.hex_decode('FF00') == '\\xff\\0')\n", NULL);
@@ -216,7 +234,8 @@ test_domain_map(void **state)
 	check("local m = kumo.domain_map.new { ['example.com'] = 1, ['*.Example.com'] = 2 }\n"
 	    "m['*.b.example.com'] = 3\n"
 	    "assert(m['EXAMPLE.com'] == 1 and m['a.example.com'] == 2 and m['x.b.example.com.'] == 3)\n"
-	    "assert(m['b.example.com'] == 2 and m['org'] == nil and m[nil] == nil and m[string.rep('a.', 4000)] == nil)\n",
+	    "assert(m['b.example.com'] == 2 and m['org'] == nil and m[nil] == nil)\n"
+	    "assert(m[string.rep('a.', 4000)] == nil)\n",
 	    NULL);
 	check("local m = kumo.domain_map.new() m[1] = 2", "a domain such as");
 	check("kumo.domain_map.new('x')", "table expected, got string");
@@ -232,11 +251,12 @@ test_map(void **state)
 	PUT("c.csv", "\xef\xbb\xbfid,pool,\"no\"\"te\"\r\nacme,p1,\"a,\r\nb\"\n\nother,p2,\n");
 	PUT("m.json", " { \"a\" : \"x\", \"b\": {\"n\": [1, \"}\"]}, \"c\":7 , \"\\u0000\": true}\n");
 	check(MAPPED("name = 'c', file = 'c.csv', key = 'id', value = 'pool'",
-	    "assert(m:get('acme') == 'p1' and m['other'] == 'p2' and m.nobody == nil and m[nil] == nil and m:count() == 2)"),
-	    NULL);
-	check(MAPPED("file = 'c.csv'", "local r = m.acme assert(r.pool == 'p1' and r['no\"te'] == 'a,\\r\\nb' and r.id == 'acme')"),
-	    NULL);
-	check(MAPPED("file = 'm.json'", "assert(m.a == 'x' and m.b.n[2] == '}' and m.c == 7 and m['\\0'] == true)"), NULL);
+	    "assert(m:get('acme') == 'p1' and m['other'] == 'p2' and m.nobody == nil)\n"
+	    "assert(m[nil] == nil and m:count() == 2)"), NULL);
+	check(MAPPED("file = 'c.csv'",
+	    "local r = m.acme assert(r.pool == 'p1' and r['no\"te'] == 'a,\\r\\nb' and r.id == 'acme')"), NULL);
+	check(MAPPED("file = 'm.json'",
+	    "assert(m.a == 'x' and m.b.n[2] == '}' and m.c == 7 and m['\\0'] == true)"), NULL);
 	check(MAPPED("file = 'c.csv', key = 'idd'", ""), "c.csv:1: there is no column 'idd'; did you mean 'id'?");
 	check(MAPPED("fiel = 'c.csv'", ""), "unknown key 'fiel'; did you mean 'file'?");
 	check(MAPPED("file = 'none.csv'", ""), "none.csv cannot be read: No such file");
@@ -293,7 +313,8 @@ test_map_reload(void **state)
 
 	(void)state;
 	PUT("c.csv", "id,pool\nacme,p1\n");
-	p = load("for _, n in ipairs { '1', '2', '3' } do posthorn.source { name = 's' .. n, source_address = '192.0.2.' .. n }\n"
+	p = load("for _, n in ipairs { '1', '2', '3' } do\n"
+	    "posthorn.source { name = 's' .. n, source_address = '192.0.2.' .. n }\n"
 	    "posthorn.pool { name = 'p' .. n, entries = { { name = 's' .. n } } } end\n"
 	    "local m = posthorn.map { file = 'c.csv', value = 'pool' }\n"
 	    "posthorn.on('get_egress_pool', function(domain, tenant) return m[tenant] end)\n", &err);
