@@ -169,7 +169,6 @@ test_reserve(void **state)
 	rig_clear(&r);
 }
 
-/* The first generation in the status may be a consumer's. */
 static bool
 reload_done(const struct rig *r)
 {
@@ -180,7 +179,7 @@ reload_done(const struct rig *r)
 	for (i = 0; i < 200 && !is_done; i++) {
 		usleep(20000);
 		assert_int_equal(ask(r, "status", NULL, &text), 0);
-		is_done = strstr(text, "\"generation\":2") != NULL;
+		is_done = strstr(text, "\"policy_generation\":2") != NULL;
 		free(text);
 	}
 	return is_done;
