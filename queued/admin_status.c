@@ -98,6 +98,7 @@ status_clients(struct queued *q, struct json *j)
 		json_int(j, "credit", (int64_t)cl->consumer->credit);
 		json_int(j, "outstanding", (int64_t)cl->consumer->outstanding);
 		json_int(j, "queues_waiting", cl->consumer->pool->n_active + (int64_t)cl->consumer->pool->parked_n);
+		json_int(j, "shares", cl->consumer->pool->shares.n_lanes);
 		json_obj_end(j);
 	}
 	json_arr_end(j);

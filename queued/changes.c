@@ -376,7 +376,7 @@ spill_blocked(struct queued *q)
 	if (q->mem->n_ready <= (uint64_t)q->params->queue_backlog_limit / 2)
 		return;
 	HASH_ITER(hh, q->queues->by_name, sq, next)
-		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sq->pool->credit == 0 ||
+		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sched_share(sq) == 0 ||
 		    sq->outstanding >= sq->window))
 			squeue_spill(q->queues, sq, 0);
 }

@@ -11,6 +11,7 @@
 #include "queued/consumer.h"
 #include "queued/message.h"
 #include "queued/queued.h"
+#include "queued/share.h"
 #include "queued/segment.h"
 #include "queued/squeue.h"
 
@@ -295,6 +296,7 @@ qenv_leave(struct memory *m, struct qenv *e)
 	case ENVELOPE_INFLIGHT:
 		consumer_detach(e);
 		e->queue->outstanding--;
+		lane_outstanding(e->queue, -1);
 		m->n_inflight--;
 		break;
 	default:
@@ -323,6 +325,7 @@ qenv_set_state(struct memory *m, struct qenv *e, enum env_state state)
 		e->offered = loop_now(m->q->loop);
 		consumer_attach(e);
 		e->queue->outstanding++;
+		lane_outstanding(e->queue, 1);
 		m->n_inflight++;
 		break;
 	default:

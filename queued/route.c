@@ -53,13 +53,9 @@ route_fill(const struct params *p, struct policy_queue_config *c)
 static void
 route_set_pool(struct queued *q, struct squeue *sq, struct pool *pool)
 {
+	lane_join(sq, pool);
 	if (sq->pool == pool)
 		return;
-	if (sq->is_active) {
-		TAILQ_REMOVE(&sq->pool->active, sq, active);
-		sq->pool->n_active--;
-		sq->is_active = false;
-	}
 	sq->pool = pool;
 	overrides_look(q, sq);
 	squeue_update(q->queues, sq);

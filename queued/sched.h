@@ -8,12 +8,15 @@
 #include <stdint.h>
 #include <uthash.h>
 
+#include "queued/share.h"
 #include "queued/squeue.h"
 
 struct consumer;
 
 /* Queues that take turns at the same time without having anything in memory yet; more are parked. */
 #define POOL_ACTIVE_MAX 512
+/* Each lane may have so many nevertheless: another one's do not keep it out. */
+#define LANE_ACTIVE_MAX 8
 
 struct pool {
 	UT_hash_handle hh;
@@ -21,10 +24,9 @@ struct pool {
 	TAILQ_HEAD(consumer_list, consumer) consumers;
 	uint64_t credit; /* of all consumers */
 	uint64_t capacity; /* credit and what it was given for, as of this turn */
-	TAILQ_HEAD(active_list, squeue) active;
-	uint32_t n_active;
-	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
-	size_t parked_head, parked_n, parked_cap;
+	struct shares shares;
+	uint32_t n_active; /* queues in all lanes that take turns */
+	size_t parked_n;   /* that wait outside */
 	bool is_out;     /* none of its sources can be used: its consumer said so (QL_POOL) */
 	char *out_reason;
 	unsigned stage;  /* after that, counted from 1: what has waited is released in stages (outage.c); 0: freely */
@@ -41,7 +43,7 @@ void pools_free(struct pool_set **);
 struct pool *pool_get(struct pool_set *, const char *name); /* made if new */
 /* Those that wait outside find their place anew: the pool is out, or in again, or policy has changed. */
 void pool_unpark_all(struct queued *, struct pool *);
-void pool_park(struct pool_set *, struct pool *, uint32_t queue);
+void pool_park(struct pool_set *, struct lane *, uint32_t queue);
 
 /* Wakes queues whose time has come and offers what may be offered, within bounds; called on every turn. */
 void sched_turn(struct queued *);

@@ -39,10 +39,7 @@ squeue_free(struct squeue_set *set, struct squeue *sq)
 	HASH_DEL(set->by_name, sq);
 	if (sq->id != 0)
 		HASH_DELETE(hid, set->by_id, sq);
-	if (sq->is_active) {
-		TAILQ_REMOVE(&sq->pool->active, sq, active);
-		sq->pool->n_active--;
-	}
+	lane_join(sq, NULL);
 	free(sq->name);
 	free(sq->domain);
 	free(sq->tenant);
@@ -178,15 +175,10 @@ squeue_update(struct squeue_set *set, struct squeue *sq)
 	(void)set;
 	if (sq->pool == NULL && sq->is_active)
 		panic("queue %s takes turns without a pool", sq->name);
-	if (want && !sq->is_active) {
-		TAILQ_INSERT_TAIL(&sq->pool->active, sq, active);
-		sq->pool->n_active++;
-		sq->is_active = true;
-	} else if (!want && sq->is_active) {
-		TAILQ_REMOVE(&sq->pool->active, sq, active);
-		sq->pool->n_active--;
-		sq->is_active = false;
-	}
+	if (want && !sq->is_active)
+		lane_add(sq);
+	else if (!want && sq->is_active)
+		lane_remove(sq);
 }
 
 void
@@ -205,8 +197,9 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 			return;
 		else if (sq->throttle != NULL)
 			wake_set(q->wake, sq->id, queue_now(q) + throttle_wait(q, sq), 0);
-		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
-			pool_park(q->pools, sq->pool, sq->id);
+		else if (sq->pool->credit == 0 ||
+		    (sq->pool->n_active > POOL_ACTIVE_MAX && sq->lane->n_active > LANE_ACTIVE_MAX))
+			pool_park(q->pools, sq->lane, sq->id);
 		else
 			return squeue_update(set, sq); /* it will be loaded */
 	}

@@ -13,6 +13,7 @@
 #include "queued/message.h"
 #include "queued/store.h"
 
+struct lane;
 struct pool;
 struct queued;
 struct throttle;
@@ -46,7 +47,9 @@ struct squeue {
 	struct qenv_list ready;
 	uint32_t refs;          /* envelopes in memory */
 	bool is_active;
-	TAILQ_ENTRY(squeue) active; /* in pool->active */
+	struct lane *lane;      /* of pool, tenant and priority (share.h); NULL without pool */
+	TAILQ_ENTRY(squeue) active; /* in the lane */
+	uint32_t passed_turn;   /* of the pool, in which it takes nothing more */
 	bool more_due;          /* the index has due envelopes that are not in memory */
 	bool has_cursor;
 	uint8_t cursor[DUE_KEY_LEN]; /* where loading goes on */
