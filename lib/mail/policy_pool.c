@@ -4,6 +4,7 @@
 
 #include "base/xalloc.h"
 #include "mail/policy.h"
+#include "mail/policy_queue.h"
 
 char *
 policy_queue_pool(struct policy *p, const char *domain, const char *tenant, const char *campaign,
