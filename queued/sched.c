@@ -1,7 +1,7 @@
 /* Which queue is offered next. Pools spend the credit of their consumers on their queues in turns, one job a turn;
- * a queue takes part while it has something due and room in its window, in the order of share.h. Queues whose time comes while their pool
- * has no credit stay outside as a bare id (parked), so that a backlog of a million queues costs no memory. All work
- * is bounded per turn of the loop. */
+ * a queue takes part while it has something due and room in its window, in the order of share.h. Queues whose time
+ * comes while their pool has no credit stay outside as a bare id (parked), so that a backlog of a million queues costs
+ * no memory. All work is bounded per turn of the loop. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
