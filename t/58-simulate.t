@@ -37,7 +37,7 @@ sub rows {
 
 my $s = $p->connect_smtp;
 PosthornTest::say_smtp($s, 'EHLO client.example');
-my $header = (split /\s+/, ($p->posthorn('conf', 'tenant_header'))[1])[2];
+my ($header) = ($p->posthorn('conf', 'tenant_header'))[1] =~ /^(\S+)$/ or die 'no tenant_header';
 
 sub message {
 	my ($tenant, @to) = @_;
@@ -111,7 +111,7 @@ like $out, qr/^asked about: .* in 10 queues\n(?:.*\n)*other: +199,\d+ recipients
 is join(' ', sort glob "$dir/etc/* $dir/log/* $dir/queue/*"), $before, 'nothing was written';
 
 # Errors.
-my $bad = put('bad.lua', "posthorn.pool { name = 'a', entries = { { name = 'nowhere' } } }\nposthorn.source { nam = 'b' }\n");
+my $bad = put('bad.lua', "posthorn.pool { nam = 'a' }\nposthorn.source { nam = 'b' }\n");
 ($status, $out, $err) = simulate('--policy', $bad, $big);
 is "$status $out", '1 ', 'a policy with errors';
 like $err, qr/bad\.lua:1: .*bad\.lua:2: /s, 'all of them are listed';
