@@ -16,18 +16,6 @@
 #include "queued/squeue.h"
 #include "queued/throttle.h"
 
-/* KumoMTA's order: campaign:tenant@domain, tenant@domain, campaign:@domain, domain. */
-void
-squeue_name(char *out, size_t outsize, const char *campaign, const char *tenant, const char *domain)
-{
-	bool has_campaign = campaign != NULL && *campaign != '\0';
-	bool has_tenant = tenant != NULL && *tenant != '\0';
-
-	(void)snprintf(out, outsize, "%s%s%s%s%s", has_campaign ? campaign : "", has_campaign ? ":" : "",
-	    has_tenant ? tenant : "",
-	    has_campaign || has_tenant ? "@" : "", domain);
-}
-
 /* What policy did not say is as in main.cf. */
 static void
 route_fill(const struct params *p, struct policy_queue_config *c)

@@ -136,7 +136,7 @@ squeue_for(struct squeue_set *set, const struct envelope *env, const char *addre
 	if (env->queue != NULL && *env->queue != '\0')
 		(void)snprintf(name, sizeof(name), "%s", env->queue);
 	else
-		squeue_name(name, sizeof(name), env->campaign, env->tenant, domain);
+		queue_name_make(name, sizeof(name), env->campaign, env->tenant, domain);
 	HASH_FIND(hh, set->by_name, name, strlen(name), sq);
 	if (sq != NULL)
 		return sq;

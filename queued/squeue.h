@@ -93,8 +93,7 @@ void squeue_spill(struct squeue_set *, struct squeue *, uint32_t keep);
 void squeue_grow_window(struct queued *, struct squeue *);
 void squeue_shrink_window(struct squeue *);
 
-/* route.c: names, and what policy says. */
-void squeue_name(char *out, size_t outsize, const char *campaign, const char *tenant, const char *domain);
+/* route.c: what policy says. */
 /* Asks policy for pool and times unless that was done in this generation. */
 void squeue_route(struct queued *, struct squeue *);
 /* Its pool is out, or in again. */

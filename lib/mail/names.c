@@ -41,14 +41,10 @@ campaign_clean(char *s)
 void
 queue_name_make(char *out, size_t size, const char *campaign, const char *tenant, const char *domain)
 {
-	if (campaign != NULL && tenant != NULL)
-		snprintf(out, size, "%s:%s@%s", campaign, tenant, domain);
-	else if (campaign != NULL)
-		snprintf(out, size, "%s:@%s", campaign, domain);
-	else if (tenant != NULL)
-		snprintf(out, size, "%s@%s", tenant, domain);
-	else
-		snprintf(out, size, "%s", domain);
+	bool has_campaign = campaign != NULL && *campaign != '\0', has_tenant = tenant != NULL && *tenant != '\0';
+
+	(void)snprintf(out, size, "%s%s%s%s%s", has_campaign ? campaign : "", has_campaign ? ":" : "",
+	    has_tenant ? tenant : "", has_campaign || has_tenant ? "@" : "", domain);
 }
 
 bool

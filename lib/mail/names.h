@@ -14,7 +14,7 @@
 bool tenant_valid(const char *);
 /* Makes a campaign such a name: everything else becomes '_'. */
 void campaign_clean(char *);
-/* NULL: no such part. */
+/* KumoMTA's order: campaign:tenant@domain, tenant@domain, campaign:@domain, domain. NULL and "": no such part. */
 void queue_name_make(char *out, size_t size, const char *campaign, const char *tenant, const char *domain);
 /* Whether it is one: its parts valid, its domain in lower case. */
 bool queue_name_valid(const char *);

@@ -129,7 +129,7 @@ test_queue_names(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
-		squeue_name(name, sizeof(name), v[i].campaign, v[i].tenant, v[i].domain);
+		queue_name_make(name, sizeof(name), v[i].campaign, v[i].tenant, v[i].domain);
 		assert_string_equal(name, v[i].name);
 		queue_name_split(name, &c, &t, &d);
 		assert_string_equal(d, v[i].domain);
