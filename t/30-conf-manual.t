@@ -82,10 +82,12 @@ for my $name (sort keys %$code) {
 
 # The policy: keys of definitions and events.
 my %fields;
-for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/policy_field.c lib/mail/policy_path.c)) {
+for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/policy_field.c lib/mail/policy_path.c lib/mail/policy_queue.c)) {
 	my $c = slurp($file);
+	my ($schedule) = $c =~ /#define SCHEDULE_FIELDS\(base\) \\\n((?:.*\\\n)*.*\n)/;
 	while ($c =~ /struct policy_field (?:policy_)?(\w+?)_fields\[\] = \{\n(.*?)\n\};/gs) {
 		my ($what, $body) = ($1, $2);
+		$body =~ s/SCHEDULE_FIELDS\(.*?\),\n/$schedule/;
 		$fields{$what} = [sort grep { defined } $body =~ /\.name = "(\w+)"|PATH_(?:TIME|INT|WORD|HOSTS)\((\w+)|PATH_OF\(\w+, (\w+)\)/g];
 	}
 }
@@ -104,7 +106,7 @@ for (['lib/mail/policy_dns.c', 'functions', 'posthorn.dns.'], ['lib/mail/policy_
 my $man = slurp('man/posthorn-policy.5');
 my (%keys, %seen);
 my $current;
-for (split /\n/, $man =~ s/^\.Sh THE JAIL.*//msr) {
+for (split /\n/, $man =~ s/^\.Sh (?:HELPERS|THE JAIL).*//msr) {
 	if (/^\.It Fn (\S+)/) { $seen{ $current = $1 } = 1; $keys{$current} //= [] }
 	elsif (/^\.Fn (posthorn\.\w+)/) { $seen{$1} = 1 }
 	elsif (/^\.It Li (.*)/ && defined $current) { push @{ $keys{$current} }, split / , /, $1 }
@@ -116,7 +118,7 @@ my %where = ('posthorn.source' => 'source', 'posthorn.pool' => 'pool', 'posthorn
 for my $what (sort keys %where) {
 	is_deeply [sort @{ $keys{$what} }], $fields{ $where{$what} }, "... and the keys of $what";
 }
-is_deeply [sort values %where, 'entry'], [sort keys %fields], 'no table of keys was forgotten';
+is_deeply [sort values %where, 'class', 'entry'], [sort keys %fields], 'no table of keys was forgotten';
 
 # Numbers that the manual repeats from the code.
 my %limit = slurp('lib/mail/policy_private.h') =~ /#define POLICY_(\w+) (\S+(?: << \d+\))?)/g;
