@@ -23,8 +23,8 @@
 #define SHRINK_MS 1000 /* what many connections are told at the same time counts once */
 #define HOLD_MS 5000 /* what has to wait longer goes back to queued, so that it takes no room from others */
 #define RETURN_MAX_MS 3600000
-#define REST_MS 60000 /* after too many failures in a row; doubled up to the next */
-#define REST_MAX_MS 1800000
+#define REST_MS 2000 /* after too many failures in a row; doubled up to the next */
+#define REST_MAX_MS 15000
 
 static int
 path_cmp(const struct path *a, const struct path *b)
@@ -194,7 +194,7 @@ rest_if_hopeless(struct path *p)
 		ms *= 2;
 	p->rest_until = loop_now(p->net->loop) + (ms < REST_MAX_MS ? ms : REST_MAX_MS);
 	log_warn("path %s: %u connections in a row failed, no more for %lld s", p->name, p->n_failures,
-	    (long long)(ms / 1000));
+	    (long long)((ms < REST_MAX_MS ? ms : REST_MAX_MS) / 1000));
 }
 
 void
@@ -489,11 +489,15 @@ return_too_many(struct path *p)
 {
 	int64_t pace, now = loop_now(p->net->loop);
 	char text[512], what[384];
+	struct outcome o;
 	unsigned keep = 0;
 
 	if (p->rest_until > now && p->n_conns == p->n_quitting) {
-		snprintf(text, sizeof(text), "%u connections in a row failed", p->n_failures);
-		return_surplus(p, 0, p->rest_until - now, 0, text);
+		/* KumoMTA's answer, an attempt like any: the queue's schedule decides when the next is made. */
+		snprintf(text, sizeof(text), "%u connections in a row failed, the next is tried in %lld s",
+		    p->n_failures, (long long)((p->rest_until - now + 999) / 1000));
+		o = outcome_local(PHASE_CONNECT, 451, "4.4.1", text);
+		path_fail_ready(p, &o, NULL);
 	}
 	if (p->n_ready > p->limits.ready) {
 		snprintf(text, sizeof(text), "%u messages are ready for %.200s (max_ready)", p->limits.ready, p->name);

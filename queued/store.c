@@ -72,14 +72,33 @@ store_is_full(int rc)
 	return rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL || rc == MDB_TXN_FULL;
 }
 
-static int
-store_open_dbs(struct store *st)
+/* Whether that is the version of a schema that we know. */
+static bool
+is_known_schema(const MDB_val *v)
 {
+	static const uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
+
+	return v->mv_size == sizeof(version) && (memcmp(v->mv_data, version, sizeof(version)) == 0 ||
+	    memcmp(v->mv_data, old, sizeof(old)) == 0);
+}
+
+/* An index of a release that we do not know is not changed by a byte: databases that it lacks are not made either. */
+static int
+store_open_dbs(struct store *st, bool *is_unknown_r)
+{
+	char name[] = "schema";
+	MDB_val k = { 6, name }, v;
 	MDB_txn *txn;
 	int i, rc;
 
 	if ((rc = mdb_txn_begin(st->env, NULL, 0, &txn)) != 0)
 		return rc;
+	if (mdb_dbi_open(txn, db_names[DB_META], 0, &st->dbi[DB_META]) == 0 &&
+	    mdb_get(txn, st->dbi[DB_META], &k, &v) == 0 && !is_known_schema(&v)) {
+		*is_unknown_r = true;
+		mdb_txn_abort(txn);
+		return 0;
+	}
 	for (i = 0; i < DB_COUNT; i++) {
 		if ((rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &st->dbi[i])) != 0) {
 			mdb_txn_abort(txn);
@@ -105,32 +124,28 @@ store_put_schema(struct store *st, MDB_txn *txn)
 	return mdb_txn_commit(txn);
 }
 
-/* Reads the schema version, or writes it to a new index, or to one of an older release, in which nothing is missing but
+/* Writes the schema version to a new index, or to one of an older release, in which nothing is missing but
  * an empty database: an older queued would take the one with it for damaged. */
 static int
-store_check_schema(struct store *st, bool *is_unknown_r)
+store_check_schema(struct store *st)
 {
-	MDB_val k = { 6, NULL }, v;
-	uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
+	static const uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA };
 	char name[] = "schema";
+	MDB_val k = { 6, name }, v;
 	MDB_txn *txn;
 	int rc;
 
-	*is_unknown_r = false;
-	k.mv_data = name;
 	if ((rc = mdb_txn_begin(st->env, NULL, 0, &txn)) != 0)
 		return rc;
 	rc = mdb_get(txn, st->dbi[DB_META], &k, &v);
-	if (rc == MDB_NOTFOUND || (rc == 0 && v.mv_size == sizeof(old) && memcmp(v.mv_data, old, sizeof(old)) == 0))
+	if (rc == MDB_NOTFOUND || (rc == 0 && memcmp(v.mv_data, version, sizeof(version)) != 0))
 		return store_put_schema(st, txn);
-	if (rc == 0 && (v.mv_size != sizeof(version) || memcmp(v.mv_data, version, sizeof(version)) != 0))
-		*is_unknown_r = true;
 	mdb_txn_abort(txn);
 	return rc;
 }
 
 static int
-store_open_env(struct store *st, const char *dir, int64_t map_size)
+store_open_env(struct store *st, const char *dir, int64_t map_size, bool *is_unknown_r)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	size_t size = (size_t)map_size / (size_t)page * (size_t)page;
@@ -148,7 +163,7 @@ store_open_env(struct store *st, const char *dir, int64_t map_size)
 	(void)mdb_reader_check(st->env, &dead);
 	if (mdb_env_get_fd(st->env, &fd) == 0)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	return store_open_dbs(st);
+	return store_open_dbs(st, is_unknown_r);
 }
 
 static enum store_opened
@@ -178,9 +193,9 @@ store_open(const char *dir, int64_t map_size, enum store_opened *what_r, char **
 	if (mkdir(dir, 0700) == -1 && errno != EEXIST) {
 		rc = errno;
 	} else {
-		rc = store_open_env(st, dir, map_size);
-		if (rc == 0)
-			rc = store_check_schema(st, &is_unknown);
+		rc = store_open_env(st, dir, map_size, &is_unknown);
+		if (rc == 0 && !is_unknown)
+			rc = store_check_schema(st);
 	}
 	if (rc == 0 && !is_unknown) {
 		*what_r = STORE_OK;
