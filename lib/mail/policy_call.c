@@ -378,15 +378,10 @@ static int
 field_unknown(lua_State *L)
 {
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-	struct suggest s;
+	const char *best = policy_nearest_key(L, key);
 
-	suggest_init(&s, key);
-	lua_settop(L, 2);
-	for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1))
-		if (lua_type(L, -2) == LUA_TSTRING)
-			suggest_consider(&s, lua_tostring(L, -2));
-	if (s.best != NULL)
-		return luaL_error(L, "there is no '%s' here; did you mean '%s'?", key, s.best);
+	if (best != NULL)
+		return luaL_error(L, "there is no '%s' here; did you mean '%s'?", key, best);
 	return luaL_error(L, "there is no '%s' here in this version", key);
 }
 

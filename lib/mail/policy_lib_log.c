@@ -10,29 +10,6 @@
 #define WINDOW_LINES 100
 #define LINE_MAX_LEN 1000
 
-/* One line of all arguments, as print writes them. */
-static const char *
-line_make(lua_State *L)
-{
-	int i, n = lua_gettop(L);
-	luaL_Buffer b;
-
-	luaL_checkany(L, 1);
-	for (i = 1; i <= n; i++) {
-		luaL_tolstring(L, i, NULL);
-		lua_replace(L, i);
-	}
-	luaL_buffinit(L, &b);
-	for (i = 1; i <= n; i++) {
-		if (i > 1)
-			luaL_addchar(&b, ' ');
-		lua_pushvalue(L, i);
-		luaL_addvalue(&b);
-	}
-	luaL_pushresult(&b);
-	return lua_tostring(L, -1);
-}
-
 static uint32_t
 line_hash(const char *s)
 {
@@ -47,11 +24,14 @@ static int
 write_line(lua_State *L, enum log_level level)
 {
 	struct policy_log_window *w = &policy_of(L)->log_window;
-	const char *line = line_make(L);
-	uint32_t hash = line_hash(line) ^ (uint32_t)level;
 	struct timespec now;
+	const char *line;
+	uint32_t hash;
 	unsigned i;
 
+	luaL_checkany(L, 1);
+	line = policy_line_make(L);
+	hash = line_hash(line) ^ (uint32_t)level;
 	if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0)
 		now.tv_sec = 0;
 	if (now.tv_sec - w->begin >= WINDOW_SECONDS) {

@@ -121,6 +121,10 @@ void policy_clock_extend(struct policy *, int64_t ns);
 /* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
 void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
 void policy_log(struct policy *, const char *text);
+/* The arguments as text, joined by spaces; on the top of the stack. */
+const char *policy_line_make(lua_State *);
+/* For __index (table, key): the key of the table that is nearest to one it does not have; NULL: none is near. */
+const char *policy_nearest_key(lua_State *, const char *key);
 /* policy_call.c */
 void policy_tasks_free(struct policy *);
 /* Adds posthorn.reject and posthorn.disconnect, the kinds of objects, and posthorn.dns to the module table on the top

@@ -186,8 +186,8 @@ policy_run(struct policy *p, lua_CFunction fn, void *arg, unsigned ms)
 	return err;
 }
 
-static int
-print_to_log(lua_State *L)
+const char *
+policy_line_make(lua_State *L)
 {
 	int i, n = lua_gettop(L);
 	luaL_Buffer b;
@@ -206,7 +206,13 @@ print_to_log(lua_State *L)
 		luaL_addvalue(&b);
 	}
 	luaL_pushresult(&b);
-	log_info("policy: %s", lua_tostring(L, -1));
+	return lua_tostring(L, -1);
+}
+
+static int
+print_to_log(lua_State *L)
+{
+	log_info("policy: %s", policy_line_make(L));
 	return 0;
 }
 
@@ -223,11 +229,9 @@ module_require(lua_State *L)
 	return 1;
 }
 
-/* Plain Lua reads a misspelt variable as nil, and `if tenat == 'promotional'` quietly chooses the other pool. */
-static int
-global_unknown(lua_State *L)
+const char *
+policy_nearest_key(lua_State *L, const char *key)
 {
-	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
 	struct suggest s;
 
 	suggest_init(&s, key);
@@ -235,8 +239,18 @@ global_unknown(lua_State *L)
 	for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1))
 		if (lua_type(L, -2) == LUA_TSTRING)
 			suggest_consider(&s, lua_tostring(L, -2));
-	if (s.best != NULL)
-		return luaL_error(L, "undefined variable '%s'; did you mean '%s'?", key, s.best);
+	return s.best;
+}
+
+/* Plain Lua reads a misspelt variable as nil, and `if tenat == 'promotional'` quietly chooses the other pool. */
+static int
+global_unknown(lua_State *L)
+{
+	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+	const char *best = policy_nearest_key(L, key);
+
+	if (best != NULL)
+		return luaL_error(L, "undefined variable '%s'; did you mean '%s'?", key, best);
 	return luaL_error(L, "undefined variable '%s'", key);
 }
 
