@@ -11,6 +11,7 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 #include "mail/dnsd.h"
 #include "deliverd/net.h"
 #include "deliverd/resolve.h"
@@ -21,31 +22,28 @@
 
 struct args {
 	const char *config_dir, *pool, *role;
+	unsigned number; /* of the configuration last looked at */
 };
 
 struct start {
 	struct params *params;
 	struct policy *policy;
+	uint32_t number;
+	uint64_t digest;
 };
 
 /* NULL policy and an error log line if the configuration cannot be used. */
 static struct start
 load(const struct args *a)
 {
-	struct conf_errors errs = { NULL, 0 };
-	struct conf *conf = NULL;
-	struct start s = { NULL, NULL };
+	struct config *config = config_load_logged(a->config_dir);
+	struct start s = { NULL, NULL, 0, 0 };
 
-	s.params = params_load(a->config_dir, &conf, &errs);
-	if (s.params != NULL) {
-		log_set_level((enum log_level)s.params->log_level);
-		s.policy = policy_load(s.params->policy_file, &errs);
-	}
-	conf_errors_log(&errs);
-	conf_errors_clear(&errs);
-	conf_free(&conf);
-	if (s.policy == NULL)
-		params_free(&s.params);
+	if (config == NULL)
+		return s;
+	s.number = config->number;
+	s.digest = config->digest;
+	config_take(&config, &s.params, &s.policy);
 	return s;
 }
 
@@ -90,10 +88,12 @@ on_net_word(enum role_word word, void *arg)
 {
 	struct net_role *r = arg;
 
-	if (word == ROLE_RELOAD)
-		net_reload(r->net);
-	else
+	if (word == ROLE_RELOAD) {
+		if (net_reload(r->net))
+			role_link_ready(r->link); /* for this generation */
+	} else {
 		net_stop(r->net, on_net_stopped, r);
+	}
 }
 
 static void
@@ -109,10 +109,11 @@ net_role_main(const struct args *a)
 {
 	struct net_role r = { NULL, NULL, NULL };
 	struct start s = load_or_die(a);
-	char *policy_dir = dir_of(s.params->policy_file), *err = NULL;
-	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false } };
+	char *policy_dir = dir_of(s.params->policy_file), *err = NULL, image[4096];
+	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false },
+	    { config_image_directory(a->config_dir, image, sizeof(image)), false } };
 	struct sandbox box = { .role = "net", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
-		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 2,
+		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 3,
 		.max_fds = NET_MAX_FDS };
 	SSL_CTX *tls = tls_client_ctx(&err);
 	int status;
@@ -122,6 +123,8 @@ net_role_main(const struct args *a)
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
+	r.net->config_number = s.number;
+	r.net->config_digest = s.digest;
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
 	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
@@ -153,6 +156,7 @@ check_reload(struct role_spec *specs, void *arg)
 	bool is_good = s.policy != NULL;
 
 	(void)specs;
+	((struct args *)arg)->number = s.number;
 	policy_free(&s.policy);
 	params_free(&s.params);
 	return is_good;
@@ -170,11 +174,12 @@ parent_main(const struct args *a)
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	int status;
 	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_TELL,
-		.check = check_reload, .arg = &copy };
+		.check = check_reload, .arg = &copy, .number = &copy.number };
 
 	if (n <= 0)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
+	copy.number = s.number;
 	policy_free(&s.policy);
 	params_free(&s.params);
 	status = roles_run(&rc);
@@ -194,7 +199,7 @@ int
 main(int argc, char **argv)
 {
 	const char *env = getenv("POSTHORN_CONFIG");
-	struct args a = { env != NULL ? env : params_default_dir, NULL, NULL };
+	struct args a = { env != NULL ? env : params_default_dir, NULL, NULL, 0 };
 	char ident[128];
 	int ch;
 

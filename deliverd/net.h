@@ -39,6 +39,8 @@ struct net {
 	struct params *params;
 	struct policy *policy;
 	unsigned generation; /* of params and policy */
+	uint32_t config_number;
+	uint64_t config_digest; /* jobs of another one are handed back */
 	SSL_CTX *tls;        /* NULL: none could be made, everything goes in the clear */
 	int tls_index;       /* where an SSL keeps its conn */
 	struct eventlog *events;
@@ -73,7 +75,7 @@ void net_free(struct net **);
 /* Takes over both and makes sources, limits and cached answers follow. */
 void net_swap(struct net *, struct params *, struct policy *);
 /* Reads the configuration again; keeps the old one if anything is wrong. */
-void net_reload(struct net *);
+bool net_reload(struct net *);
 /* Starts no more transactions, finishes those whose content is under way, hands back the rest, then calls `stopped`. */
 void net_stop(struct net *, void (*stopped)(struct net *, void *), void *arg);
 

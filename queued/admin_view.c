@@ -185,11 +185,24 @@ admin_view_close(struct queued *q, struct admin_view *v)
 	squeue_release(q->queues, v->sq);
 }
 
+/* One of its consumers if none has our configuration. */
+static const struct consumer *
+consumer_of_other(const struct pool *p)
+{
+	const struct consumer *c;
+
+	TAILQ_FOREACH(c, &p->consumers, of_pool)
+		if (c->is_current)
+			return NULL;
+	return TAILQ_FIRST(&p->consumers);
+}
+
 /* Why it is still here, as a sentence. */
 static char *
 view_reason(const struct admin_view *v)
 {
 	const struct squeue *sq = v->sq;
+	const struct consumer *c;
 
 	if (v->unreadable != NULL)
 		return xasprintf("held: %s", v->unreadable);
@@ -208,6 +221,9 @@ view_reason(const struct admin_view *v)
 		return xstrdup(sq->why == NULL ? "no egress pool" : sq->why);
 	if (TAILQ_EMPTY(&sq->pool->consumers))
 		return xasprintf("no deliverd serves pool %s at present", sq->pool->name);
+	if ((c = consumer_of_other(sq->pool)) != NULL)
+		return xasprintf("deliverd/%s runs another configuration (generation %u, not %u)", sq->pool->name,
+		    c->client->generation, c->client->q->config_number);
 	if (sq->outstanding >= sq->window)
 		return xasprintf("waits behind %u others of its queue that are under way", sq->outstanding);
 	return xasprintf("waits for its turn in pool %s", sq->pool->name);

@@ -8,11 +8,13 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 
 #include "queued/admin.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
+#include "queued/consumer.h"
 #include "queued/expire.h"
 #include "queued/index_open.h"
 #include "queued/keys.h"
@@ -257,28 +259,20 @@ queued_serve(struct queued *q, int listen_fd)
 bool
 queued_reload(struct queued *q)
 {
-	struct conf_errors errs = { NULL, 0 };
-	struct policy *policy = NULL;
-	struct params *params;
-	struct conf *conf = NULL;
+	struct config *config = config_load_logged(q->config_dir);
 
-	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
-		policy = policy_load(params->policy_file, &errs);
-	conf_errors_log(&errs);
-	conf_errors_clear(&errs);
-	conf_free(&conf);
-	if (policy == NULL) {
-		params_free(&params);
+	if (config == NULL) {
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
 	policy_free(&q->policy);
 	params_free(&q->params);
-	q->policy = policy;
-	q->params = params;
+	q->config_number = config->number;
+	q->config_digest = config->digest;
+	config_take(&config, &q->params, &q->policy);
 	q->generation++;
-	log_set_level((enum log_level)params->log_level);
+	consumers_review(q);
 	sched_rerouted(q);
-	log_info("configuration reloaded generation=%u", q->generation);
+	log_info("configuration reloaded generation=%u digest=%016jx", q->config_number, (uintmax_t)q->config_digest);
 	return true;
 }

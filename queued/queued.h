@@ -56,6 +56,8 @@ struct queued {
 	struct params *params;
 	struct policy *policy;
 	uint32_t generation; /* of params and policy: grows with each reload */
+	uint32_t config_number; /* the supervisor's number of them; 0: none */
+	uint64_t config_digest; /* who has another one is offered nothing */
 	char *segments_dir, *index_dir, *damaged_dir, *events_dir;
 	int64_t started;     /* wall */
 	bool is_stopping;

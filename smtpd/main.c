@@ -10,8 +10,7 @@
 #include "base/roles.h"
 #include "base/sandbox.h"
 #include "base/tls.h"
-#include "mail/params.h"
-#include "mail/policy.h"
+#include "mail/config.h"
 
 #include "smtpd/authd.h"
 #include "smtpd/listen.h"
@@ -25,21 +24,6 @@ usage(void)
 {
 	fprintf(stderr, "usage: smtpd [-c config_dir]\n");
 	exit(2);
-}
-
-static struct params *
-load(const char *dir)
-{
-	struct conf_errors errors = { 0 };
-	struct conf *conf = NULL;
-	struct params *p = params_load(dir, &conf, &errors);
-
-	conf_errors_log(&errors);
-	conf_errors_clear(&errors);
-	conf_free(&conf);
-	if (p != NULL)
-		log_set_level((enum log_level)p->log_level);
-	return p;
 }
 
 /* One for two processors unless told otherwise: smtpd takes half of the processor time that a message costs, and fewer
@@ -56,53 +40,58 @@ worker_count(const struct params *p)
 static bool
 is_usable(const struct params *p)
 {
-	struct conf_errors errors = { 0 };
-	struct policy *policy = policy_load(p->policy_file, &errors);
-	bool ok = policy != NULL;
 	char *err = NULL;
 	SSL_CTX *tls;
+	bool ok;
 
-	conf_errors_log(&errors);
-	conf_errors_clear(&errors);
-	policy_free(&policy);
 	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
 		if (p->submissions_listen.n > 0)
 			log_error("submissions_listen needs smtpd_tls_cert_file");
-		return ok && p->submissions_listen.n == 0;
+		return p->submissions_listen.n == 0;
 	}
 	tls = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
 	    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, "check", &err);
 	if (tls == NULL)
 		log_error("TLS: %s", err);
 	free(err);
-	ok = ok && tls != NULL;
+	ok = tls != NULL;
 	SSL_CTX_free(tls);
 	return ok;
 }
 
+struct parent {
+	const char *dir;
+	unsigned number; /* of the configuration last looked at */
+};
+
 static bool
 check_reload(struct role_spec *specs, void *arg)
 {
-	struct params *p = load(arg);
-	bool ok = p != NULL && is_usable(p);
+	struct parent *parent = arg;
+	struct config *c = config_load_logged(parent->dir);
+	bool ok = c != NULL && is_usable(c->params);
 
-	if (ok)
-		specs[0].instances = specs[1].instances = worker_count(p);
-	params_free(&p);
+	if (ok) {
+		specs[0].instances = specs[1].instances = worker_count(c->params);
+		parent->number = c->number;
+	}
+	config_free(&c);
 	return ok;
 }
 
 static int
 parent_main(char *dir)
 {
-	struct params *p = load(dir);
+	struct config *c = config_load_logged(dir);
+	const struct params *p = c != NULL ? c->params : NULL;
+	struct parent parent = { dir, c != NULL ? c->number : 0 };
 	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name =
 	    "auth" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
 	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload =
 	    ROLES_REPLACE,
-		.check = check_reload, .arg = dir };
+		.check = check_reload, .arg = &parent, .number = &parent.number };
 	struct listeners l;
 	int status, rates;
 	ssize_t n;
@@ -122,7 +111,7 @@ parent_main(char *dir)
 	config.listener_names = (const char *const *)l.names;
 	config.n_listeners = l.n;
 	sandbox_enter(&(struct sandbox){ .role = "smtpd", .mode = (enum sandbox_mode)p->sandbox, .allow = SB_SPAWN });
-	params_free(&p);
+	config_free(&c);
 	status = roles_run(&config);
 	listeners_clear(&l);
 	return status;
@@ -131,18 +120,18 @@ parent_main(char *dir)
 static int
 role_main(const char *dir, const char *role, unsigned instance)
 {
-	struct params *p = load(dir);
+	struct config *c = config_load_logged(dir);
 	int status = 1;
 
-	if (p == NULL)
+	if (c == NULL)
 		fatal("the configuration in %s cannot be used", dir);
 	if (strcmp(role, "worker") == 0)
-		status = worker_main(p, instance, worker_count(p));
+		status = worker_main(c->params, c->policy, instance, worker_count(c->params));
 	else if (strcmp(role, "auth") == 0)
-		status = authd_main(p, instance);
+		status = authd_main(c->params, instance);
 	else
 		fatal("there is no role '%s'", role);
-	params_free(&p);
+	config_free(&c);
 	return status;
 }
 

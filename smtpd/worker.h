@@ -55,6 +55,6 @@ struct worker {
 };
 
 /* The worker role; the exit status. workers: how many there are of it. */
-int worker_main(const struct params *, unsigned instance, unsigned workers);
+int worker_main(const struct params *, struct policy *, unsigned instance, unsigned workers);
 
 #endif

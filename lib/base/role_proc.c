@@ -27,6 +27,10 @@ on_ready(struct ipc *ipc, struct ipc_msg *m, void *arg)
 
 	(void)ipc;
 	(void)m;
+	if (p->reloading) {
+		p->reloading = false;
+		gen_on_reloaded(p->gen);
+	}
 	if (p->ready)
 		return;
 	p->ready = true;
@@ -239,6 +243,7 @@ role_proc_reap(struct role_proc *p, int *status_r)
 	log_end(p, *status_r);
 	p->pid = 0;
 	p->ready = false;
+	p->reloading = p->gen->roles->cfg->reload == ROLES_TELL && p->reloading; /* its successor's READY will do */
 	ipc_close(&p->ctl);
 	timer_cancel(&p->kill);
 	return true;

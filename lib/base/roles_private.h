@@ -25,6 +25,7 @@ struct role_proc {
 	struct ipc *ctl;
 	int partner_fd;            /* our end of a link whose other end the partner has already; -1 */
 	bool ready;
+	bool reloading;            /* was told, has not said READY again */
 	bool stopping;
 	int64_t started;
 	int64_t delay;             /* before the next start */
@@ -42,6 +43,7 @@ struct generation {
 	TAILQ_ENTRY(generation) link;
 	struct roles *roles;
 	unsigned number;
+	unsigned config;    /* number of the configuration */
 	enum gen_state state;
 	struct role_spec *specs;
 	struct role_proc *procs;
@@ -74,5 +76,6 @@ void role_proc_clear(struct role_proc *);
 
 /* roles.c: what role_proc.c reports. */
 void gen_on_ready(struct generation *);
+void gen_on_reloaded(struct generation *);
 
 #endif

@@ -8,4 +8,14 @@
  * otherwise (EFBIG: longer; EISDIR, EINVAL: not a regular file). */
 char *slurp(const char *file, size_t max, size_t *len_r);
 
+/* A file as it was at some moment. */
+struct slurp_copy {
+	char *file;
+	char *text;
+	size_t len;
+};
+/* From now on slurp() takes these files from memory, whatever the disk has by then: what was validated is what is
+ * loaded (mail/config.h). The copies stay the caller's. n = 0: from the disk again. */
+void slurp_use_copies(const struct slurp_copy *, size_t n);
+
 #endif

@@ -44,6 +44,7 @@ const char *const params_default_dir = POSTHORN_SYSCONFDIR;
 
 /* In the order of the enums that they name. */
 static const char *const sandbox_words[] = { "off", "on", "required", NULL };
+static const char *const policy_reload_words[] = { "manual", "auto", NULL };
 static const char *const log_level_words[] = { "error", "warn", "info", "debug", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
@@ -60,6 +61,7 @@ const struct conf_param params_table[] = {
 	STR(policy_file, "$config_directory/policy.lua"),
 	STR(passwd_file, "$config_directory/passwd"),
 	STR_RESTART(admin_group, "posthorn"),
+	ENUM(policy_reload, "manual", policy_reload_words),
 	ENUM_RESTART(sandbox, "on", sandbox_words),
 	ENUM(log_level, "info", log_level_words),
 	SIZE(message_size_limit, "50M", KIB(64), GIB(2)),

@@ -6,6 +6,7 @@
 #include "base/conf.h"
 
 enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
+enum { RELOAD_MANUAL, RELOAD_AUTO };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT };
 
@@ -16,6 +17,7 @@ struct params {
 	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
 	char *policy_file, *passwd_file;
 	char *admin_group;
+	int policy_reload; /* RELOAD_MANUAL, RELOAD_AUTO */
 	int sandbox; /* enum sandbox_mode: off, on, required */
 	int log_level;
 	int64_t message_size_limit;

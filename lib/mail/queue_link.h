@@ -23,6 +23,7 @@
  *   QL_JOB       q>c  one message for some of its recipients, all in one scheduled queue
  *   QL_CANCEL    q>c  envelope id: give it back unless it is being sent
  *   QL_RESULT    c>q  what became of one envelope
+ *   QL_GENERATION c>q generation, digest: after a reload. Jobs go only to consumers with queued's own digest
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -45,7 +46,8 @@ enum ql_type {
 	QL_HELLO = 1, QL_WELCOME, QL_LOGFD,
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
-	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END
+	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
+	QL_GENERATION
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
@@ -60,7 +62,8 @@ struct ql_hello {
 	uint8_t role;
 	char *name;
 	uint32_t pid;
-	uint32_t generation; /* of the configuration */
+	uint32_t generation; /* of the configuration, for people; 0: read without a supervisor */
+	uint64_t digest;     /* of the configuration: equal if and only if it is the same */
 };
 
 #define TOKEN_KEY_LEN 32
@@ -106,6 +109,7 @@ struct ql_job {
 	char *auth_user;  /* NULL */
 	struct meta *meta;
 	uint32_t n_meta;
+	uint64_t digest;  /* of the configuration by which it was routed */
 	struct ql_job_rcpt *rcpts;
 	uint16_t n_rcpts;
 };
@@ -180,6 +184,8 @@ void ql_job_clear(struct ql_job *);
 void ql_result_encode(const struct ql_result *, struct wbuf *);
 int ql_result_decode(struct rbuf *, struct ql_result *) __attribute__((warn_unused_result));
 void ql_result_clear(struct ql_result *);
+void ql_generation_encode(uint32_t generation, uint64_t digest, struct wbuf *);
+int ql_generation_decode(struct rbuf *, uint32_t *generation, uint64_t *digest) __attribute__((warn_unused_result));
 void ql_u32_encode(uint32_t, struct wbuf *); /* CREDIT, FLOW */
 int ql_u32_decode(struct rbuf *, uint32_t *) __attribute__((warn_unused_result));
 void ql_str_encode(const char *, struct wbuf *); /* LOGFD hour, ADMIN_DATA */

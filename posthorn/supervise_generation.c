@@ -1,0 +1,93 @@
+/* The generation in force: the file that daemons load (mail/config.h), who runs it already, and what happens to those
+ * that do not follow: SIGHUP again, then a restart. Numbers count on from the file in run_directory, so that they grow
+ * over restarts of the suite until the host itself starts again. */
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#include "supervise.h"
+
+#define RETRY_MS 10000
+
+uint32_t
+sup_generation_first(const struct supervisor *sup)
+{
+	struct config_image *old = config_image_open(sup->image_path);
+	uint32_t number = old != NULL ? old->number + 1 : 1;
+
+	config_image_free(&old);
+	return number != 0 ? number : 1;
+}
+
+static bool
+is_behind(const struct supervisor *sup, const struct sup_daemon *d)
+{
+	return !d->is_vanished && (d->state != SUP_READY || d->generation != sup->image->number);
+}
+
+/* A daemon that is ready, but runs another generation, is told again, and at last replaced. */
+static void
+on_retry(void *arg)
+{
+	struct supervisor *sup = arg;
+	struct sup_daemon *d;
+	bool is_done = true;
+
+	sup->retries++;
+	TAILQ_FOREACH(d, &sup->daemons, entry) {
+		if (!is_behind(sup, d) || d->state != SUP_READY)
+			continue;
+		is_done = false;
+		log_warn("%s runs generation %u, not %u: %s", d->name, d->generation, sup->image->number,
+		    sup->retries > 1 ? "it is restarted" : "it is told again");
+		if (sup->retries > 1)
+			sup_daemon_stop(d, true);
+		else
+			sup_daemon_reload(d);
+	}
+	if (!is_done)
+		timer_set(&sup->retry, RETRY_MS);
+	sup_advance(sup);
+}
+
+int
+sup_generation_save(struct supervisor *sup, struct config_image *image, const char *by)
+{
+	const struct group *gr = suite_has_users() ? getgrnam(SUITE_GROUP) : NULL;
+	/* Daemons without users of their own run as nobody, and read the original files as that too. */
+	mode_t mode = geteuid() != 0 ? 0600 : gr != NULL ? 0640 : 0644;
+
+	if (config_image_save(image, sup->image_path, mode, gr != NULL ? gr->gr_gid : (gid_t)-1) == -1) {
+		log_error("%s: %s", sup->image_path, strerror(errno));
+		return -1;
+	}
+	sup->in_force_since = wall_ms();
+	sup->in_force_by = by;
+	sup->retries = 0;
+	timer_cancel(&sup->retry);
+	timer_init(&sup->retry, sup->loop, on_retry, sup);
+	timer_set(&sup->retry, RETRY_MS);
+	return 0;
+}
+
+bool
+sup_generation_reached(const struct supervisor *sup, char **text_r)
+{
+	const struct sup_daemon *d;
+
+	TAILQ_FOREACH(d, &sup->daemons, entry) {
+		if (!is_behind(sup, d))
+			continue;
+		if (text_r != NULL)
+			*text_r = d->state == SUP_READY ? xasprintf("generation %u is in force, but %s still runs %u",
+			    sup->image->number, d->name, d->generation) : xasprintf("generation %u is in force, but %s "
+			    "is %s", sup->image->number, d->name, sup_state_names[d->state]);
+		return false;
+	}
+	return true;
+}
