@@ -69,6 +69,10 @@ notify_ready(void)
 {
 	char text[64];
 
+	if (generation == 0) {
+		notify_send("READY=1");
+		return;
+	}
 	snprintf(text, sizeof(text), "READY=1\n" NOTIFY_GENERATION "=%u", generation);
 	notify_send(text);
 }

@@ -353,7 +353,7 @@ peer_expect(struct peer *p, uint16_t type, struct frame *f, int ms)
 static inline bool
 peer_try(struct peer *p, const struct rig *r, uint8_t role, const char *name)
 {
-	struct ql_hello h = { QL_PROTO, role, NULL, 1, 1 };
+	struct ql_hello h = { QL_PROTO, role, NULL, 1, 1, 0 };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	struct frame f;
 	struct wbuf w;
