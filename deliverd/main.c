@@ -1,5 +1,6 @@
 /* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
- * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c, mail/dnsd.c. */
+ * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c and
+ * mail/dnsd.c. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,7 +145,7 @@ dns_role_main(const struct args *a)
 	int status;
 
 	policy_free(&s.policy);
-	status = dnsd_main(s.params, "dns", USER);
+	status = dnsd_main(s.params, "dns", USER, true);
 	params_free(&s.params);
 	return status;
 }
@@ -165,7 +166,8 @@ check_reload(struct role_spec *specs, void *arg)
 static int
 parent_main(const struct args *a)
 {
-	struct role_spec specs[] = { { "net", 1, "dns", false }, { "dns", 1, NULL, false } };
+	struct role_spec specs[] = { { .name = "net", .instances = 1, .partner = "dns" }, { .name = "dns",
+	    .instances = 1 } };
 	char dash_c[] = "-c", dash_p[] = "-p", exe[4096];
 	struct args copy = *a;
 	struct start s = load_or_die(a);

@@ -441,7 +441,8 @@ on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct dns_reply a;
 	struct dest *d;
 
-	if (dns_reply_decode(&m->body, &a) == -1) {
+	if (dns_reply_decode(&m->body, &a) == -1 || (a.status == DNS_OK && a.mx == NULL)) {
+		dns_reply_clear(&a);
 		ipc_reject(ipc, "malformed answer");
 		return;
 	}

@@ -45,6 +45,7 @@ int cmd_reload(struct admin *, int, char **);
 int cmd_restart(struct admin *, int, char **);
 int cmd_status(struct admin *, int, char **);
 int cmd_check(struct admin *, int, char **);
+int cmd_shaping(struct admin *, int, char **);
 int cmd_conf(struct admin *, int, char **);
 int cmd_queue(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);

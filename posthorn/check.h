@@ -19,6 +19,8 @@ void pool_list_clear(struct pool_list *);
  * *errors, what is allowed but hardly meant to *warnings. 0, or -1 if there are errors. */
 int check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors,
     struct conf_errors *warnings) __attribute__((warn_unused_result));
+/* Before running Lua: root becomes nobody with the suite's group. Ends the process if that fails. */
+void check_drop(void);
 /* Files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
  * warnings. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);

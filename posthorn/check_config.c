@@ -20,6 +20,7 @@
 #include "base/wire.h"
 #include "base/xalloc.h"
 #include "mail/policy.h"
+#include "mail/shaping.h"
 
 #include "check.h"
 
@@ -53,18 +54,15 @@ pool_list_clear(struct pool_list *l)
 	l->n = 0;
 }
 
-/* In the child. Root becomes nobody, keeping the suite's group so that a policy readable by that group can be read. */
-static void
+/* Root becomes nobody, keeping the suite's group so that a policy readable by that group can be read. */
+void
 check_drop(void)
 {
 	const struct passwd *pw;
 	const struct group *gr;
-	struct rlimit none = { 0, 0 };
 	gid_t groups[1];
 	size_t n = 0;
 
-	setrlimit(RLIMIT_CORE, &none);
-	setrlimit(RLIMIT_FSIZE, &none);
 	if (geteuid() == 0) {
 		if ((gr = getgrnam(SUITE_GROUP)) != NULL)
 			groups[n++] = gr->gr_gid;
@@ -113,6 +111,22 @@ check_report(struct wbuf *out, enum check_item item, const struct conf_errors *e
 }
 
 static void
+check_shaping(const struct params *params, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	struct shaping *shaping;
+	size_t i;
+
+	if (params->shaping_files.n == 0)
+		conf_error_add(warnings, NULL, 0, "there is no shaping data: every provider is sent to with the same "
+		    "limits; see posthorn-shaping(5)");
+	for (i = 0; i < params->shaping_files.n; i++)
+		if (!check_reach(params->shaping_files.v[i], errors))
+			return;
+	shaping = shaping_load(&params->shaping_files, errors);
+	shaping_free(&shaping);
+}
+
+static void
 check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	char *file = xasprintf("%s/main.cf", config_dir);
@@ -139,6 +153,8 @@ check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors,
 		}
 		policy_free(&policy);
 	}
+	if (params != NULL)
+		check_shaping(params, errors, warnings);
 	free(file);
 	params_free(&params);
 	conf_free(&conf);
@@ -148,9 +164,12 @@ static void __attribute__((noreturn))
 check_child(int fd, const char *config_dir)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
+	struct rlimit none = { 0, 0 };
 	struct wbuf out;
 	size_t done = 0;
 
+	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_FSIZE, &none);
 	check_drop();
 	wbuf_init(&out);
 	check_load(config_dir, &out, &errors, &warnings);

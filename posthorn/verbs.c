@@ -14,6 +14,8 @@ static const struct admin_verb verbs[] = {
 	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, deliverd/POOL" },
 	{ "status", cmd_status, "", "daemons and queue at a glance" },
 	{ "check", cmd_check, "", "check the configuration and what it refers to" },
+	{ "shaping", cmd_shaping, "check [FILE ...] | show DOMAIN [--mx HOST] ... [--source NAME]",
+	    "what is dead in shaping data; what it says of a destination" },
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
 	    "look at queued mail and act on it" },

@@ -11,7 +11,10 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+#include "mail/names.h"
+
 #include "smtpd/base64.h"
+#include "smtpd/events.h"
 #include "smtpd/line.h"
 #include "smtpd/session_private.h"
 
@@ -97,11 +100,104 @@ auth_timeout(struct session *s)
 	session_continue(s);
 }
 
+/* The passwd file decides. */
 static void
-check(struct session *s, const char *name, const char *password)
+ask_helper(struct session *s, const char *name, const char *password)
+{
+	s->auth_request = s->worker->has_users ? auth_ask(s->worker->auth, AUTH_CHECK, name, password, on_answer,
+	    s) : NULL;
+	if (s->auth_request == NULL) {
+		s->has_auth_last = false;
+		busy(s);
+		return;
+	}
+	if (s->auth_name == NULL)
+		s->auth_name = xstrdup(name);
+	session_set_state(s, ST_COMMAND);
+	session_set_wait(s, WAIT_AUTH);
+}
+
+void
+auth_asked_clear(struct session *s)
+{
+	struct auth_asked *a = &s->auth_asked;
+
+	if (a->password != NULL)
+		explicit_bzero(a->password, strlen(a->password));
+	free(a->authz);
+	free(a->name);
+	free(a->password);
+	*a = (struct auth_asked){ NULL, NULL, NULL };
+}
+
+static bool
+is_for_another(const char *authz, const char *name)
+{
+	return *authz != '\0' && strcmp(authz, name) != 0;
+}
+
+/* Policy said yes: the user has no binding but the tenant that it gave the connection. */
+static void
+accept_user(struct session *s, const struct auth_asked *a)
+{
+	const char *tenant = policy_conn_meta(&s->conn, "tenant");
+	struct user u = { .name = a->name };
+	char bound[TENANT_MAX + 1];
+
+	if (tenant != NULL && !tenant_valid(tenant)) {
+		log_warn("policy: smtp_server_auth_plain gave the connection a tenant that is not a name: %s", tenant);
+		s->has_auth_last = false;
+		back_to_commands(s);
+		reply_reject(s, PHASE_AUTH, NULL, "451 4.3.5 Local policy error, try again later");
+		return;
+	}
+	if (tenant != NULL) {
+		memcpy(bound, tenant, strlen(tenant) + 1);
+		u.tenant = bound;
+	}
+	user_copy(&s->user, &u);
+	free(s->authz);
+	s->authz = is_for_another(a->authz, a->name) ? xstrdup(a->authz) : NULL;
+	s->has_auth_last = false;
+	s->is_authenticated = true;
+	back_to_commands(s);
+	reply_plain(s, "235 2.7.0 Authentication successful");
+}
+
+static void
+policy_then(struct session *s, const struct policy_verdict *v)
+{
+	const struct auth_asked *a = &s->auth_asked;
+
+	if (v->outcome != POLICY_PASSED) {
+		/* A temporary failure says nothing about the password. */
+		s->has_auth_last = s->has_auth_last && v->line[0] == '5';
+		s->auth_failures += v->line[0] == '5';
+		back_to_commands(s);
+		(void)event_refused(s, v, PHASE_AUTH, NULL);
+	} else if (v->answer == 1) {
+		accept_user(s, a);
+	} else if (v->answer == 0 || !s->worker->has_users || is_for_another(a->authz, a->name)) {
+		s->auth_failures++;
+		log_info("authentication failed user=%s client=%s session=%s", a->name, s->client, s->session_id);
+		refuse(s);
+	} else {
+		ask_helper(s, a->name, a->password);
+	}
+	auth_asked_clear(s);
+}
+
+static void
+check(struct session *s, const char *authz, const char *name, const char *password)
 {
 	uint8_t now[16];
 
+	/* Nobody acts for somebody else here, but by policy. */
+	if (is_for_another(authz, name) && (!event_wanted(s, POLICY_ON_AUTH) || strlen(authz) > AUTH_NAME_MAX)) {
+		s->auth_failures++;
+		refuse(s);
+		return;
+	}
 	if (*name == '\0' || strlen(name) > AUTH_NAME_MAX || strlen(password) > AUTH_PASSWORD_MAX) {
 		s->auth_failures++;
 		refuse(s);
@@ -114,16 +210,14 @@ check(struct session *s, const char *name, const char *password)
 	}
 	memcpy(s->auth_last, now, sizeof now);
 	s->has_auth_last = true;
-	s->auth_request = auth_ask(s->worker->auth, AUTH_CHECK, name, password, on_answer, s);
-	if (s->auth_request == NULL) {
-		s->has_auth_last = false;
-		busy(s);
+	if (!event_wanted(s, POLICY_ON_AUTH)) {
+		ask_helper(s, name, password);
 		return;
 	}
-	if (s->auth_name == NULL)
-		s->auth_name = xstrdup(name);
+	s->auth_asked = (struct auth_asked){ xstrdup(authz), xstrdup(name), xstrdup(password) };
 	session_set_state(s, ST_COMMAND);
-	session_set_wait(s, WAIT_AUTH);
+	event_ask(s, &(struct policy_call){ .id = POLICY_ON_AUTH, .text = { s->auth_asked.authz, s->auth_asked.name,
+	    s->auth_asked.password } }, policy_then);
 }
 
 /* RFC 4616: authorization identity, NUL, name, NUL, password. */
@@ -140,13 +234,7 @@ plain(struct session *s, char *text, size_t len)
 	}
 	name++;
 	password++;
-	/* Nobody acts for somebody else here. */
-	if (*text != '\0' && strcmp(text, name) != 0) {
-		s->auth_failures++;
-		refuse(s);
-		return;
-	}
-	check(s, name, password);
+	check(s, text, name, password);
 }
 
 static void
@@ -165,7 +253,7 @@ login(struct session *s, char *text, size_t len)
 		char *name = s->auth_name;
 
 		s->auth_name = NULL;
-		check(s, name, text);
+		check(s, "", name, text);
 		free(name);
 	}
 }
@@ -233,7 +321,7 @@ refusal(const struct session *s)
 
 	if (!s->is_esmtp)
 		return "503 5.5.1 Send EHLO first";
-	if (!w->has_users)
+	if (!w->has_users && !event_wanted(s, POLICY_ON_AUTH))
 		return "502 5.5.1 AUTH is not offered";
 	if (s->is_authenticated)
 		return "503 5.5.1 Already authenticated";

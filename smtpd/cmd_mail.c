@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "mail/address.h"
 
+#include "smtpd/events.h"
 #include "smtpd/mailargs.h"
 #include "smtpd/session_private.h"
 
@@ -72,6 +73,16 @@ is_acceptable(struct session *s, const struct path_arg *from, const struct mail_
 	return false;
 }
 
+static void
+mail_then(struct session *s, const struct policy_verdict *v)
+{
+	/* The transaction gives back what it took of the user's rate. */
+	if (event_refused(s, v, PHASE_MAIL, NULL))
+		tx_reset(s);
+	else
+		reply_plain(s, "250 2.1.0 Ok");
+}
+
 void
 cmd_mail(struct session *s, const char *args)
 {
@@ -105,7 +116,7 @@ cmd_mail(struct session *s, const char *args)
 	s->tx.env->ret = a.ret;
 	s->tx.env->envid = a.has_envid ? xstrdup(a.envid) : NULL;
 	s->tx.is_utf8 = a.is_utf8;
-	reply_plain(s, "250 2.1.0 Ok");
+	event_ask(s, &(struct policy_call){ .id = POLICY_ON_MAIL, .text = { s->tx.env->sender } }, mail_then);
 }
 
 static bool
@@ -166,6 +177,33 @@ complete_postmaster(const struct worker *w, struct path_arg *to)
 	memcpy(to->address, full, sizeof full);
 }
 
+static void
+rcpt_then(struct session *s, const struct policy_verdict *v)
+{
+	struct rcpt_asked *r = &s->tx.asked;
+
+	if (event_refused(s, v, PHASE_RCPT, r->address)) {
+		s->tx.n_refused++;
+	} else {
+		tx_add_rcpt(s, r->address, r->orcpt, r->notify);
+		reply_plain(s, "250 2.1.5 Ok");
+	}
+	tx_asked_clear(&s->tx);
+}
+
+/* Without a handler nothing is copied. */
+static void
+rcpt_ask(struct session *s, const char *address, const char *orcpt, uint8_t notify)
+{
+	if (!event_wanted(s, POLICY_ON_RCPT)) {
+		tx_add_rcpt(s, address, orcpt, notify);
+		reply_plain(s, "250 2.1.5 Ok");
+		return;
+	}
+	s->tx.asked = (struct rcpt_asked){ xstrdup(address), orcpt != NULL ? xstrdup(orcpt) : NULL, notify };
+	event_ask(s, &(struct policy_call){ .id = POLICY_ON_RCPT, .text = { s->tx.asked.address } }, rcpt_then);
+}
+
 void
 cmd_rcpt(struct session *s, const char *args)
 {
@@ -200,6 +238,5 @@ cmd_rcpt(struct session *s, const char *args)
 		reject_rcpt(s, to.address, "550 5.7.1 Relay access denied");
 		return;
 	}
-	tx_add_rcpt(s, to.address, a.has_orcpt ? a.orcpt : NULL, a.notify);
-	reply_plain(s, "250 2.1.5 Ok");
+	rcpt_ask(s, to.address, a.has_orcpt ? a.orcpt : NULL, a.notify);
 }

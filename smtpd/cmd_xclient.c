@@ -108,8 +108,8 @@ static void
 restart(struct session *s)
 {
 	session_set_wait(s, WAIT_NONE);
-	session_set_state(s, ST_COMMAND);
-	reply_fmt(s, "220 %s ESMTP Posthorn", s->worker->params->myhostname);
+	session_set_state(s, ST_GREETING);
+	session_greet(s);
 }
 
 /* The proxy vouches for the login; a user whom we do not know has no binding and no limits. */
@@ -154,6 +154,7 @@ cmd_xclient(struct session *s, const char *args)
 		return;
 	}
 	session_forget(s);
+	policy_conn_clear(&s->conn);
 	if (x.has_addr) {
 		memcpy(s->client, x.addr, sizeof s->client);
 		s->is_mynetworks = cidr_list_match(&s->worker->params->mynetworks, (const struct sockaddr *)&x.sa);

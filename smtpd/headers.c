@@ -10,29 +10,6 @@
 
 #include "smtpd/headers.h"
 
-bool
-header_tenant_valid(const char *s)
-{
-	if (*s == '\0' || strlen(s) > TENANT_MAX)
-		return false;
-	for (; *s != '\0'; s++) {
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-		    strchr("._+-", *s) != NULL))
-			return false;
-	}
-	return true;
-}
-
-void
-header_campaign_clean(char *s)
-{
-	for (; *s != '\0'; s++) {
-		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-		    strchr("._+-", *s) != NULL))
-			*s = '_';
-	}
-}
-
 void
 headers_date(int64_t wall, char out[40])
 {
@@ -107,6 +84,12 @@ judge_field(const struct params *p, const struct header_field *f, struct header_
 			take_value(f, facts->campaign, sizeof facts->campaign);
 		facts->has_campaign = true;
 		return !p->remove_campaign_header;
+	} else if (p->scheduling_header != NULL && *p->scheduling_header != '\0' &&
+	    name_is(f, p->scheduling_header, strlen(p->scheduling_header))) {
+		facts->has_two_schedules = facts->has_schedule;
+		take_value(f, facts->schedule, sizeof facts->schedule);
+		facts->has_schedule = true;
+		return false;
 	}
 	return true;
 }

@@ -11,10 +11,13 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "mail/config.h"
+#include "mail/dnsd.h"
+#include "mail/policy_call.h"
 
 #include "smtpd/authd.h"
 #include "smtpd/listen.h"
 #include "smtpd/rates.h"
+#include "smtpd/users.h"
 #include "smtpd/worker.h"
 
 #define WORKERS_MAX 256
@@ -64,6 +67,14 @@ struct parent {
 	unsigned number; /* of the configuration last looked at */
 };
 
+/* A worker has an auth helper, and a dns helper if anybody could ask it: policy that answers events of a session. */
+static void
+set_instances(struct role_spec *specs, const struct config *c)
+{
+	specs[0].instances = specs[1].instances = worker_count(c->params);
+	specs[2].instances = policy_answers_any(c->policy) ? specs[0].instances : 0;
+}
+
 static bool
 check_reload(struct role_spec *specs, void *arg)
 {
@@ -72,7 +83,7 @@ check_reload(struct role_spec *specs, void *arg)
 	bool ok = c != NULL && is_usable(c->params);
 
 	if (ok) {
-		specs[0].instances = specs[1].instances = worker_count(c->params);
+		set_instances(specs, c);
 		parent->number = c->number;
 	}
 	config_free(&c);
@@ -85,11 +96,11 @@ parent_main(char *dir)
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
 	struct parent parent = { dir, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .keeps_listeners = true }, { .name =
-	    "auth" } };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .second = "dns", .keeps_listeners = true },
+	    { .name = "auth" }, { .name = "dns" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload =
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 3, .reload =
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = &parent, .number = &parent.number };
 	struct listeners l;
@@ -106,7 +117,7 @@ parent_main(char *dir)
 	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
-	specs[0].instances = specs[1].instances = worker_count(p);
+	set_instances(specs, c);
 	config.listeners = l.fds;
 	config.listener_names = (const char *const *)l.names;
 	config.n_listeners = l.n;
@@ -126,9 +137,11 @@ role_main(const char *dir, const char *role, unsigned instance)
 	if (c == NULL)
 		fatal("the configuration in %s cannot be used", dir);
 	if (strcmp(role, "worker") == 0)
-		status = worker_main(c->params, c->policy, instance, worker_count(c->params));
+		status = worker_main(c->params, &c->policy, instance, worker_count(c->params));
 	else if (strcmp(role, "auth") == 0)
 		status = authd_main(c->params, instance);
+	else if (strcmp(role, "dns") == 0)
+		status = dnsd_main(c->params, "smtpd/dns", SMTPD_USER, false);
 	else
 		fatal("there is no role '%s'", role);
 	config_free(&c);

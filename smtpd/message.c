@@ -59,13 +59,13 @@ bind_tenant(const struct message_context *c, const struct header_facts *f, struc
 	} else if (f->has_two_tenants) {
 		return "550 5.6.0 The tenant headers name different tenants";
 	} else if (f->has_tenant) {
-		if (!header_tenant_valid(f->tenant))
+		if (!tenant_valid(f->tenant))
 			return "550 5.6.0 The tenant header does not hold a valid tenant name";
 		replace(&e->tenant, f->tenant);
 	}
 	if (f->has_campaign && *f->campaign != '\0') {
 		memcpy(campaign, f->campaign, sizeof campaign);
-		header_campaign_clean(campaign);
+		campaign_clean(campaign);
 		replace(&e->campaign, campaign);
 	}
 	return NULL;
@@ -186,36 +186,140 @@ assemble(struct content *content, struct envelope **ep, struct wbuf *head)
 	return m;
 }
 
+struct draft {
+	struct header_facts facts;
+	struct wbuf head;      /* the block as it will be written, trace first */
+	struct policy_msg msg;
+};
+
+struct draft *
+draft_new(void)
+{
+	return xcalloc(1, sizeof(struct draft));
+}
+
+static void
+draft_clear(struct draft *d)
+{
+	wbuf_clear(&d->head);
+	policy_msg_clear(&d->msg);
+}
+
+void
+draft_free(struct draft **dp)
+{
+	if (*dp == NULL)
+		return;
+	draft_clear(*dp);
+	free(*dp);
+	*dp = NULL;
+}
+
+struct policy_msg *
+draft_msg(struct draft *d)
+{
+	return &d->msg;
+}
+
+static const char *
+take_schedule(const struct message_context *c, const struct header_facts *f, struct envelope *e)
+{
+	static char line[256];
+	const char *err = "there are two of them";
+	struct schedule s;
+
+	if (!f->has_schedule || !c->is_trusted)
+		return NULL;
+	if (f->has_two_schedules || schedule_parse(f->schedule, strlen(f->schedule), c->now, &s, &err) == -1) {
+		snprintf(line, sizeof line, "550 5.6.0 Bad %.80s header: %s", c->params->scheduling_header, err);
+		return line;
+	}
+	e->first_attempt = s.first_attempt;
+	e->expires = s.expires;
+	return NULL;
+}
+
+/* Trace and the fields that stay. */
+static void
+head_write(struct draft *d, const struct message_context *c, const struct envelope *e, const char *block, size_t len)
+{
+	wbuf_reserve(&d->head, len + 512);
+	headers_received(c, &e->id, e->n_rcpts == 1 ? e->rcpts[0].address : NULL, &d->head);
+	headers_copy(c->params, block, len, &d->facts, &d->head);
+}
+
+int
+draft_begin(struct draft *d, const struct message_context *c, struct content *content, struct envelope *e,
+    const char **reply_r)
+{
+	if (content->error != CONTENT_GOOD) {
+		*reply_r = content_error_reply(content->error);
+		return -1;
+	}
+	msgid_new(&e->id, c->now);
+	head_write(d, c, e, (const char *)content->head.p, content->head.len);
+	if (d->facts.hops >= c->params->hopcount_limit)
+		*reply_r = "554 5.4.6 Too many hops: the message is looping";
+	else if ((*reply_r = bind_tenant(c, &d->facts, e)) == NULL)
+		*reply_r = take_schedule(c, &d->facts, e);
+	if (*reply_r != NULL)
+		return -1;
+	take_return_path(c, &d->facts, e);
+	fill_envelope(c, &d->facts, e);
+	return 0;
+}
+
+void
+draft_content(struct draft *d, const struct content *content)
+{
+	d->msg.head = content->head.len > 0 ? (const char *)content->head.p : "";
+	d->msg.head_len = content->head.len;
+	d->msg.body = content->body.p != NULL ? content->body.p : (const uint8_t *)"";
+	d->msg.body_len = content->body.len;
+}
+
+/* A block that policy has made or chosen. */
+static void
+head_again(struct draft *d, const struct message_context *c, struct content *content, struct envelope *e)
+{
+	const char *block = d->msg.head;
+	size_t len = d->msg.head_len;
+
+	wbuf_reset(&d->head);
+	head_write(d, c, e, block, len);
+	replace(&e->message_id, d->facts.has_message_id && *d->facts.message_id != '\0' ? d->facts.message_id : NULL);
+	content->head_has_8bit = !is_ascii(block, len);
+	content->has_8bit = content->has_8bit || content->head_has_8bit;
+	/* A field whose name begins with a dot is a line that is to be stuffed. */
+	content->has_dots = content->has_dots || (len > 0 && block[0] == '.') || memmem(block, len, "\n.", 2) != NULL;
+}
+
+struct message *
+draft_end(struct draft *d, const struct message_context *c, struct content *content, struct envelope **ep)
+{
+	struct envelope *e = *ep;
+	struct wbuf head;
+
+	if (d->msg.head != NULL && (d->msg.changed & (POLICY_MSG_HEAD | POLICY_MSG_RCPTS)) != 0)
+		head_again(d, c, content, e);
+	if (c->is_trusted) {
+		complete_header(c, &e->id, &d->facts, e->n_rcpts == 1, content->in_body, &d->head);
+		replace(&e->message_id, *d->facts.message_id != '\0' ? d->facts.message_id : NULL);
+	}
+	e->flags = (e->flags & MSG_LARGE) | flags_of(c, content, e);
+	head = d->head;
+	wbuf_init(&d->head);
+	return assemble(content, ep, &head);
+}
+
 struct message *
 message_new(const struct message_context *c, struct content *content, struct envelope **ep, const char **reply_r)
 {
-	struct envelope *e = *ep;
-	struct header_facts facts;
-	struct wbuf head;
-	bool has_blank = content->in_body;
+	struct draft d = { .head = { NULL, 0, 0 } };
+	struct message *m = NULL;
 
-	if (content->error != CONTENT_GOOD) {
-		*reply_r = content_error_reply(content->error);
-		return NULL;
-	}
-	wbuf_init(&head);
-	wbuf_reserve(&head, content->head.len + 512);
-	msgid_new(&e->id, c->now);
-	headers_received(c, &e->id, e->n_rcpts == 1 ? e->rcpts[0].address : NULL, &head);
-	headers_copy(c->params, (const char *)content->head.p, content->head.len, &facts, &head);
-	*reply_r = NULL;
-	if (facts.hops >= c->params->hopcount_limit)
-		*reply_r = "554 5.4.6 Too many hops: the message is looping";
-	else
-		*reply_r = bind_tenant(c, &facts, e);
-	if (*reply_r != NULL) {
-		wbuf_clear(&head);
-		return NULL;
-	}
-	take_return_path(c, &facts, e);
-	if (c->is_trusted)
-		complete_header(c, &e->id, &facts, e->n_rcpts == 1, has_blank, &head);
-	fill_envelope(c, &facts, e);
-	e->flags = (e->flags & MSG_LARGE) | flags_of(c, content, e);
-	return assemble(content, ep, &head);
+	if (draft_begin(&d, c, content, *ep, reply_r) == 0)
+		m = draft_end(&d, c, content, ep);
+	draft_clear(&d);
+	return m;
 }

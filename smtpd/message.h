@@ -7,6 +7,7 @@
 
 #include "mail/envelope.h"
 #include "mail/params.h"
+#include "mail/policy_call.h"
 #include "mail/queue_link.h"
 #include "mail/record.h"
 #include "mail/token.h"
@@ -55,8 +56,23 @@ struct message_context {
 	int64_t now;                 /* wall ms */
 };
 
-/* Makes the message out of the content and the envelope of a transaction; takes both over (content is left empty, *ep
- * NULL). NULL and a whole reply in *reply_r (static) if it must be refused; *ep is kept then. */
+/* A message in the making, while policy sees it: envelope and header block are there, trace fields are not. */
+struct draft *draft_new(void);
+void draft_free(struct draft **);
+/* 0, or -1 and a whole reply in *reply_r (valid until the next call) if the message must be refused. msg shows content
+ * and envelope, which stay the caller's. */
+int draft_begin(struct draft *, const struct message_context *, struct content *, struct envelope *,
+    const char **reply_r)
+    __attribute__((warn_unused_result));
+struct policy_msg *draft_msg(struct draft *);
+/* The content is another now: msg shows that. */
+void draft_content(struct draft *, const struct content *);
+/* Makes the message of it, with what policy changed; takes content and envelope over. */
+struct message *draft_end(struct draft *, const struct message_context *, struct content *, struct envelope **ep);
+
+/* All of that at once. Makes the message out of the content and the envelope of a transaction; takes both over (content
+ * is left empty, *ep NULL). NULL and a whole reply in *reply_r (valid until the next call) if it must be refused; *ep
+ * is kept then. */
 struct message *message_new(const struct message_context *, struct content *, struct envelope **ep,
     const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */

@@ -67,7 +67,7 @@ parse_attr(char *word, struct user *u, const char **err_r)
 	}
 	*value++ = '\0';
 	if (strcmp(word, "tenant") == 0) {
-		if (!header_tenant_valid(value) || u->tenant != NULL) {
+		if (!tenant_valid(value) || u->tenant != NULL) {
 			*err_r = "bad tenant";
 			return -1;
 		}

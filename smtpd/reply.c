@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/tls.h"
+#include "mail/names.h"
 
 #include "smtpd/session_private.h"
 
@@ -126,20 +127,6 @@ reply_junk(struct session *s)
 	return true;
 }
 
-/* "campaign:tenant@domain" with missing parts left out, as queued names its queues. */
-static void
-queue_name(const struct envelope *e, const char *domain, char *out, size_t size)
-{
-	if (e->campaign != NULL && e->tenant != NULL)
-		snprintf(out, size, "%s:%s@%s", e->campaign, e->tenant, domain);
-	else if (e->campaign != NULL)
-		snprintf(out, size, "%s:@%s", e->campaign, domain);
-	else if (e->tenant != NULL)
-		snprintf(out, size, "%s@%s", e->tenant, domain);
-	else
-		snprintf(out, size, "%s", domain);
-}
-
 static const char *
 common_domain(const struct envelope *e)
 {
@@ -160,7 +147,7 @@ reply_reception(struct session *s, const struct message *m, const char *reply_te
 	struct event_record ev = { .type = EV_RECEPTION, .id = &e->id, .phase = PHASE_DOT, .code = 250, .enhanced = { 2,
 	    0, 0 } };
 	const char **list = NULL;
-	char queue[512];
+	char queue[QUEUE_NAME_TEXT];
 	uint32_t i;
 
 	fill_peer(s, &ev);
@@ -174,8 +161,11 @@ reply_reception(struct session *s, const struct message *m, const char *reply_te
 		ev.recipients = list;
 		ev.n_recipients = list != NULL ? e->n_rcpts : 0;
 	}
-	if ((ev.domain = common_domain(e)) != NULL) {
-		queue_name(e, ev.domain, queue, sizeof queue);
+	ev.domain = common_domain(e);
+	if (e->queue != NULL) {
+		ev.queue = e->queue;
+	} else if (ev.domain != NULL) {
+		queue_name_make(queue, sizeof queue, e->campaign, e->tenant, ev.domain);
 		ev.queue = queue;
 	}
 	ev.tenant = e->tenant;

@@ -16,6 +16,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 
+#include "smtpd/events.h"
 #include "smtpd/session_private.h"
 
 #define COMMANDS_A_TURN 64     /* others are served in between */
@@ -101,7 +102,7 @@ arm_deadline(struct session *s)
 		ms = OUTPUT_MS;
 		break;
 	default:
-		/* The spool has its own limit, and pauses have their timer. */
+		/* The spool and policy have their own limits, and pauses have their timer. */
 		ms = 0;
 		break;
 	}
@@ -142,8 +143,12 @@ session_pause(struct session *s, enum session_wait wait, int64_t ms)
 void
 session_forget(struct session *s)
 {
+	event_cancel(s);
 	tx_reset(s);
 	auth_cancel(s->worker->auth, &s->auth_request);
+	auth_asked_clear(s);
+	free(s->authz);
+	s->authz = NULL;
 	free(s->helo);
 	s->helo = NULL;
 	free(s->auth_name);
@@ -161,6 +166,7 @@ session_free(struct session *s)
 	session_set_wait(s, WAIT_NONE);
 	timer_cancel(&s->pause);
 	session_forget(s);
+	policy_conn_clear(&s->conn);
 	if (s->is_counted)
 		clients_remove(w->clients, (const struct sockaddr *)&s->peer);
 	TAILQ_REMOVE(&w->sessions, s, entry);
@@ -230,11 +236,15 @@ on_pause_over(void *arg)
 }
 
 /* The banner. On port 25 a client that talks before it is a robot (RFC 5321 4.3.1: the client waits). */
-void
-session_greet(struct session *s)
+static void
+greet(struct session *s, const struct policy_verdict *v)
 {
 	int waiting = 0;
 
+	if (v->outcome != POLICY_PASSED) {
+		reply_drop(s, PHASE_CONNECT, v->line);
+		return;
+	}
 	if (s->kind == LISTEN_SMTPD) {
 		if (evbuffer_get_length(io_input(s->io)) > 0 || (ioctl(io_fd(s->io), FIONREAD, &waiting) == 0 &&
 		    waiting > 0)) {
@@ -244,6 +254,12 @@ session_greet(struct session *s)
 	}
 	session_set_state(s, ST_COMMAND);
 	reply_fmt(s, "220 %s ESMTP Posthorn", s->worker->params->myhostname);
+}
+
+void
+session_greet(struct session *s)
+{
+	event_ask(s, &(struct policy_call){ .id = POLICY_ON_CONNECT }, greet);
 }
 
 /* Bytes before the banner: submission clients are let be, they wait in the buffer. */

@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "mail/address.h"
+#include "mail/policy_call.h"
 
 #include "smtpd/content.h"
 #include "smtpd/message.h"
@@ -27,6 +28,7 @@ enum session_state {
 enum session_wait {
 	WAIT_NONE,
 	WAIT_AUTH,    /* the helper's answer */
+	WAIT_POLICY,  /* an event that asks name servers */
 	WAIT_COMMIT,  /* the message is in the spool's hands */
 	WAIT_LARGE,   /* a segment for a large body */
 	WAIT_FLOW,    /* queued holds new mail back */
@@ -42,6 +44,21 @@ struct tx_rcpt {
 	const char *address; /* the envelope's */
 };
 RB_HEAD(tx_rcpt_tree, tx_rcpt);
+
+typedef void event_then_fn(struct session *, const struct policy_verdict *);
+
+/* A recipient that policy is asked about. */
+struct rcpt_asked {
+	char *address, *orcpt;
+	uint8_t notify;
+};
+
+/* Credentials that policy is asked about. */
+struct auth_asked {
+	char *authz, *name, *password;
+};
+
+struct draft;
 
 /* A mail transaction. tx_reset() is the only way out of one. */
 struct tx {
@@ -60,6 +77,8 @@ struct tx {
 	size_t counted;              /* of this content in worker.content_bytes */
 	struct content content;
 	struct large *large;
+	struct rcpt_asked asked;     /* while policy is asked */
+	struct draft *draft;         /* while policy sees the message */
 	struct message *message;     /* in the spool's hands */
 };
 
@@ -90,6 +109,12 @@ struct session {
 	enum auth_step auth_step;
 	char *auth_name;             /* between the two steps of LOGIN, and while the helper checks */
 	struct auth_request *auth_request;
+	struct auth_asked auth_asked;
+	char *authz;                 /* for whom the user acts, if policy allowed it; NULL: for itself */
+	struct policy_conn conn;     /* what policy knows of the connection */
+	struct policy_task *task;    /* WAIT_POLICY */
+	event_then_fn *then;         /* and what comes after it */
+	char *then_command;
 	int64_t hold_since;          /* loop_now() when this command began to wait; 0: it does not */
 	int64_t since;               /* loop_now() when state or wait changed last */
 	const char *command;         /* for the event log: what is being answered */
@@ -110,6 +135,7 @@ bool session_is_submission(const struct session *);
 const char *session_protocol(const struct session *);
 /* Forgets what the client said, as after STARTTLS and XCLIENT. */
 void session_forget(struct session *);
+/* Asks policy about the connection, then the banner. */
 void session_greet(struct session *);
 /* Ends an entry point: frees the session if it is dead. */
 void session_settle(struct session *);
@@ -134,6 +160,7 @@ void tx_init(struct tx *);
 void tx_reset(struct session *);
 /* false: a duplicate, nothing was added. */
 bool tx_add_rcpt(struct session *, const char *address, const char *orcpt, uint8_t notify);
+void tx_asked_clear(struct tx *);
 /* Before MAIL: takes one of the user's rate. 0, or how long to wait (ms). */
 int64_t tx_take_rate(struct session *);
 void tx_content_begin(struct session *);
@@ -158,5 +185,6 @@ bool bdat_step(struct session *);
 /* The DATA phase goes too slowly or takes too long: the session was dropped. */
 bool data_is_too_slow(struct session *);
 void auth_timeout(struct session *);
+void auth_asked_clear(struct session *);
 
 #endif

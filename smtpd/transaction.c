@@ -9,6 +9,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 
+#include "smtpd/events.h"
 #include "smtpd/session_private.h"
 
 #define STREAM_CHUNK (256 << 10)
@@ -30,6 +31,14 @@ tx_init(struct tx *tx)
 }
 
 void
+tx_asked_clear(struct tx *tx)
+{
+	free(tx->asked.address);
+	free(tx->asked.orcpt);
+	tx->asked = (struct rcpt_asked){ NULL, NULL, 0 };
+}
+
+void
 tx_reset(struct session *s)
 {
 	struct tx *tx = &s->tx;
@@ -48,6 +57,8 @@ tx_reset(struct session *s)
 		spool_large_abandon(&tx->large);
 	if (tx->has_content)
 		content_clear(&tx->content);
+	draft_free(&tx->draft);
+	tx_asked_clear(tx);
 	envelope_free(&tx->env);
 	tx_init(tx);
 }
@@ -79,17 +90,24 @@ tx_take_rate(struct session *s)
 	return ms;
 }
 
-void
-tx_content_begin(struct session *s)
+static struct content_limits
+limits_of(const struct session *s)
 {
 	const struct params *p = s->worker->params;
-	struct content_limits limits = {
+
+	return (struct content_limits){
 		.size = (uint64_t)p->message_size_limit,
 		.line = (size_t)p->text_line_length_limit,
 		.header = (size_t)p->header_size_limit,
 		.is_normalizing = (session_is_submission(s) ? p->submission_bare_newline : p->smtpd_bare_newline) ==
 		    BARE_NEWLINE_NORMALIZE
 	};
+}
+
+void
+tx_content_begin(struct session *s)
+{
+	struct content_limits limits = limits_of(s);
 
 	content_init(&s->tx.content, &limits);
 	s->tx.has_content = true;
@@ -219,16 +237,15 @@ on_done(struct message *m, enum message_result result, void *arg)
 	session_settle(s);
 }
 
-static struct message *
-make_message(struct session *s, const char **reply_r)
+static struct message_context
+context_of(const struct session *s)
 {
 	struct worker *w = s->worker;
-	struct tx *tx = &s->tx;
 	struct message_context c = {
 		.params = w->params,
 		.user = s->is_authenticated ? &s->user : NULL,
 		.is_trusted = session_is_trusted(s),
-		.is_utf8 = tx->is_utf8,
+		.is_utf8 = s->tx.is_utf8,
 		.helo = s->helo,
 		.client = s->client,
 		.is_ipv6 = strchr(s->client, ':') != NULL,
@@ -237,14 +254,20 @@ make_message(struct session *s, const char **reply_r)
 		.token = w->qlink != NULL ? qlink_token(w->qlink) : NULL,
 		.now = loop_wall(w->loop)
 	};
-	struct message *m;
 
 	if (io_is_tls(s->io)) {
 		c.tls_version = tls_version(io_ssl(s->io));
 		c.tls_cipher = tls_cipher(io_ssl(s->io));
 	}
-	if ((m = message_new(&c, &tx->content, &tx->env, reply_r)) == NULL)
-		return NULL;
+	return c;
+}
+
+/* Into the spool's hands. */
+static void
+submit(struct session *s, struct message *m)
+{
+	struct tx *tx = &s->tx;
+
 	m->done = on_done;
 	m->arg = s;
 	if (tx->large != NULL) {
@@ -252,7 +275,9 @@ make_message(struct session *s, const char **reply_r)
 		tx->large = NULL;
 		m->rec.body_len += spool_large_len(m->large);
 	}
-	return m;
+	tx->message = m;
+	session_set_wait(s, WAIT_COMMIT);
+	spool_submit(s->worker->spool, m);
 }
 
 /* End of data was refused. A bare newline with commands right behind it is an attempt to smuggle: no second chance. */
@@ -269,23 +294,99 @@ refuse(struct session *s, const char *line)
 		reply_drop(s, PHASE_NONE, "421 4.7.0 Commands follow a message with bad line ends, closing connection");
 }
 
+/* Policy's set_data: judged as if the client had sent it. */
+static int
+set_data(void *arg, const char *p, size_t len, const char **err_r)
+{
+	struct session *s = arg;
+	struct content_limits limits = limits_of(s);
+	struct content c;
+
+	content_init(&c, &limits);
+	content_chunk(&c, p, len);
+	content_chunks_end(&c);
+	*err_r = NULL;
+	if (c.error != CONTENT_GOOD)
+		*err_r = content_error_reply(c.error);
+	else if (c.body.len > SPOOL_SMALL_MAX)
+		*err_r = "more than 1 MiB";
+	if (*err_r != NULL) {
+		content_clear(&c);
+		return -1;
+	}
+	content_clear(&s->tx.content);
+	s->tx.content = c;
+	draft_content(s->tx.draft, &c);
+	return 0;
+}
+
+static void
+message_then(struct session *s, const struct policy_verdict *v)
+{
+	struct tx *tx = &s->tx;
+	struct policy_msg *msg = draft_msg(tx->draft);
+	struct message_context c = context_of(s);
+	struct message *m;
+
+	if (event_refused(s, v, PHASE_DOT, NULL)) {
+		tx_reset(s);
+		return;
+	}
+	policy_msg_settle(msg);
+	c.now = tx->env->received;
+	m = draft_end(tx->draft, &c, &tx->content, &tx->env);
+	draft_free(&tx->draft);
+	submit(s, m);
+}
+
+static void
+ask_policy(struct session *s, const struct message_context *c)
+{
+	struct tx *tx = &s->tx;
+	const char *line = NULL;
+	struct policy_msg *msg;
+
+	tx->draft = draft_new();
+	if (draft_begin(tx->draft, c, &tx->content, tx->env, &line) == -1) {
+		refuse(s, line);
+		return;
+	}
+	msg = draft_msg(tx->draft);
+	msg->env = tx->env;
+	msg->is_utf8 = tx->is_utf8;
+	msg->max_rcpts = (uint32_t)s->worker->params->smtpd_recipient_limit;
+	msg->now = c->now;
+	draft_content(tx->draft, &tx->content);
+	if (tx->large != NULL) {
+		msg->body = NULL;
+	} else {
+		msg->set_data = set_data;
+		msg->arg = s;
+	}
+	event_ask(s, &(struct policy_call){ .id = POLICY_ON_MESSAGE, .msg = msg }, message_then);
+}
+
 void
 tx_finish(struct session *s)
 {
 	const char *line = s->tx.chunk_reply;
 	struct message *m = NULL;
+	struct message_context c;
 
 	session_set_state(s, ST_COMMAND);
 	/* What cannot be recorded is not accepted. */
 	if (line == NULL && eventlog_stuck(s->worker->events))
 		line = "452 4.3.1 Insufficient system storage";
-	if (line == NULL)
-		m = make_message(s, &line);
-	if (m == NULL) {
-		refuse(s, line);
-		return;
+	if (line == NULL) {
+		c = context_of(s);
+		if (event_wanted(s, POLICY_ON_MESSAGE)) {
+			ask_policy(s, &c);
+			return;
+		}
+		m = message_new(&c, &s->tx.content, &s->tx.env, &line);
 	}
-	s->tx.message = m;
-	session_set_wait(s, WAIT_COMMIT);
-	spool_submit(s->worker->spool, m);
+	if (m == NULL)
+		refuse(s, line);
+	else
+		submit(s, m);
 }

@@ -11,6 +11,7 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
+#include "mail/policy_call.h"
 
 #include "smtpd/accept.h"
 #include "smtpd/listen.h"
@@ -153,6 +154,14 @@ on_partner(int fd, void *arg)
 }
 
 static void
+on_dns(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	dns_client_set_peer(p->w.dns, fd);
+}
+
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -242,7 +251,7 @@ content_limit(unsigned workers)
 }
 
 static void
-set_up(struct worker_process *p, const struct params *params, struct policy *policy, unsigned instance, unsigned workers)
+set_up(struct worker_process *p, const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
 {
 	struct worker *w = &p->w;
 	char name[32];
@@ -250,7 +259,8 @@ set_up(struct worker_process *p, const struct params *params, struct policy *pol
 	snprintf(name, sizeof name, "smtpd-%u", instance);
 	TAILQ_INIT(&w->sessions);
 	w->params = params;
-	w->policy = policy;
+	w->policy = *policy;
+	*policy = NULL;
 	load_tls(w);
 	w->drain_quiet = DRAIN_QUIET_MS;
 	w->content_limit = content_limit(workers);
@@ -260,6 +270,8 @@ set_up(struct worker_process *p, const struct params *params, struct policy *pol
 	w->loop = loop_new();
 	w->events = eventlog_new(w->loop, name);
 	w->auth = auth_new(w->loop);
+	w->dns = dns_client_new(w->loop);
+	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
 	timer_init(&p->ready_timer, w->loop, set_ready, p);
@@ -271,6 +283,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy *pol
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
+	role_link_on_second(p->link, on_dns);
 }
 
 static void
@@ -295,12 +308,14 @@ tear_down(struct worker_process *p)
 	role_link_free(&p->link);
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
+	policy_free(&w->policy);
+	dns_client_free(&w->dns);
 	loop_free(&w->loop);
 	free(w->line);
 }
 
 int
-worker_main(const struct params *params, struct policy *policy, unsigned instance, unsigned workers)
+worker_main(const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
 {
 	struct worker_process p = { .status = 0 };
 	const struct sandbox_path paths[] = { { params->run_directory, false } };

@@ -7,6 +7,7 @@
 #include <bsd/sys/queue.h>
 
 #include "base/loop.h"
+#include "mail/dns_client.h"
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
@@ -35,6 +36,7 @@ struct worker {
 	struct spool *spool;
 	struct qlink *qlink;         /* NULL in tests */
 	struct auth *auth;
+	struct dns_client *dns;      /* NULL: policy asks no name servers */
 	struct clients *clients;
 	struct rates *rates;
 	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
@@ -54,7 +56,7 @@ struct worker {
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 
-/* The worker role; the exit status. workers: how many there are of it. */
-int worker_main(const struct params *, struct policy *, unsigned instance, unsigned workers);
+/* The worker role; the exit status. workers: how many there are of it. Takes the policy over. */
+int worker_main(const struct params *, struct policy **, unsigned instance, unsigned workers);
 
 #endif

@@ -92,7 +92,14 @@ for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/polic
 my ($events) = slurp('lib/mail/policy_event.c') =~ /policy_event_names\[[^\]]*\] = \{(.*?)\};/s;
 my %events = map { $_ => 1 } $events =~ /"(\w+)"/g;
 my ($functions) = slurp('lib/mail/policy_define.c') =~ /module_functions\[\] = \{(.*?)\};/s;
-my %functions = map { ("posthorn.$_" => 1) } $functions =~ /\{ "(\w+)"/g;
+my %functions = map { ("posthorn.$_" => 1) } $functions =~ /\{ "(\w+)"/g, slurp('lib/mail/policy_call.c') =~ /setfield\(L, -2, "(re\w+|dis\w+)"/g;
+# Objects, and the functions of posthorn.dns.
+for (['lib/mail/policy_dns.c', 'functions', 'posthorn.dns.'], ['lib/mail/policy_conn.c', 'conn_methods', 'conn:'],
+	['lib/mail/policy_message.c', 'methods', 'msg:'], ['lib/mail/policy_headers.c', 'policy_header_methods', 'msg:']) {
+	my ($file, $table, $prefix) = @$_;
+	my ($body) = slurp($file) =~ /luaL_Reg $table\[\] = \{(.*?)\};/s;
+	$functions{"$prefix$_"} = 1 for $body =~ /\{ "(\w+)"/g;
+}
 
 my $man = slurp('man/posthorn-policy.5');
 my (%keys, %seen);
@@ -102,8 +109,8 @@ for (split /\n/, $man =~ s/^\.Sh THE JAIL.*//msr) {
 	elsif (/^\.Fn (posthorn\.\w+)/) { $seen{$1} = 1 }
 	elsif (/^\.It Li (.*)/ && defined $current) { push @{ $keys{$current} }, split / , /, $1 }
 }
-is_deeply { map { $_ => 1 } grep { !/\./ } keys %seen }, \%events, 'posthorn-policy(5) has the events of the code';
-is_deeply { map { $_ => 1 } grep { /\./ } keys %seen }, \%functions, '... and its functions';
+is_deeply { map { $_ => 1 } grep { !/[.:]/ } keys %seen }, \%events, 'posthorn-policy(5) has the events of the code';
+is_deeply { map { $_ => 1 } grep { /[.:]/ } keys %seen }, \%functions, '... and its functions';
 my %where = ('posthorn.source' => 'source', 'posthorn.pool' => 'pool', 'posthorn.listener_domain' => 'listener',
 	get_queue_config => 'queue', get_egress_path_config => 'path');
 for my $what (sort keys %where) {

@@ -16,7 +16,7 @@
 struct role_link {
 	struct ipc *ipc;
 	role_word_fn *word;
-	role_partner_fn *partner;
+	role_partner_fn *partner, *second;
 	void *arg;
 };
 
@@ -54,13 +54,14 @@ static void
 on_partner(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct role_link *k = arg;
+	role_partner_fn *fn = m->id == ROLE_SECOND ? k->second : k->partner;
 	int fd = m->fd;
 
 	(void)ipc;
-	if (k->partner == NULL)
+	if (fn == NULL)
 		return;
 	m->fd = -1;
-	k->partner(fd, k->arg);
+	fn(fd, k->arg);
 }
 
 static void
@@ -96,6 +97,12 @@ role_link_new(struct loop *l, role_word_fn *word, role_partner_fn *partner, void
 	k->arg = arg;
 	k->ipc = ipc_new(l, ROLE_CONTROL_FD, &ops, k);
 	return k;
+}
+
+void
+role_link_on_second(struct role_link *k, role_partner_fn *second)
+{
+	k->second = second;
 }
 
 void

@@ -115,6 +115,25 @@ partner_link(struct role_proc *p)
 	return pair[0];
 }
 
+/* A new link between p and its second partner, if both are there: whoever starts later makes it. */
+static void
+second_link(struct role_proc *p)
+{
+	struct role_proc *q = p->second;
+	int pair[2];
+
+	if (q == NULL || q->ctl == NULL)
+		return;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == -1) {
+		log_error("cannot join two roles: %m role=%s instance=%u", p->spec->name, p->index);
+		return;
+	}
+	ipc_send(p->ctl, ROLE_MSG_PARTNER, ROLE_SECOND, NULL, pair[0]);
+	ipc_send(q->ctl, ROLE_MSG_PARTNER, ROLE_SECOND, NULL, pair[1]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static char *
 listener_names(const struct roles_config *cfg)
 {
@@ -190,6 +209,7 @@ role_proc_start(struct role_proc *p)
 	}
 	p->pid = pid;
 	p->ctl = ipc_new(r->loop, pair[0], &ops, p);
+	second_link(p);
 	log_debug("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid,
 	    p->gen->number);
 }

@@ -52,6 +52,21 @@ partner_of(struct generation *g, const struct role_proc *p)
 	return NULL;
 }
 
+static struct role_proc *
+second_of(struct generation *g, const struct role_proc *p)
+{
+	struct role_proc *q;
+
+	for (size_t i = 0; i < g->n_procs; i++) {
+		q = &g->procs[i];
+		if (q->index == p->index &&
+		    ((p->spec->second != NULL && strcmp(p->spec->second, q->spec->name) == 0) ||
+		    (q->spec->second != NULL && strcmp(q->spec->second, p->spec->name) == 0)))
+			return q;
+	}
+	return NULL;
+}
+
 static void
 gen_stop(struct generation *g)
 {
@@ -107,8 +122,10 @@ gen_new(struct roles *r)
 	for (size_t i = 0; i < n_specs; i++)
 		for (unsigned n = 0; n < g->specs[i].instances; n++)
 			role_proc_init(&g->procs[k++], g, &g->specs[i], n);
-	for (size_t i = 0; i < g->n_procs; i++)
+	for (size_t i = 0; i < g->n_procs; i++) {
 		g->procs[i].partner = partner_of(g, &g->procs[i]);
+		g->procs[i].second = second_of(g, &g->procs[i]);
+	}
 	TAILQ_INSERT_TAIL(&r->gens, g, link);
 	for (size_t i = 0; i < g->n_procs; i++)
 		role_proc_start(&g->procs[i]);
@@ -207,6 +224,8 @@ gen_on_end(struct generation *g, struct role_proc *p, int status)
 		/* A helper has nobody left to help; a leader whose helper crashed can still finish. */
 		if (p->partner != NULL && (p->spec->partner != NULL || orderly))
 			role_proc_stop(p->partner);
+		if (p->second != NULL && p->spec->second != NULL)
+			role_proc_stop(p->second);
 		break;
 	case GEN_STOPPING:
 		break;

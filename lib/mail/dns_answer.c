@@ -153,6 +153,19 @@ rr_place(struct dns_answer *out, uint16_t type, uint16_t pref)
 	return type == DNS_TYPE_MX && pref < worst->pref ? worst : NULL;
 }
 
+/* One or more strings, each behind its length, to the end of the rdata. */
+static bool
+is_txt(const struct packet *k, const struct rr_view *rr)
+{
+	size_t pos = rr->rdata, end = rr->rdata + rr->rdlen;
+
+	if (pos == end)
+		return false;
+	while (pos < end)
+		pos += 1 + (size_t)k->p[pos];
+	return pos == end;
+}
+
 static int
 rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 {
@@ -167,6 +180,14 @@ rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 		d->pref = get16(k->p + rr->rdata);
 		if (rdata_name(k, rr, 2, d->name, &is_clean) == -1)
 			return -1;
+	} else if (rr->type == DNS_TYPE_PTR) {
+		if (rdata_name(k, rr, 0, d->name, &is_clean) == -1)
+			return -1;
+	} else if (rr->type == DNS_TYPE_TXT) {
+		if (rr->rdata > UINT16_MAX || !is_txt(k, rr))
+			return -1;
+		d->rdata = (uint16_t)rr->rdata;
+		d->rdlen = (uint16_t)rr->rdlen;
 	} else {
 		if (rr->rdlen != iplen)
 			return -1;
@@ -264,4 +285,22 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 		return -1;
 	}
 	return 0;
+}
+
+size_t
+dns_answer_txt(const uint8_t *pkt, const struct dns_rr *rr, char *out, size_t size)
+{
+	size_t pos = rr->rdata, end = pos + rr->rdlen, len = 0, n;
+
+	while (pos < end) {
+		n = pkt[pos++];
+		if (n > end - pos)
+			n = end - pos;
+		if (n > size - len)
+			n = size - len;
+		memcpy(out + len, pkt + pos, n);
+		len += n;
+		pos += pkt[pos - 1];
+	}
+	return len;
 }

@@ -10,7 +10,9 @@
 #define DNS_TYPE_NS 2
 #define DNS_TYPE_CNAME 5
 #define DNS_TYPE_SOA 6
+#define DNS_TYPE_PTR 12
 #define DNS_TYPE_MX 15
+#define DNS_TYPE_TXT 16
 #define DNS_TYPE_AAAA 28
 #define DNS_RRS_MAX 64    /* more are ignored */
 #define DNS_CNAMES_MAX 8
@@ -19,7 +21,8 @@
 struct dns_rr {
 	uint16_t pref;               /* MX */
 	uint8_t ip[16];              /* A, AAAA */
-	char name[DNS_NAME_MAX + 1]; /* MX: lower case; "" is the root */
+	uint16_t rdata, rdlen;       /* TXT: where it stands in the packet */
+	char name[DNS_NAME_MAX + 1]; /* MX, PTR: lower case; "" is the root */
 };
 
 struct dns_answer {
@@ -29,9 +32,11 @@ struct dns_answer {
 	struct dns_rr rr[DNS_RRS_MAX];
 };
 
-/* The records of `type` (A, AAAA or MX; class IN) that the question's name leads to, CNAMEs followed. 0, or -1 and
- * *err_r. */
+/* The records of `type` (A, AAAA, MX, TXT or PTR; class IN) that the question's name leads to, CNAMEs followed. 0, or
+ * -1 and *err_r. */
 int dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
     __attribute__((warn_unused_result));
+/* The strings of a TXT record put together, any octets, cut at size; how many. */
+size_t dns_answer_txt(const uint8_t *pkt, const struct dns_rr *, char *out, size_t size);
 
 #endif

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "mail/dns_answer.h"
 #include "mail/dns_link.h"
+
+#define KIND_RECORDS 9 /* beside enum mx_kind */
 
 bool
 dns_name_valid(const char *s)
@@ -36,6 +39,14 @@ dns_ask_encode(const struct dns_ask *a, struct wbuf *w)
 	wbuf_u16(w, a->addr_limit);
 	wbuf_u32(w, a->timeout);
 	wbuf_str(w, a->name);
+	wbuf_u16(w, a->type);
+}
+
+static bool
+is_type(uint16_t type)
+{
+	return type == DNS_TYPE_A || type == DNS_TYPE_AAAA || type == DNS_TYPE_MX || type == DNS_TYPE_TXT ||
+	    type == DNS_TYPE_PTR;
 }
 
 int
@@ -50,13 +61,39 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 	a->addr_limit = rbuf_u16(r);
 	a->timeout = rbuf_u32(r);
 	s = rbuf_bytes(r, MX_NAME_MAX);
+	a->type = rbuf_u16(r);
 	if (!rbuf_done(r))
 		return -1;
 	memcpy(a->name, s.base, s.len);
-	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || strlen(a->name) != s.len ||
-	    !dns_name_valid(a->name))
+	if (a->want < DNS_WANT_MX || a->want > DNS_WANT_RECORDS || strlen(a->name) != s.len || !dns_name_valid(a->name))
+		return -1;
+	if (a->want == DNS_WANT_RECORDS ? !is_type(a->type) : a->type != 0)
 		return -1;
 	return 0;
+}
+
+static void
+records_encode(const struct dns_reply *d, struct wbuf *w)
+{
+	unsigned i;
+
+	wbuf_u8(w, KIND_RECORDS);
+	wbuf_u16(w, (uint16_t)d->n_records);
+	for (i = 0; i < d->n_records; i++) {
+		wbuf_u16(w, d->records[i].pref);
+		wbuf_bytes(w, d->records[i].text, d->records[i].len);
+	}
+}
+
+void
+dns_reply_add(struct dns_reply *d, uint16_t pref, char *text, size_t len)
+{
+	if (d->n_records >= DNS_RECORDS_MAX) {
+		free(text);
+		return;
+	}
+	d->records = xreallocarray(d->records, d->n_records + 1, sizeof(*d->records));
+	d->records[d->n_records++] = (struct dns_record){ pref, text, len };
 }
 
 void
@@ -70,6 +107,10 @@ dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 	wbuf_str(w, d->text);
 	if (d->status != DNS_OK)
 		return;
+	if (d->mx == NULL) {
+		records_encode(d, w);
+		return;
+	}
 	wbuf_u8(w, (uint8_t)d->mx->kind);
 	wbuf_u16(w, (uint16_t)d->mx->n_hosts);
 	for (i = 0; i < d->mx->n_hosts; i++) {
@@ -108,11 +149,31 @@ host_decode(struct rbuf *r, struct mx_list *mx)
 }
 
 static int
+records_decode(struct rbuf *r, struct dns_reply *d, unsigned n)
+{
+	struct slice s;
+	uint16_t pref;
+
+	if (n > DNS_RECORDS_MAX)
+		return -1;
+	for (; n > 0; n--) {
+		pref = rbuf_u16(r);
+		s = rbuf_bytes(r, DNS_RECORD_MAX);
+		if (r->bad)
+			return -1;
+		dns_reply_add(d, pref, xmemdup0(s.base, s.len), s.len);
+	}
+	return 0;
+}
+
+static int
 hosts_decode(struct rbuf *r, struct dns_reply *d)
 {
 	uint8_t kind = rbuf_u8(r);
 	uint16_t n = rbuf_u16(r);
 
+	if (kind == KIND_RECORDS)
+		return records_decode(r, d, n);
 	if ((kind != MX_RECORDS && kind != MX_IMPLICIT) || n == 0 || n > MX_HOSTS_MAX)
 		return -1;
 	d->mx = mx_list_new(kind);
@@ -143,5 +204,9 @@ dns_reply_clear(struct dns_reply *d)
 {
 	free(d->text);
 	d->text = NULL;
+	while (d->n_records > 0)
+		free(d->records[--d->n_records].text);
+	free(d->records);
+	d->records = NULL;
 	mx_list_unref(&d->mx);
 }

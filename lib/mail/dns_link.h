@@ -12,7 +12,11 @@ enum dns_type { DNS_ASK = 1, DNS_ANSWER };
 #define DNS_ANSWER_MAX (256u << 10)
 #define DNS_TEXT_MAX 512u
 
-enum dns_want { DNS_WANT_MX = 1, DNS_WANT_HOST };
+enum dns_want {
+	DNS_WANT_MX = 1, /* who takes the mail of the name, with addresses */
+	DNS_WANT_HOST,   /* its addresses */
+	DNS_WANT_RECORDS /* its records of one type */
+};
 enum { DNS_FAMILY_4 = 1, DNS_FAMILY_6 = 2 };
 
 struct dns_ask {
@@ -22,6 +26,7 @@ struct dns_ask {
 	uint16_t addr_limit;/* addresses of each */
 	uint32_t timeout;   /* ms */
 	char name[MX_NAME_MAX + 1];
+	uint16_t type;      /* DNS_WANT_RECORDS: DNS_TYPE_* of dns_answer.h; else 0 */
 };
 
 enum dns_status {
@@ -32,11 +37,24 @@ enum dns_status {
 	DNS_TEMPORARY   /* SERVFAIL, timeout, bogus */
 };
 
+#define DNS_RECORDS_MAX 64
+#define DNS_RECORD_MAX 2048 /* octets of one; a longer TXT is cut */
+
+struct dns_record {
+	uint16_t pref; /* MX */
+	char *text;    /* an address, a name, or any octets (TXT), with a NUL behind them */
+	size_t len;
+};
+
 struct dns_reply {
 	uint8_t status;
 	uint32_t ttl;       /* seconds */
 	char *text;         /* a sentence if not DNS_OK */
-	struct mx_list *mx; /* set exactly if DNS_OK; hosts without address are kept (they belong to the site's name) */
+	struct dns_record *records; /* answer to DNS_WANT_RECORDS; there may be none */
+	unsigned n_records;
+	/* Set exactly if DNS_OK and the question was another; hosts without address are kept (they belong to the
+	 * name of the site). */
+	struct mx_list *mx;
 };
 
 void dns_ask_encode(const struct dns_ask *, struct wbuf *);
@@ -44,6 +62,8 @@ int dns_ask_decode(struct rbuf *, struct dns_ask *) __attribute__((warn_unused_r
 void dns_reply_encode(const struct dns_reply *, struct wbuf *);
 /* 0, or -1 if malformed (then nothing is left to free). */
 int dns_reply_decode(struct rbuf *, struct dns_reply *) __attribute__((warn_unused_result));
+/* Takes over text, malloced; beyond DNS_RECORDS_MAX it is freed. */
+void dns_reply_add(struct dns_reply *, uint16_t pref, char *text, size_t len);
 void dns_reply_clear(struct dns_reply *);
 /* Letters, digits, '-', '_', '.': no empty label, at most 253 characters. */
 bool dns_name_valid(const char *);

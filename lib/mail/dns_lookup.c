@@ -1,6 +1,7 @@
 /* The steps of a lookup (dns_lookup.h), in the dns process. Hostile input: packets, decoded by dns_answer.c;
  * everything that an answer may multiply (hosts, addresses, CNAMEs) is capped. RFC 5321 section 5.1, RFC 7505 (null
  * MX). */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +30,13 @@ struct lookup {
 	uint32_t ttl;
 	char problem[128];   /* of the last temporary failure */
 	struct mx_list *mx;
+	struct dns_reply found; /* DNS_WANT_RECORDS */
 };
 
 struct question {
 	struct lookup *l;
 	uint16_t type;
-	int host; /* index in mx; -1: the MX question */
+	int host; /* index in mx; -1: the first question, of the name itself */
 };
 
 static void lookup_answer(struct lookup *, enum dns_status, const char *text, uint32_t ttl);
@@ -46,6 +48,7 @@ lookup_release(struct lookup *l)
 		return;
 	timer_cancel(&l->timer);
 	mx_list_unref(&l->mx);
+	dns_reply_clear(&l->found);
 	free(l);
 }
 
@@ -61,6 +64,8 @@ lookup_answer(struct lookup *l, enum dns_status status, const char *text, uint32
 	timer_cancel(&l->timer);
 	if (status == DNS_OK) {
 		reply.mx = l->mx;
+		reply.records = l->found.records;
+		reply.n_records = l->found.n_records;
 	} else {
 		snprintf(buf, sizeof(buf), "%s: %s", l->ask.name, text);
 		reply.text = buf;
@@ -176,6 +181,25 @@ take_addresses(struct lookup *l, const struct dns_answer *a, uint16_t type, stru
 		mx_host_add(h, type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip);
 }
 
+static void
+take_records(struct lookup *l, const struct dns_answer *a, uint16_t type, const uint8_t *packet)
+{
+	char text[DNS_RECORD_MAX];
+	unsigned i;
+	size_t n;
+
+	for (i = 0; i < a->n; i++) {
+		if (type == DNS_TYPE_TXT)
+			n = dns_answer_txt(packet, &a->rr[i], text, sizeof(text));
+		else if (type == DNS_TYPE_A || type == DNS_TYPE_AAAA)
+			n = strlen(inet_ntop(type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip, text, sizeof(text)));
+		else
+			n = strlen(memcpy(text, a->rr[i].name, sizeof(a->rr[i].name)));
+		dns_reply_add(&l->found, a->rr[i].pref, xmemdup0(text, n), n);
+	}
+	lookup_answer(l, DNS_OK, NULL, l->ttl);
+}
+
 /* All address questions are answered. */
 static void
 lookup_conclude(struct lookup *l)
@@ -234,7 +258,9 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	}
 	if (a.ttl < l->ttl)
 		l->ttl = a.ttl;
-	if (q->host == -1)
+	if (l->ask.want == DNS_WANT_RECORDS)
+		take_records(l, &a, q->type, packet);
+	else if (q->host == -1)
 		take_mx(l, &a);
 	else
 		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
@@ -268,7 +294,9 @@ dns_lookup_start(struct loop *loop, struct ub_ctx *ub, const struct dns_ask *ask
 	l->n_open = 1; /* ours, so that answers during this call find it whole */
 	timer_init(&l->timer, loop, lookup_timeout, l);
 	timer_set(&l->timer, ask->timeout);
-	if (ask->want == DNS_WANT_MX) {
+	if (ask->want == DNS_WANT_RECORDS) {
+		lookup_query(l, ask->name, ask->type, -1);
+	} else if (ask->want == DNS_WANT_MX) {
 		lookup_query(l, ask->name, DNS_TYPE_MX, -1);
 	} else {
 		l->mx = mx_list_new(MX_IMPLICIT);

@@ -1,4 +1,5 @@
-/* One question to the dns role: MX of a name, then the addresses of each host, or of the name itself. */
+/* One question to the dns role: MX of a name, then the addresses of each host, or of the name itself; or records of one
+ * type. */
 #ifndef MAIL_DNS_LOOKUP_H
 #define MAIL_DNS_LOOKUP_H
 

@@ -268,7 +268,7 @@ on_partner(int fd, void *arg)
 }
 
 int
-dnsd_main(const struct params *params, const char *role, const char *user)
+dnsd_main(const struct params *params, const char *role, const char *user, bool is_partner)
 {
 	struct sandbox box = { .role = role, .user = user, .mode = (enum sandbox_mode)params->sandbox,
 		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = MAX_FDS, .max_memory = MAX_MEMORY };
@@ -280,8 +280,11 @@ dnsd_main(const struct params *params, const char *role, const char *user)
 	if (d == NULL)
 		fatal("no resolver");
 	sandbox_enter(&box);
-	dnsd_set_peer(d, ROLE_PARTNER_FD);
-	link = role_link_new(loop, on_word, on_partner, d);
+	if (is_partner)
+		dnsd_set_peer(d, ROLE_PARTNER_FD);
+	link = role_link_new(loop, on_word, is_partner ? on_partner : NULL, d);
+	if (!is_partner)
+		role_link_on_second(link, on_partner);
 	loop_watchdog(loop, WATCHDOG_SECONDS);
 	role_link_ready(link);
 	status = loop_run(loop);

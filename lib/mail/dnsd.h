@@ -15,7 +15,8 @@ void dnsd_free(struct dnsd **);
 /* The asking role's end of a socketpair; replaces the last one, whose questions are forgotten. */
 void dnsd_set_peer(struct dnsd *, int fd);
 
-/* The role's whole life, jail included, as `user`; the exit status. role: what the log calls it. */
-int dnsd_main(const struct params *, const char *role, const char *user);
+/* The role's whole life, jail included, as `user`; the exit status. role: what the log calls it. is_partner: its asker
+ * is its partner; else its second one (base/roles.h). */
+int dnsd_main(const struct params *, const char *role, const char *user, bool is_partner);
 
 #endif

@@ -2,10 +2,12 @@
  * at start-up and reload. The manual is compared with the table below by t/30-conf-manual.t, which reads this file:
  * one parameter a line where it fits, bounds written with the unit macros. */
 #include <ctype.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/xalloc.h"
 #include "mail/address.h"
@@ -59,6 +61,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(run_directory, "/run/posthorn"),
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
+	STRS(shaping_files, "$config_directory/shaping.lua"),
 	STR(passwd_file, "$config_directory/passwd"),
 	STR_RESTART(admin_group, "posthorn"),
 	ENUM(policy_reload, "manual", policy_reload_words),
@@ -69,6 +72,7 @@ const struct conf_param params_table[] = {
 	STR(campaign_header, "X-Campaign"),
 	BOOL(remove_tenant_header, "yes"),
 	BOOL(remove_campaign_header, "yes"),
+	STR(scheduling_header, "X-Schedule"),
 
 	/* smtpd */
 	LISTEN(smtpd_listen, "127.0.0.1:25"),
@@ -185,6 +189,10 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
+	for (i = 0; i < c->p->shaping_files.n; i++)
+		if (c->p->shaping_files.v[i][0] != '/')
+			CHECK_ADD(c, "shaping_files", NULL, "shaping_files: '%.100s' is not a path that starts with /",
+			    c->p->shaping_files.v[i]);
 	if (strlen(c->p->run_directory) > RUN_DIRECTORY_MAX)
 		CHECK_ADD(c, "run_directory", NULL,
 		    "run_directory: the path is longer than the %d bytes that socket names below it leave",
@@ -233,6 +241,9 @@ check_headers(const struct check *c)
 	if (!header_name_valid(p->campaign_header))
 		CHECK_ADD(c, "campaign_header", NULL, "campaign_header: '%.60s' is not the name of a header",
 		    p->campaign_header);
+	if (!header_name_valid(p->scheduling_header))
+		CHECK_ADD(c, "scheduling_header", NULL, "scheduling_header: '%.60s' is not the name of a header",
+		    p->scheduling_header);
 	if (p->tenant_header[0] != '\0' && strcasecmp(p->tenant_header, p->campaign_header) == 0)
 		CHECK_ADD(c, "campaign_header", "tenant_header",
 		    "tenant_header and campaign_header are both '%.60s'; a header can give only one of them",
@@ -429,6 +440,19 @@ params_warn(const struct params *p, const struct conf *conf, struct conf_errors 
 		    conf_text(conf, "retry_interval", NULL));
 }
 
+/* An upgrade does not bring a file into the configuration; only one that main.cf names must exist. */
+static void
+shaping_default(struct params *p, const struct conf *conf)
+{
+	bool is_set = false;
+
+	(void)conf_text(conf, "shaping_files", &is_set);
+	if (is_set || p->shaping_files.n != 1 || access(p->shaping_files.v[0], F_OK) == 0 || errno != ENOENT)
+		return;
+	free(p->shaping_files.v[0]);
+	p->shaping_files.n = 0;
+}
+
 struct params *
 params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *errs)
 {
@@ -440,6 +464,7 @@ params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *er
 
 	free(file);
 	if (conf != NULL) {
+		shaping_default(p, conf);
 		check_paths(&c);
 		check_names(&c);
 		check_headers(&c);

@@ -16,6 +16,7 @@ struct params {
 	struct cidr_list mynetworks;
 	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
 	char *policy_file, *passwd_file;
+	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	char *admin_group;
 	int policy_reload; /* RELOAD_MANUAL, RELOAD_AUTO */
 	int sandbox; /* enum sandbox_mode: off, on, required */
@@ -23,6 +24,7 @@ struct params {
 	int64_t message_size_limit;
 	char *tenant_header, *campaign_header;
 	bool remove_tenant_header, remove_campaign_header;
+	char *scheduling_header;         /* "": none */
 
 	/* smtpd */
 	struct conf_addrs smtpd_listen, submission_listen, submissions_listen;

@@ -279,6 +279,7 @@ policy_free(struct policy **pp)
 
 	if (p == NULL)
 		return;
+	policy_tasks_free(p);
 	policy_sandbox_close(p);
 	definitions_free(p);
 	free(p->file);

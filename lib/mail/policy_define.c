@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/suggest.h"
 #include "base/xalloc.h"
+#include "mail/policy_lib.h"
 #include "mail/policy_private.h"
 
 static const struct policy_field source_fields[] = {
@@ -39,8 +40,7 @@ static const struct policy_field listener_fields[] = {
 /* KumoMTA's other events: known, so that the message can say more than "unknown". */
 static const char *const later_events[] = {
 	"pre_init", "init", "get_egress_source", "get_listener_domain", "smtp_server_get_dynamic_parameters",
-	"smtp_server_connection_accepted", "smtp_server_ehlo", "smtp_server_auth_plain", "smtp_server_mail_from",
-	"smtp_server_rcpt_to", "smtp_server_data", "smtp_server_message_received", "smtp_server_rewrite_response",
+	"smtp_server_data", "smtp_server_rewrite_response", "smtp_server_split_transaction",
 	"http_message_generated", "http_server_validate_auth_basic", "requeue_message", "should_enqueue_log_record",
 	"smtp_client_rewrite_delivery_status", "throttle_insert_ready_queue", NULL
 };
@@ -201,7 +201,8 @@ event_on(lua_State *L)
 	}
 	h = &p->handlers[i];
 	if (h->ref != LUA_NOREF) {
-		conf_error_add(p->errs, p->file, policy_caller_line(L), "the event %s has a function already, in line %u",
+		conf_error_add(p->errs, p->file, policy_caller_line(L),
+		    "the event %s has a function already, in line %u",
 		    name, h->line);
 		return 0;
 	}
@@ -233,42 +234,11 @@ static const luaL_Reg module_functions[] = {
 	{ NULL, NULL }
 };
 
-static int
-module_unknown(lua_State *L)
-{
-	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-	const luaL_Reg *f;
-	struct suggest s;
-
-	suggest_init(&s, key);
-	for (f = module_functions; f->name != NULL; f++)
-		suggest_consider(&s, f->name);
-	if (s.best != NULL)
-		return luaL_error(L, "posthorn.%s does not exist; did you mean posthorn.%s?", key, s.best);
-	return luaL_error(L, "posthorn.%s does not exist in this version", key);
-}
-
-static int
-module_fixed(lua_State *L)
-{
-	return luaL_error(L, "the posthorn module cannot be changed");
-}
-
 void
 policy_define_open(lua_State *L)
 {
-	/* An empty table in front of the real one, so that assignments are noticed too. */
-	lua_newtable(L);
-	lua_newtable(L);
 	luaL_newlib(L, module_functions);
-	lua_newtable(L);
-	lua_pushcfunction(L, module_unknown);
-	lua_setfield(L, -2, "__index");
-	lua_setmetatable(L, -2);
-	lua_setfield(L, -2, "__index");
-	lua_pushcfunction(L, module_fixed);
-	lua_setfield(L, -2, "__newindex");
-	lua_pushboolean(L, 0);
-	lua_setfield(L, -2, "__metatable");
-	lua_setmetatable(L, -2);
+	policy_call_open(L);
+	policy_lib_install(L);
+	policy_lib_seal(L, "posthorn");
 }

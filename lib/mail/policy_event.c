@@ -15,6 +15,12 @@ const char *const policy_event_names[POLICY_EVENTS + 1] = {
 	[POLICY_GET_EGRESS_POOL] = "get_egress_pool",
 	[POLICY_GET_QUEUE_CONFIG] = "get_queue_config",
 	[POLICY_GET_EGRESS_PATH_CONFIG] = "get_egress_path_config",
+	[POLICY_SMTP_CONNECT] = "smtp_server_connection_accepted",
+	[POLICY_SMTP_EHLO] = "smtp_server_ehlo",
+	[POLICY_SMTP_AUTH] = "smtp_server_auth_plain",
+	[POLICY_SMTP_MAIL] = "smtp_server_mail_from",
+	[POLICY_SMTP_RCPT] = "smtp_server_rcpt_to",
+	[POLICY_SMTP_MESSAGE] = "smtp_server_message_received",
 	[POLICY_EVENTS] = NULL
 };
 

@@ -311,6 +311,7 @@ value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 
 	switch (f->type) {
 	case FIELD_NAME:
+	case FIELD_TEXT:
 	case FIELD_ADDRESS:
 	case FIELD_HOST:
 	case FIELD_DOMAIN:

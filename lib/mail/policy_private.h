@@ -21,7 +21,18 @@
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_NAME_MAX 64
 
-enum policy_event_id { POLICY_GET_EGRESS_POOL, POLICY_GET_QUEUE_CONFIG, POLICY_GET_EGRESS_PATH_CONFIG, POLICY_EVENTS };
+enum policy_event_id {
+	POLICY_GET_EGRESS_POOL,
+	POLICY_GET_QUEUE_CONFIG,
+	POLICY_GET_EGRESS_PATH_CONFIG,
+	POLICY_SMTP_CONNECT, /* from here on in the order of enum policy_call_id */
+	POLICY_SMTP_EHLO,
+	POLICY_SMTP_AUTH,
+	POLICY_SMTP_MAIL,
+	POLICY_SMTP_RCPT,
+	POLICY_SMTP_MESSAGE,
+	POLICY_EVENTS
+};
 extern const char *const policy_event_names[POLICY_EVENTS + 1];
 
 struct source_def {
@@ -54,6 +65,13 @@ struct policy_handler {
 
 struct shaping;
 
+/* policy_lib_log.c: what was written lately. */
+struct policy_log_window {
+	time_t begin;
+	unsigned n, dropped;
+	uint32_t hashes[100];
+};
+
 struct policy {
 	lua_State *L;
 	char *file;
@@ -77,6 +95,9 @@ struct policy {
 	/* what was logged last, so that an event that fails for every message does not fill the disk */
 	char *logged;
 	time_t logged_at;
+
+	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
+	struct policy_log_window log_window;
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
@@ -92,7 +113,19 @@ char *policy_run(struct policy *, lua_CFunction fn, void *arg, unsigned ms);
 /* Raises a Lua error if the time is up: from the hook (level 0), and from functions that may have worked long in C
  * (level 1). */
 void policy_clock_check(lua_State *, int level);
+/* The same for where an error cannot be raised: whether it is up. */
+bool policy_clock_is_over(lua_State *);
+/* Not counted as the event's: time that went into something else. */
+int64_t policy_cpu_now(void); /* ns */
+void policy_clock_extend(struct policy *, int64_t ns);
+/* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
+void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
 void policy_log(struct policy *, const char *text);
+/* policy_call.c */
+void policy_tasks_free(struct policy *);
+/* Adds posthorn.reject and posthorn.disconnect, the kinds of objects, and posthorn.dns to the module table on the top
+ * of the stack. */
+void policy_call_open(lua_State *);
 
 /* policy_guard.c: replaces what needs it in the libraries that are open. */
 void policy_guard_install(lua_State *);
@@ -108,6 +141,7 @@ void shaping_define_open(lua_State *);
 /* policy_field.c: what a table may hold. */
 enum policy_field_type {
 	FIELD_NAME,    /* char *: POLICY_NAME_MAX letters, digits, . _ - */
+	FIELD_TEXT,    /* char *: any */
 	FIELD_ADDRESS, /* char *: numeric IP address, or 'unspecified' (stays NULL) */
 	FIELD_HOST,    /* char *: host name */
 	FIELD_DOMAIN,  /* char *: domain, lower-cased, or "*" */

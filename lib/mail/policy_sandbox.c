@@ -25,8 +25,8 @@ policy_of(lua_State *L)
 	return *(struct policy **)lua_getextraspace(L);
 }
 
-static void *
-capped_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
+void *
+policy_memory_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 {
 	struct policy *p = ud;
 	void *q;
@@ -45,8 +45,8 @@ capped_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 	return q;
 }
 
-static int64_t
-cpu_now(void)
+int64_t
+policy_cpu_now(void)
 {
 	struct timespec ts;
 
@@ -63,21 +63,38 @@ hook(lua_State *L, lua_Debug *ar)
 }
 
 /* The clock is first read at the first hook, so that a short event costs no system call. */
+bool
+policy_clock_is_over(lua_State *L)
+{
+	struct policy *p = policy_of(L);
+
+	if (p->is_overrun)
+		return true;
+	if (p->cpu_start == 0) {
+		p->cpu_start = policy_cpu_now();
+		return false;
+	}
+	if (policy_cpu_now() - p->cpu_start < p->cpu_limit)
+		return false;
+	p->is_overrun = true;
+	lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+	return true;
+}
+
+void
+policy_clock_extend(struct policy *p, int64_t ns)
+{
+	if (p->cpu_start != 0)
+		p->cpu_start += ns;
+}
+
 void
 policy_clock_check(lua_State *L, int level)
 {
 	struct policy *p = policy_of(L);
 
-	if (!p->is_overrun) {
-		if (p->cpu_start == 0) {
-			p->cpu_start = cpu_now();
-			return;
-		}
-		if (cpu_now() - p->cpu_start < p->cpu_limit)
-			return;
-		p->is_overrun = true;
-		lua_sethook(L, hook, LUA_MASKCOUNT, 1);
-	}
+	if (!policy_clock_is_over(L))
+		return;
 	luaL_where(L, level);
 	lua_pushfstring(L, "used more than %d ms of CPU time", (int)(p->cpu_limit / 1000000));
 	lua_concat(L, 2);
@@ -307,7 +324,7 @@ policy_sandbox_open(struct policy *p)
 {
 	char *err;
 
-	if ((p->L = lua_newstate(capped_alloc, p)) == NULL)
+	if ((p->L = lua_newstate(policy_memory_alloc, p)) == NULL)
 		return -1;
 	*(struct policy **)lua_getextraspace(p->L) = p;
 	lua_atpanic(p->L, at_panic);

@@ -71,7 +71,7 @@ enum shaping_scope {
 
 struct shaping_rule {
 	const char *name;        /* unique in its layer; made from file and line if not given */
-	const char *id;          /* unique over all and the same after a reload that did not touch it: "google/unusual-rate" */
+	const char *id;          /* "google/unusual-rate": unique, and the same after a reload that did not touch it */
 	struct shaping_origin origin;
 	uint64_t trigger_count;  /* 1: immediate */
 	int64_t trigger_period;  /* ms; 0 with a count of 1 */

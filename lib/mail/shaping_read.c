@@ -519,7 +519,8 @@ sources_read(struct policy_reader *r, lua_State *L, const struct policy_field *f
 		return;
 	}
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
-		if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TTABLE || b->n_sources >= SHAPING_LIST_MAX) {
+		if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TTABLE ||
+		    b->n_sources >= SHAPING_LIST_MAX) {
 			COMPLAIN(r, "%s: %s must be a table such as { ['ip-1'] = { connection_limit = 2 } }, of at "
 			    "most %d sources", r->what, f->name, SHAPING_LIST_MAX);
 			return;

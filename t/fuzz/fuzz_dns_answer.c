@@ -11,15 +11,18 @@ answer(uint16_t type, const uint8_t *data, size_t size)
 {
 	struct dns_answer a;
 	const char *err, *c;
+	char text[100];
 	unsigned i;
 
 	if (dns_answer_parse(data, size, type, &a, &err) == -1)
 		return;
 	FUZZ_ASSERT(a.n <= DNS_RRS_MAX);
-	for (i = 0; i < a.n; i++)
+	for (i = 0; i < a.n; i++) {
+		FUZZ_ASSERT(type != DNS_TYPE_TXT || dns_answer_txt(data, &a.rr[i], text, sizeof(text)) <= sizeof(text));
 		for (c = a.rr[i].name; *c != '\0'; c++)
 			FUZZ_ASSERT(strchr("abcdefghijklmnopqrstuvwxyz0123456789-_.", *c) != NULL &&
 			    c - a.rr[i].name < DNS_NAME_MAX);
+	}
 }
 
 /* What was understood is said, and understood, in one way only; the order of hosts is settled by decoding. */
@@ -70,7 +73,8 @@ link_frame(const uint8_t *data, size_t size)
 	rbuf_init(&r, data, size);
 	if (dns_reply_decode(&r, &reply) == -1)
 		return;
-	FUZZ_ASSERT((reply.mx != NULL) == (reply.status == DNS_OK));
+	FUZZ_ASSERT(reply.mx == NULL || (reply.status == DNS_OK && reply.n_records == 0));
+	FUZZ_ASSERT(reply.n_records <= DNS_RECORDS_MAX && (reply.n_records == 0 || reply.status == DNS_OK));
 	for (i = 0; reply.mx != NULL && i < reply.mx->n_hosts; i++)
 		FUZZ_ASSERT(dns_name_valid(reply.mx->hosts[i].name) && reply.mx->hosts[i].n_addrs <= MX_ADDRS_MAX);
 	reply_again(&reply);
@@ -80,13 +84,13 @@ link_frame(const uint8_t *data, size_t size)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint16_t types[] = { DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX };
+	static const uint16_t types[] = { DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX, 0, DNS_TYPE_TXT, DNS_TYPE_PTR };
 
 	if (size == 0)
 		return 0;
-	if (data[0] % 4 == 3)
+	if (data[0] % 6 == 3)
 		link_frame(data + 1, size - 1);
 	else
-		answer(types[data[0] % 4], data + 1, size - 1);
+		answer(types[data[0] % 6], data + 1, size - 1);
 	return 0;
 }

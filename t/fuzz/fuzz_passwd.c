@@ -21,7 +21,7 @@ check_entry(const struct passwd_entry *e)
 {
 	FUZZ_ASSERT(*e->user.name != '\0' && strlen(e->user.name) <= 255 && strpbrk(e->user.name, ": \t\r\n") == NULL);
 	FUZZ_ASSERT(e->hash[0] == '$' && strpbrk(e->hash, ": \t\r\n") == NULL);
-	FUZZ_ASSERT(e->user.tenant == NULL || header_tenant_valid(e->user.tenant));
+	FUZZ_ASSERT(e->user.tenant == NULL || tenant_valid(e->user.tenant));
 	FUZZ_ASSERT(e->user.domains == NULL || *e->user.domains != '\0');
 	FUZZ_ASSERT((e->user.rate == 0) == (e->user.rate_per == 0));
 	FUZZ_ASSERT(e->user.return_path <= RETURN_PATH_YES);

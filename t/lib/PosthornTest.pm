@@ -271,6 +271,8 @@ sub configure {
 	delete @c{ grep { !defined $c{$_} } keys %c };    # undef: the product's own default
 	write_file($self->etc . '/main.cf', join '', map { "$_ = $c{$_}\n" } sort keys %c);
 	write_file($self->etc . '/policy.lua', $self->{policy} // $self->default_policy);
+	# Tests set their own limits; without the file posthorn check warns.
+	write_file($self->etc . '/shaping.lua', $self->{shaping} // "-- no limits\n");
 	for my $u (@{ $self->{users} // [] }) {
 		my ($user, $password, @args) = @$u;
 		open(my $p, '|-', "$build/sbin/posthorn", '-c', $self->etc, 'passwd', $user, @args) or croak "passwd: $!";

@@ -188,6 +188,7 @@ static const struct mistake mistakes[] = {
 	{ "myhostname = not a name\n", 1, "myhostname: 'not a name' is not a host name" },
 	{ "tenant_header = X Tenant\n", 1, "tenant_header: 'X Tenant' is not the name of a header" },
 	{ "tenant_header = X-Tenant:\n", 1, "tenant_header: 'X-Tenant:' is not the name of a header" },
+	{ "scheduling_header = X Y\n", 1, "scheduling_header: 'X Y' is not the name of a header" },
 	{ "campaign_header = x-tenant\n", 1, "tenant_header and campaign_header are both 'X-Tenant'" },
 	{ "dns_servers = ns.example.com\n", 1, "dns_servers: 'ns.example.com' is not an address" },
 	{ "dns_servers = 127.0.0.1@70000\n", 1, "dns_servers: '127.0.0.1@70000' is not an address" },

@@ -169,8 +169,9 @@ parent_check(struct role_spec *specs, void *arg)
 static int
 parent_main(const char *exe, const char *mode, int report_fd)
 {
-	static const struct role_spec pairs[] = { { "worker", 2, "auth", true }, { "auth", 2, NULL, true } };
-	static const struct role_spec lone[] = { { "lone", 1, NULL, true } };
+	static const struct role_spec pairs[] = { { .name = "worker", .instances = 2, .partner = "auth",
+	    .keeps_listeners = true }, { .name = "auth", .instances = 2, .keeps_listeners = true } };
+	static const struct role_spec lone[] = { { .name = "lone", .instances = 1, .keeps_listeners = true } };
 	bool replace = strcmp(mode, "replace") == 0;
 	char opt_x[] = "-x", extra[] = "extra";
 	char *extra_argv[] = { opt_x, extra, NULL };

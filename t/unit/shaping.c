@@ -147,7 +147,8 @@ static void
 test_files(void **state)
 {
 	struct shaping *s = load_good(base_text,
-	    "posthorn.shaping.default { unset = { 'idle_timeout' }, connection_limit = 20, remove_rules = { 'slow' } }\n"
+	    "posthorn.shaping.default { unset = { 'idle_timeout' }, connection_limit = 20,\n"
+	    "  remove_rules = { 'slow' } }\n"
 	    "posthorn.shaping.provider { name = 'google', provider_max_message_rate = '5/s',\n"
 	    "  automation = { { name = 'unusual', regex = 'strange', action = 'Suspend', duration = '1h' } } }\n"
 	    "posthorn.shaping.domain { name = 'example.com', replace_base = true, max_ready = 5 }\n");
@@ -207,7 +208,8 @@ test_match(void **state)
 static void
 test_bounded(void **state)
 {
-	struct shaping *s = load_good("posthorn.shaping.default { automation = { { regex = '(a+)+$', action = 'Suspend', "
+	struct shaping *s = load_good("posthorn.shaping.default { automation = { { regex = '(a+)+$', "
+	    "action = 'Suspend', "
 	    "duration = '1h' } } }", NULL);
 	const struct shaping_rule *hits[1];
 	char *reply = xmalloc(200001);
@@ -242,7 +244,8 @@ static const struct {
 	{ "posthorn.shaping.default { automation = { { regex = 'x', action = 'Suspend' } } }", "has no duration", 1 },
 	{ "posthorn.shaping.default { automation = { { regex = 'x', duration = '1h' } } }", "has no action", 1 },
 	{ "posthorn.shaping.default { automation = { { action = 'Suspend', duration = '1h' } } }", "has no regex", 1 },
-	{ "posthorn.shaping.default { automation = { { regex = 'x', action = { SetConfig = { name = 'max_message_rate', "
+	{ "posthorn.shaping.default { automation = { { regex = 'x', action = { SetConfig = { "
+	    "name = 'max_message_rate', "
 	    "value = 'fast' } }, duration = '1h' } } }", "is not a rate", 1 },
 	{ "posthorn.shaping.default { automation = { { regex = 'x', action = 'Suspend', duration = '1h', trigger = "
 	    "{ Treshold = '1/h' } } } }", "must be 'Immediate'", 1 },
@@ -288,13 +291,76 @@ test_nothing(void **state)
 	conf_errors_clear(&errs);
 }
 
+/* What is shipped has neither errors nor findings. */
+static void
+test_shipped(void **state)
+{
+	static const char *const mx[] = { "mta5.am0.yahoodns.net" };
+	struct conf_errors errs = { NULL, 0 };
+	struct conf_strs files = { (char *[]){ (char[]){ "conf/shaping.lua" } }, 1 };
+	struct shaping *s = shaping_load(&files, &errs);
+	const struct shaping_rule *hits[4];
+
+	(void)state;
+	if (s != NULL)
+		shaping_lint(s, &errs);
+	for (size_t i = 0; i < errs.n; i++)
+		print_error("%s:%u: %s\n", errs.v[i].file, errs.v[i].line, errs.v[i].text);
+	assert_int_equal(errs.n, 0);
+	assert_int_equal(shaping_match(s, &(struct shaping_path){ .mx = mx, .n_mx = 1 },
+	    "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred", false, hits, 4), 1);
+	assert_string_equal(hits[0]->id, "yahoo/TSS04");
+	shaping_free(&s);
+}
+
+/* Each defect that was once shipped by somebody is found. */
+static void
+test_lint(void **state)
+{
+	static const char text[] =
+	    "posthorn.shaping.provider { name = 'gmail', automation = { { name = 'r', regex = 'unusual', "
+	    "action = 'Suspend',"
+	    "\n duration = '1h', samples = 'an unusual rate' } } }\n"
+	    "posthorn.shaping.provider { name = 'kpn', match = { { MXSuffix = '.kpnmail.nl.' } },\n"
+	    "  known = { ['kpn.example'] = { 'mx.kpnmail.nl' }, ['other.example'] = { 'mx.example.org' } } }\n"
+	    "posthorn.shaping.provider { name = 'apple', match = { { mx_suffix = '.icloud.com' } },\n"
+	    "  known = { ['icloud.com'] = { 'mx01.mail.icloud.com' } }, remove_rules = { 'nonesuch' }, automation = {\n"
+	    "  { name = 'double', regex = [=[\\\\[HCM1\\\\]]=], action = 'Suspend', duration = '1h',\n"
+	    "    samples = '421 [HCM1] x' },\n"
+	    "  { name = 'wide', regex = 'policy', action = 'Suspend', duration = '1h', samples = '550 policy' },\n"
+	    "  { name = 'narrow', regex = '554 policy', action = 'Suspend', duration = '1h',\n"
+	    "    samples = '554 policy' },\n"
+	    "  { name = 'bare', regex = 'zzz', action = { SetConfig = {\n"
+	    "    name = 'provider_connection_limit', value = 1 } },\n"
+	    "    duration = '1h', not_samples = 'zzzz' } } }\n";
+	static const char *const says[] = { "provider gmail has no match", "has a dot at its end",
+		"its known domain other.example", "doubled once too often", "the rule 'wide' also hits '554 policy'",
+		"there is no rule 'nonesuch'", "'bare' has no samples", "which it must not", "in a narrower scope" };
+	struct conf_errors found = { NULL, 0 };
+	struct shaping *s;
+	size_t i, j;
+
+	(void)state;
+	s = load_good(text, NULL);
+	shaping_lint(s, &found);
+	for (i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		for (j = 0; j < found.n && strstr(found.v[j].text, says[i]) == NULL; j++)
+			;
+		if (j == found.n)
+			fail_msg("nothing says '%s'", says[i]);
+	}
+	assert_int_equal(found.n, sizeof(says) / sizeof(says[0]));
+	conf_errors_clear(&found);
+	shaping_free(&s);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_provider), cmocka_unit_test(test_layers), cmocka_unit_test(test_files),
 		cmocka_unit_test(test_match), cmocka_unit_test(test_bounded), cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_nothing), cmocka_unit_test(test_shipped), cmocka_unit_test(test_lint),
 	};
 	int rc;
 
