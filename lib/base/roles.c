@@ -329,6 +329,7 @@ reload(void *arg)
 		r->current->config = *r->cfg->number;
 	for (size_t i = 0; i < r->current->n_procs; i++) {
 		r->current->procs[i].reloading = true;
+		r->current->procs[i].is_told = r->current->procs[i].ctl != NULL;
 		role_proc_send(&r->current->procs[i], ROLE_MSG_RELOAD);
 	}
 }

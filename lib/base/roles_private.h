@@ -28,7 +28,8 @@ struct role_proc {
 	struct ipc *ctl;
 	int partner_fd;            /* our end of a link whose other end the partner has already; -1 */
 	bool ready;
-	bool reloading;            /* was told, has not said READY again */
+	bool reloading;            /* has not said READY since the reload */
+	bool is_told;              /* of it, when it was running already: the READY of its start is not the answer */
 	bool stopping;
 	int64_t started;
 	int64_t delay;             /* before the next start */
