@@ -29,7 +29,7 @@ const struct step_def client_steps[STEPS] = {
 	[STEP_TLS] = { PHASE_STARTTLS, T_STARTTLS, "the TLS handshake", on_unasked },
 	[STEP_QUIT] = { PHASE_NONE, T_QUIT, "the reply to QUIT", on_quit },
 	[STEP_IDLE] = { PHASE_NONE, T_IDLE, "nothing", on_unasked },
-	[STEP_RSET] = { PHASE_MAIL, T_MAIL, "the reply to RSET", client_on_rset },
+	[STEP_RSET] = { PHASE_MAIL, T_RSET, "the reply to RSET", client_on_rset },
 	[STEP_MAIL] = { PHASE_MAIL, T_MAIL, "the reply to MAIL", client_on_mail },
 	[STEP_RCPT] = { PHASE_RCPT, T_RCPT, "the reply to RCPT", client_on_rcpt },
 	[STEP_DATA] = { PHASE_DATA, T_DATA, "the reply to DATA", client_on_data },
@@ -55,7 +55,7 @@ client_reply_outcome(const struct conn *c, const char *command)
 static const char *
 our_name(const struct conn *c)
 {
-	return c->path->source->ehlo != NULL ? c->path->source->ehlo : c->net->params->myhostname;
+	return c->path->limits.ehlo;
 }
 
 static bool
@@ -81,6 +81,9 @@ refused(struct conn *c)
 {
 	struct outcome why = client_reply_outcome(c, NULL);
 
+	if (c->reply.code / 100 == 4) /* at this point it says something about connections */
+		path_shrink(c->path);
+	path_note_reply(c->path, &why);
 	return conn_next(c, &why);
 }
 
@@ -139,7 +142,21 @@ wants_tls(struct conn *c)
 	if (!(c->caps & CAP_STARTTLS) || io_is_tls(c->io) || c->is_in_clear || c->net->tls == NULL ||
 	    c->path->limits.tls == TLS_LEVEL_NONE)
 		return false;
-	return path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
+	return c->path->limits.tls == TLS_LEVEL_ENCRYPT ||
+	    path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
+}
+
+/* Greeted; but where encryption is required, nothing goes in the clear. */
+static bool
+ready_or_refuse(struct conn *c)
+{
+	struct outcome why;
+
+	if (c->path->limits.tls != TLS_LEVEL_ENCRYPT || io_is_tls(c->io))
+		return conn_ready(c);
+	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", c->step == STEP_STARTTLS ?
+	    "TLS is required, but the server refused STARTTLS" : "TLS is required, but the server does not offer it");
+	return conn_next(c, &why);
 }
 
 static bool
@@ -154,7 +171,7 @@ on_ehlo(struct conn *c)
 		return refused(c);
 	take_keywords(c);
 	if (!wants_tls(c))
-		return conn_ready(c);
+		return ready_or_refuse(c);
 	io_write(c->io, "STARTTLS\r\n", 10);
 	conn_set_step(c, STEP_STARTTLS);
 	return true;
@@ -163,7 +180,7 @@ on_ehlo(struct conn *c)
 static bool
 on_helo(struct conn *c)
 {
-	return c->reply.code == 250 ? conn_ready(c) : refused(c);
+	return c->reply.code == 250 ? ready_or_refuse(c) : refused(c);
 }
 
 static bool
@@ -174,7 +191,7 @@ on_starttls(struct conn *c)
 	if (c->reply.code == 421)
 		return refused(c);
 	log_debug("path %s: %s refused STARTTLS: %d %s", c->path->name, c->peer_addr, c->reply.code, c->reply.text);
-	return conn_ready(c);
+	return ready_or_refuse(c);
 }
 
 bool
@@ -211,10 +228,16 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 		conn_close(&c, c->step == STEP_IDLE && is_timeout);
 		return false;
 	}
-	if (c->step == STEP_TLS)
+	if (c->step == STEP_TLS && c->path->config.opportunistic_tls_reconnect_on_failed_handshake &&
+	    c->path->limits.tls != TLS_LEVEL_ENCRYPT)
 		return conn_retry_in_clear(c, why);
+	if (is_timeout && (c->step == STEP_CONNECT || c->step == STEP_BANNER))
+		path_shrink(c->path);
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
-	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : "4.4.2", text);
+	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?
+	    "4.7.5" : "4.4.2", text);
+	if (c->step == STEP_TLS)
+		conn_note_broken_tls(c);
 	return conn_next(c, &o);
 }
 

@@ -18,6 +18,7 @@
 #include "mail/token.h"
 
 #define FREE_TRIES 3
+#define NEXT_HOST_MS 10000
 #define COMMAND_MAX 1024 /* of a command in a result */
 
 void
@@ -47,12 +48,29 @@ finish_at(struct conn *c, unsigned i, const struct outcome *o)
 	item_finish(c->net, it, o, c->path, c);
 }
 
+/* "421 4.7.0 too many concurrent connections" and what others say instead of it. */
+static bool
+says_too_many(const struct conn *c)
+{
+	const char *t = c->reply.text;
+
+	if (c->reply.code == 421)
+		return true;
+	return c->reply.code / 100 == 4 && t != NULL && strcasestr(t, "connections") != NULL &&
+	    (strcasestr(t, "too many") != NULL || strcasestr(t, "concurrent") != NULL ||
+	    strcasestr(t, "simultaneous") != NULL);
+}
+
 void
 client_tx_settle(struct conn *c, const struct outcome *o)
 {
 	struct outcome each = *o;
 	unsigned i;
 
+	if (o->kind != QL_RETURNED)
+		path_note_reply(c->path, o);
+	if (!o->is_local && says_too_many(c))
+		path_shrink(c->path);
 	for (i = 0; i < c->tx.n; i++) {
 		/* The command named one of them. */
 		each.command = o->phase == PHASE_RCPT && i != c->tx.next_rcpt ? NULL : o->command;
@@ -60,12 +78,24 @@ client_tx_settle(struct conn *c, const struct outcome *o)
 	}
 }
 
+static void note_for_next(struct conn *);
+
 static bool
 fail_and_close(struct conn *c, const struct outcome *o)
 {
+	note_for_next(c);
 	client_tx_settle(c, o);
 	conn_close(&c, false);
 	return false;
+}
+
+/* It was counted, and nothing came of it. */
+static void
+uncount(struct conn *c)
+{
+	if (c->tx.is_counted)
+		path_message_unused(c->path);
+	c->tx.is_counted = false;
 }
 
 /* The message was not touched by what happened to this connection: back to the head of the queue. */
@@ -75,6 +105,7 @@ requeue_and_close(struct conn *c, const struct outcome *o)
 	struct path *p = c->path;
 	unsigned i;
 
+	uncount(c);
 	for (i = 0; i < c->tx.n; i++)
 		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
 			finish_at(c, i, o);
@@ -114,6 +145,34 @@ command_text(const struct conn *c, char out[COMMAND_MAX])
 	}
 }
 
+/* Where the next connection goes after one that broke or was ended by the server (reconnect_strategy). */
+static void
+note_for_next(struct conn *c)
+{
+	struct path *p = c->path;
+
+	free(p->again_host);
+	p->again_host = NULL;
+	if (p->config.reconnect_strategy == RECONNECT_SAME_HOST)
+		p->again_host = xstrdup(conn_host(c)->name);
+	else if (p->config.reconnect_strategy == RECONNECT_NEXT_HOST)
+		c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + NEXT_HOST_MS;
+}
+
+/* try_next_host_on_transport_error: the items wait at the head of the queue until it is there. */
+static bool
+go_on_elsewhere(struct conn *c, const struct outcome *o)
+{
+	unsigned i;
+
+	uncount(c);
+	for (i = 0; i < c->tx.n; i++)
+		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
+			finish_at(c, i, o);
+	path_add_front(c->path, c->tx.items, c->tx.n);
+	return conn_go_on(c);
+}
+
 bool
 client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 {
@@ -126,6 +185,11 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	o.command = command[0] != '\0' ? command : NULL;
 	if ((c->step == STEP_RSET || c->step == STEP_MAIL) && c->n_tx > 0 && !is_timeout)
 		return requeue_and_close(c, &o);
+	note_for_next(c);
+	if (c->step < STEP_DOT && c->path->config.try_next_host_on_transport_error && conn_has_next(c))
+		return go_on_elsewhere(c, &o);
+	if (c->step < STEP_DOT)
+		uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, false);
 	return false;
@@ -138,6 +202,7 @@ client_tx_abandon(struct conn *c)
 
 	if (c->step == STEP_BODY || c->step == STEP_DOT || c->step == STEP_QUIT)
 		return true;
+	uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, c->step == STEP_IDLE);
 	return false;
@@ -330,7 +395,8 @@ client_tx_begin(struct conn *c)
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_answered_early = false;
-	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0;
+	c->tx.is_counted = false;
+	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0 && c->path->config.enable_pipelining;
 	if (c->tx.is_pipelined) {
 		send_group(c);
 	} else if (c->needs_rset) {
@@ -558,6 +624,7 @@ client_on_dot(struct conn *c)
 	}
 	if (c->reply.code / 100 == 2) {
 		deliver(c);
+		path_grow(c->path);
 		return tx_end(c);
 	}
 	o = client_reply_outcome(c, ".");

@@ -12,9 +12,9 @@
 #include "deliverd/conn.h"
 
 #define BAD_ADDRESS_MS 60000
-#define BROKEN_TLS_MS 600000
 #define INPUT_MAX (16u << 10)
 #define QUIT_MAX_MS 2000
+#define TURN_TX 10 /* transactions, while others wait for a connection */
 
 static bool conn_try(struct conn *);
 
@@ -49,6 +49,7 @@ conn_unlink(struct conn *c)
 	if (c->step == STEP_QUIT)
 		p->n_quitting--;
 	c->net->n_conns--;
+	limit_set_conn_drop(&p->sets[LIMIT_CONNS]);
 	path_dirty(p);
 }
 
@@ -181,6 +182,7 @@ conn_next(struct conn *c, const struct outcome *why)
 	int error = c->io != NULL ? io_errno(c->io) : 0;
 
 	note_failure(c, why);
+	c->connect_error = error != 0 ? error : ETIMEDOUT;
 	if (c->step == STEP_CONNECT && error == EADDRNOTAVAIL && !source_probe(c->path->source))
 		return conn_source_out(c);
 	c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
@@ -192,15 +194,43 @@ conn_next(struct conn *c, const struct outcome *why)
 	return conn_try(c);
 }
 
+void
+conn_note_broken_tls(struct conn *c)
+{
+	path_tls_peer(c->path, conn_host(c)->name)->broken_until = loop_now(c->net->loop) +
+	    c->path->config.remember_broken_tls;
+}
+
 bool
 conn_retry_in_clear(struct conn *c, const char *why)
 {
 	const char *host = conn_host(c)->name;
 
 	log_warn("path %s: TLS with %s (%s) failed, going on in the clear: %s", c->path->name, host, c->peer_addr, why);
-	path_tls_peer(c->path, host)->broken_until = loop_now(c->net->loop) + BROKEN_TLS_MS;
+	conn_note_broken_tls(c);
 	drop_io(c);
 	c->is_in_clear = true;
+	return conn_try(c);
+}
+
+bool
+conn_has_next(const struct conn *c)
+{
+	return c->at + 1 < c->plan->n && !c->is_closing && !c->net->is_stopping;
+}
+
+bool
+conn_go_on(struct conn *c)
+{
+	c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
+	drop_io(c);
+	client_tx_clear(c);
+	c->at++;
+	c->is_open = c->is_in_clear = c->needs_rset = false;
+	c->n_tx = 0;
+	c->tx.started = loop_now(c->net->loop);
+	c->tls_ms = 0;
+	c->path->n_connecting++;
 	return conn_try(c);
 }
 
@@ -284,6 +314,7 @@ conn_try(struct conn *c)
 			return conn_source_out(c);
 		if (is_resource_error(errno))
 			return conn_no_resource(c, errno);
+		c->connect_error = errno;
 		why = outcome_local(PHASE_CONNECT, 451, "4.4.1", err);
 		note_failure(c, &why);
 		c->plan->v[c->at].addr->bad_until = loop_now(c->net->loop) + BAD_ADDRESS_MS;
@@ -315,9 +346,19 @@ conn_ready(struct conn *c)
 	c->is_open = true;
 	c->path->n_connecting--;
 	c->path->open_after = 0;
+	source_connected(c->path);
 	c->plan->v[c->at].addr->bad_until = 0;
 	c->connect_ms = (uint32_t)(loop_now(c->net->loop) - c->tx.started) - c->tls_ms;
 	return conn_idle(c);
+}
+
+/* Other paths wait for a connection that this limit does not let them have. */
+static bool
+is_turn_over(const struct conn *c)
+{
+	if (!limit_set_is_contested(&c->path->sets[LIMIT_CONNS]))
+		return false;
+	return c->path->n_ready == 0 || (c->n_tx > 0 && c->n_tx % TURN_TX == 0);
 }
 
 bool
@@ -330,7 +371,10 @@ conn_idle(struct conn *c)
 		io_timeout(c->io, 1);
 	TAILQ_INSERT_TAIL(&p->idle, c, path_idle_link);
 	TAILQ_INSERT_TAIL(&c->net->idle_conns, c, idle_link);
-	if (c->is_closing || c->net->is_stopping || p->source->is_gone || c->n_tx >= p->limits.deliveries) {
+	p->n_idle++;
+	limit_set_conn_idle(&p->sets[LIMIT_CONNS], 1);
+	if (c->is_closing || c->net->is_stopping || p->source->is_gone || c->n_tx >= p->limits.deliveries ||
+	    p->n_conns - p->n_quitting > p->window || is_turn_over(c) || (c->needs_rset && !p->config.enable_rset)) {
 		conn_close(&c, true);
 		return false;
 	}
@@ -343,6 +387,8 @@ conn_leave_idle(struct conn *c)
 {
 	TAILQ_REMOVE(&c->path->idle, c, path_idle_link);
 	TAILQ_REMOVE(&c->net->idle_conns, c, idle_link);
+	c->path->n_idle--;
+	limit_set_conn_idle(&c->path->sets[LIMIT_CONNS], -1);
 }
 
 /* RFC 6066 section 3: addresses are no server names. */

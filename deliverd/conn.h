@@ -25,6 +25,7 @@ struct tx {
 	unsigned n_taken;   /* recipients that the server took */
 	size_t group_len;   /* of a pipelined group of commands */
 	bool is_pipelined;
+	bool is_counted;    /* against message rates; to be given back if nothing reaches the peer */
 	bool is_answered_early; /* the server spoke before it had all of the content */
 	struct content *content; /* while it is being sent */
 	int64_t started;         /* loop_now() */
@@ -57,6 +58,7 @@ struct conn {
 	struct outcome failure;
 	char *failure_text;
 	unsigned failure_at;
+	int connect_error;   /* errno of the last address that could not be connected to */
 	char failure_source[56], failure_addr[46];
 };
 
@@ -70,6 +72,10 @@ void conn_set_step(struct conn *, enum step);
 bool conn_next(struct conn *, const struct outcome *why);
 /* The same address again, without TLS. */
 bool conn_retry_in_clear(struct conn *, const char *why);
+void conn_note_broken_tls(struct conn *);
+/* The connection broke under a transaction; the same one goes to the next address, if there is one. */
+bool conn_has_next(const struct conn *);
+bool conn_go_on(struct conn *);
 /* Greeted and ready for mail. */
 bool conn_ready(struct conn *);
 /* Nothing to do for now; closes it if its time is over. */

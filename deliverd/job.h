@@ -18,6 +18,7 @@ struct item {
 	enum item_state state;
 	struct dest *dest; /* ITEM_RESOLVING */
 	struct path *path; /* ITEM_READY */
+	bool is_selected;   /* counted against its path's selection rates */
 	uint8_t free_tries; /* times a reused connection died under it */
 };
 TAILQ_HEAD(item_list, item);

@@ -1,5 +1,5 @@
 /* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
- * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c and
+ * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c,
  * mail/dnsd.c. */
 #include <getopt.h>
 #include <stdio.h>
@@ -29,6 +29,7 @@ struct args {
 struct start {
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping;
 	uint32_t number;
 	uint64_t digest;
 };
@@ -38,13 +39,13 @@ static struct start
 load(const struct args *a)
 {
 	struct config *config = config_load_logged(a->config_dir);
-	struct start s = { NULL, NULL, 0, 0 };
+	struct start s = { NULL, NULL, NULL, 0, 0 };
 
 	if (config == NULL)
 		return s;
 	s.number = config->number;
 	s.digest = config->digest;
-	config_take(&config, &s.params, &s.policy);
+	config_take(&config, &s.params, &s.policy, &s.shaping);
 	return s;
 }
 
@@ -124,6 +125,7 @@ net_role_main(const struct args *a)
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
+	net_set_shaping(r.net, s.shaping);
 	r.net->config_number = s.number;
 	r.net->config_digest = s.digest;
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
@@ -145,6 +147,7 @@ dns_role_main(const struct args *a)
 	int status;
 
 	policy_free(&s.policy);
+	shaping_free(&s.shaping);
 	status = dnsd_main(s.params, "dns", USER, true);
 	params_free(&s.params);
 	return status;
@@ -159,6 +162,7 @@ check_reload(struct role_spec *specs, void *arg)
 	(void)specs;
 	((struct args *)arg)->number = s.number;
 	policy_free(&s.policy);
+	shaping_free(&s.shaping);
 	params_free(&s.params);
 	return is_good;
 }
@@ -183,6 +187,7 @@ parent_main(const struct args *a)
 	exe[n] = '\0';
 	copy.number = s.number;
 	policy_free(&s.policy);
+	shaping_free(&s.shaping);
 	params_free(&s.params);
 	status = roles_run(&rc);
 	free(dir);

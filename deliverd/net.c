@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "mail/config.h"
 #include "deliverd/conn.h"
+#include "deliverd/limit.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 
@@ -125,6 +126,7 @@ net_swap(struct net *net, struct params *params, struct policy *policy)
 	net->params = params;
 	net->policy = policy;
 	net->generation++;
+	net->limits->epoch++;
 	sources_load(net);
 	resolver_forget(net->resolver);
 	log_set_level((enum log_level)params->log_level);
@@ -133,6 +135,22 @@ net_swap(struct net *net, struct params *params, struct policy *policy)
 		path_dirty(p);
 	params_free(&old_params);
 	policy_free(&old_policy);
+}
+
+void
+net_set_shaping(struct net *net, struct shaping *shaping)
+{
+	struct shaping *old = net->shaping;
+	struct path *p;
+
+	net->shaping = shaping;
+	net->generation++;
+	net->limits->epoch++;
+	RB_FOREACH(p, path_tree, &net->paths) {
+		memset(p->origins, 0, sizeof(p->origins));
+		path_dirty(p);
+	}
+	shaping_free(&old);
 }
 
 /* What is in a transaction ends as it began; the rest goes back to queued, which may choose another pool now. */
@@ -155,6 +173,7 @@ net_reload(struct net *net)
 	struct config *config = config_load_logged(net->config_dir);
 	struct policy *policy;
 	struct params *params;
+	struct shaping *shaping;
 	bool is_other;
 
 	if (config == NULL) {
@@ -164,8 +183,9 @@ net_reload(struct net *net)
 	is_other = config->digest != net->config_digest;
 	net->config_number = config->number;
 	net->config_digest = config->digest;
-	config_take(&config, &params, &policy);
+	config_take(&config, &params, &policy, &shaping);
 	net_swap(net, params, policy);
+	net_set_shaping(net, shaping);
 	qlink_generation(net->queue); /* before what is handed back, so that it is not offered again */
 	if (is_other)
 		hand_back(net);
@@ -219,6 +239,7 @@ net_new(struct loop *loop, const char *config_dir, const char *pool, struct para
 	TAILQ_INIT(&net->idle_conns);
 	wbuf_init(&net->scratch);
 	tls_setup(net);
+	net->limits = limits_new(net);
 	sources_load(net);
 	loop_before_sleep(loop, LOOP_COMMIT, on_commit, net);
 	net->events = eventlog_new(loop, writer);
@@ -251,12 +272,14 @@ net_free(struct net **np)
 	resolver_free(&net->resolver);
 	paths_sweep(net, true);
 	sources_clear(net);
+	limits_free(&net->limits);
 	qlink_free(&net->queue);
 	token_signer_clear(&net->token);
 	eventlog_free(&net->events);
 	SSL_CTX_free(net->tls);
 	params_free(&net->params);
 	policy_free(&net->policy);
+	shaping_free(&net->shaping);
 	wbuf_clear(&net->scratch);
 	free(net->config_dir);
 	free(net->pool_name);

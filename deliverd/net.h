@@ -19,6 +19,7 @@
 struct conn;
 struct dest;
 struct item;
+struct limits;
 struct path;
 struct qlink;
 struct resolver;
@@ -38,6 +39,7 @@ struct net {
 	char *pool_name;
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping; /* NULL: none */
 	unsigned generation; /* of params and policy */
 	uint32_t config_number;
 	uint64_t config_digest; /* jobs of another one are handed back */
@@ -46,11 +48,13 @@ struct net {
 	struct eventlog *events;
 	struct qlink *queue;
 	struct resolver *resolver;
+	struct limits *limits;
 	struct token_signer token;
 
 	struct item_tree items; /* every envelope that is held */
 	unsigned n_items;
 	struct source_list sources;
+	bool is_pool_out;       /* as queued was told */
 	uint8_t families;       /* DNS_FAMILY_* that some source can use */
 	struct site_tree sites;
 	struct path_tree paths;
@@ -74,6 +78,8 @@ struct net *net_new(struct loop *, const char *config_dir, const char *pool, str
 void net_free(struct net **);
 /* Takes over both and makes sources, limits and cached answers follow. */
 void net_swap(struct net *, struct params *, struct policy *);
+/* Takes over the shaping data, in place of those of before: settings of all paths follow. */
+void net_set_shaping(struct net *, struct shaping *);
 /* Reads the configuration again; keeps the old one if anything is wrong. */
 bool net_reload(struct net *);
 /* Starts no more transactions, finishes those whose content is under way, hands back the rest, then calls `stopped`. */

@@ -1,5 +1,8 @@
 /* Egress paths (path.h), in the net process: what waits, how many connections it gets, and what happens when there
  * is none to be had. Nothing here is a stranger's input but its consequences. */
+#include <bsd/string.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +19,12 @@
 /* After a round over all hosts failed while other connections work. */
 #define BACKOFF_MS 2000
 #define PATH_LIFE_MS 60000
+#define WINDOW_START 2
+#define SHRINK_MS 1000 /* what many connections are told at the same time counts once */
+#define HOLD_MS 5000 /* what has to wait longer goes back to queued, so that it takes no room from others */
+#define RETURN_MAX_MS 3600000
+#define REST_MS 60000 /* after too many failures in a row; doubled up to the next */
+#define REST_MAX_MS 1800000
 
 static int
 path_cmp(const struct path *a, const struct path *b)
@@ -39,6 +48,7 @@ path_get(struct site *site, struct source *source, const char *domain)
 	struct path find = { .site = site, .source = source };
 	struct net *net = site->net;
 	struct path *p = RB_FIND(path_tree, &net->paths, &find);
+	unsigned i;
 
 	if (p != NULL)
 		return p;
@@ -53,6 +63,10 @@ path_get(struct site *site, struct source *source, const char *domain)
 	TAILQ_INIT(&p->ready);
 	TAILQ_INIT(&p->conns);
 	TAILQ_INIT(&p->idle);
+	for (i = 0; i < LIMIT_KINDS; i++)
+		p->waits[i].path = p;
+	p->window = WINDOW_START;
+	p->threshold = UINT_MAX;
 	timer_init(&p->timer, net->loop, on_timer, p);
 	RB_INSERT(path_tree, &net->paths, p);
 	return p;
@@ -67,6 +81,10 @@ path_free(struct path *p)
 	if (p->is_dirty)
 		TAILQ_REMOVE(&p->net->dirty, p, dirty_link);
 	timer_cancel(&p->timer);
+	path_leave_limits(p);
+	for (i = 0; i < LIMIT_KINDS; i++)
+		limit_set_clear(&p->sets[i]);
+	free(p->again_host);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);
 		SSL_SESSION_free(p->peers[i].session);
@@ -143,6 +161,14 @@ close_conns(struct path *p)
 }
 
 void
+path_unselect(struct path *p, struct item *it)
+{
+	if (it->is_selected)
+		limit_set_give_back(&p->sets[LIMIT_SELECT]);
+	it->is_selected = false;
+}
+
+void
 path_reassign(struct path *p)
 {
 	unsigned n = p->n_ready;
@@ -151,19 +177,41 @@ path_reassign(struct path *p)
 	close_conns(p);
 	for (; n > 0 && (it = TAILQ_FIRST(&p->ready)) != NULL; n--) {
 		item_unlink(it);
+		path_unselect(p, it);
 		site_add(p->site, it);
 	}
+}
+
+static void
+rest_if_hopeless(struct path *p)
+{
+	int64_t ms = REST_MS;
+	unsigned i;
+
+	if (p->n_failures < p->limits.failures)
+		return;
+	for (i = p->limits.failures; i < p->n_failures && ms < REST_MAX_MS; i++)
+		ms *= 2;
+	p->rest_until = loop_now(p->net->loop) + (ms < REST_MAX_MS ? ms : REST_MAX_MS);
+	log_warn("path %s: %u connections in a row failed, no more for %lld s", p->name, p->n_failures,
+	    (long long)(ms / 1000));
 }
 
 void
 path_round_failed(struct path *p, const struct outcome *o, const struct conn *c)
 {
 	p->open_after = loop_now(p->net->loop) + BACKOFF_MS;
+	p->n_failures++;
 	path_dirty(p);
 	if (p->n_conns > p->n_quitting) /* healthy ones take it, ones still trying will decide */
 		return;
 	p->open_after = 0;
+	if (o->is_local && o->phase == PHASE_CONNECT && source_connect_failed(p, c->connect_error)) {
+		path_reassign(p);
+		return;
+	}
 	path_fail_ready(p, o, c);
+	rest_if_hopeless(p);
 }
 
 /* Makes room for one more connection, at the cost of the one that is idle longest. */
@@ -197,9 +245,109 @@ conns_wanted(const struct path *p)
 	if (p->n_connecting >= want)
 		return 0;
 	want -= p->n_connecting;
+	/* One that says goodbye still counts for the server, but is no reason for it to grow. */
+	if (n_open + p->n_connecting + want > p->window)
+		want = p->window > n_open + p->n_connecting ? p->window - n_open - p->n_connecting : 0;
 	if (p->n_conns + want > p->limits.connections)
 		want = p->limits.connections > p->n_conns ? p->limits.connections - p->n_conns : 0;
 	return want;
+}
+
+static void
+block(struct path *p, struct limit *l, int64_t ms)
+{
+	if (p->blocked == NULL || ms > p->blocked_ms) {
+		p->blocked = l;
+		p->blocked_ms = ms;
+	}
+}
+
+/* One transaction of its message rates. */
+static bool
+take_message(struct path *p)
+{
+	struct limit *l;
+	int64_t ms;
+
+	if (p->n_reserved > 0) {
+		p->n_reserved--;
+		return true;
+	}
+	if (p->sets[LIMIT_MESSAGE].n == 0)
+		return true;
+	ms = limit_set_take(&p->sets[LIMIT_MESSAGE], &p->waits[LIMIT_MESSAGE], &l);
+	if (ms > 0)
+		block(p, l, ms);
+	return ms == 0;
+}
+
+void
+path_message_unused(struct path *p)
+{
+	limit_set_give_back(&p->sets[LIMIT_MESSAGE]);
+}
+
+static void
+keep_reserved(struct path *p, unsigned n)
+{
+	for (; p->n_reserved > n; p->n_reserved--)
+		path_message_unused(p);
+}
+
+void
+path_leave_limits(struct path *p)
+{
+	unsigned i;
+
+	keep_reserved(p, 0);
+	for (i = 0; i < LIMIT_KINDS; i++)
+		limit_wait_leave(&p->waits[i]);
+	p->blocked = NULL;
+}
+
+/* Another path's connection has nothing to do and is in the way. */
+static void
+evict_idle(struct net *net, const struct limit *l)
+{
+	struct conn *c;
+	unsigned i;
+
+	if (l->n_idle == 0)
+		return;
+	TAILQ_FOREACH(c, &net->idle_conns, idle_link)
+		for (i = 0; i < c->path->sets[LIMIT_CONNS].n; i++)
+			if (c->path->sets[LIMIT_CONNS].v[i] == l) {
+				conn_close(&c, true);
+				return;
+			}
+}
+
+/* May one more connection be made? What it will send first is taken at once: there may be no connections for mail that
+ * must not be sent yet. */
+static bool
+take_conn(struct path *p)
+{
+	struct limit *l;
+	int64_t ms;
+
+	if (p->sets[LIMIT_MESSAGE].n > 0 && p->n_reserved <= p->n_connecting) {
+		if (!take_message(p))
+			return false;
+		p->n_reserved++;
+	}
+	if (!limit_set_conn_take(&p->sets[LIMIT_CONNS], &p->waits[LIMIT_CONNS], &l)) {
+		evict_idle(p->net, l);
+		if (p->n_conns == p->n_quitting)
+			block(p, l, 1);
+	} else if ((ms = limit_set_take(&p->sets[LIMIT_CONNECT], &p->waits[LIMIT_CONNECT], &l)) > 0) {
+		limit_set_conn_drop(&p->sets[LIMIT_CONNS]);
+		if (p->n_conns == p->n_quitting)
+			block(p, l, ms);
+	} else {
+		return true;
+	}
+	keep_reserved(p, p->n_connecting);
+	return false;
 }
 
 static void
@@ -209,6 +357,8 @@ open_conns(struct path *p)
 	struct plan *plan;
 	unsigned n = conns_wanted(p);
 
+	if (p->source->is_probing && n > 0)
+		n = p->source->is_trying ? 0 : 1;
 	for (; n > 0 && p->n_ready > 0 && loop_now(p->net->loop) >= p->open_after; n--) {
 		if (!room_for_conn(p->net)) {
 			p->open_after = loop_now(p->net->loop) + PATIENCE_MS;
@@ -219,8 +369,45 @@ open_conns(struct path *p)
 			path_fail_ready(p, &why, NULL);
 			return;
 		}
+		if (!take_conn(p)) {
+			plan_free(&plan);
+			return;
+		}
+		p->source->is_trying = p->source->is_probing;
 		conn_open(p, plan);
 	}
+}
+
+void
+path_grow(struct path *p)
+{
+	p->n_failures = 0;
+	if (p->n_ready == 0 || p->window >= p->limits.connections)
+		return;
+	if (p->window < p->threshold || ++p->n_successes >= p->window) {
+		p->window++;
+		p->n_successes = 0;
+	}
+}
+
+void
+path_shrink(struct path *p)
+{
+	int64_t now = loop_now(p->net->loop);
+	unsigned n = p->n_conns - p->n_quitting < p->window ? p->n_conns - p->n_quitting : p->window;
+
+	if (now - p->shrunk < SHRINK_MS)
+		return;
+	p->shrunk = now;
+	p->window = p->threshold = n > 3 ? n / 2 : 1;
+	p->n_successes = 0;
+}
+
+void
+path_note_reply(struct path *p, const struct outcome *o)
+{
+	p->last_code = o->code;
+	strlcpy(p->last_text, o->text != NULL ? o->text : "", sizeof(p->last_text));
 }
 
 /* Mail whose time is up goes back: whether that is its end is for queued to say. */
@@ -235,56 +422,152 @@ return_expired(struct path *p)
 		item_finish(p->net, it, &o, p, NULL);
 }
 
+int
+path_prepare(struct path *p)
+{
+	struct outcome o;
+	char *err;
+
+	if (p->generation == p->net->generation)
+		return 0;
+	/* Port, TLS, hosts and our own name may be others now. */
+	close_conns(p);
+	if (path_configure(p, &err) == 0)
+		return 0;
+	log_error("path %s: %s", p->name, err);
+	free(err);
+	o = outcome_local(PHASE_NONE, 451, "4.3.5", "the policy for this path failed");
+	path_fail_ready(p, &o, NULL);
+	return -1;
+}
+
 static bool
 path_ready_to_send(struct path *p)
 {
 	struct outcome o;
-	char *err;
 
 	if (p->net->is_stopping) {
 		o = outcome_returned("deliverd is stopping", 0);
 		path_fail_ready(p, &o, NULL);
 		return false;
 	}
-	if (p->source->is_gone || p->source->out_until != 0) {
+	if (p->source->is_gone || !source_is_in(p->source)) {
 		path_reassign(p);
 		return false;
 	}
-	if (p->generation == p->net->generation)
-		return true;
-	/* Port, TLS, hosts and our own name may be others now. */
-	close_conns(p);
-	if (path_configure(p, &err) == 0)
-		return true;
-	log_error("path %s: %s", p->name, err);
-	free(err);
-	o = outcome_local(PHASE_NONE, 451, "4.3.5", "the policy for this path failed");
-	path_fail_ready(p, &o, NULL);
-	return false;
+	return path_prepare(p) == 0;
+}
+
+/* What has to wait for long, or is too much, waits with queued: here it would take the room of others' mail. Each
+ * is due
+ * when its turn comes, a little earlier. */
+static void
+return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms, const char *text)
+{
+	int64_t now = loop_now(p->net->loop), ms;
+	struct outcome o = outcome_returned(text, 0);
+	struct item *it = TAILQ_FIRST(&p->ready), *next;
+
+	for (; it != NULL && keep > 0; keep--)
+		it = TAILQ_NEXT(it, link);
+	if (p->return_at < now + first_ms)
+		p->return_at = now + first_ms;
+	for (; it != NULL; it = next) {
+		next = TAILQ_NEXT(it, link);
+		ms = p->return_at - now;
+		if (ms > RETURN_MAX_MS)
+			ms = RETURN_MAX_MS + arc4random_uniform(RETURN_MAX_MS / 10);
+		else
+			p->return_at += pace_ms;
+		o.retry_after = (uint32_t)(ms > 3000 ? ms / 1000 - 2 : 1);
+		item_finish(p->net, it, &o, p, NULL);
+	}
+}
+
+static void
+return_too_many(struct path *p)
+{
+	int64_t pace, now = loop_now(p->net->loop);
+	char text[512], what[384];
+	unsigned keep = 0;
+
+	if (p->rest_until > now && p->n_conns == p->n_quitting) {
+		snprintf(text, sizeof(text), "%u connections in a row failed", p->n_failures);
+		return_surplus(p, 0, p->rest_until - now, 0, text);
+	}
+	if (p->n_ready > p->limits.ready) {
+		snprintf(text, sizeof(text), "%u messages are ready for %.200s (max_ready)", p->limits.ready, p->name);
+		return_surplus(p, p->limits.ready, 1000, 0, text);
+	}
+	if (p->blocked == NULL || p->n_ready == 0)
+		return;
+	pace = limit_pace_ms(p->blocked);
+	if (p->blocked_ms <= HOLD_MS)
+		keep = pace > 0 ? (unsigned)(HOLD_MS / pace) + 1 : p->blocked->kind == LIMIT_MESSAGE ? UINT_MAX : 100;
+	if (keep >= p->n_ready)
+		return;
+	limit_text(p->blocked, what, sizeof(what));
+	return_surplus(p, keep, p->blocked_ms > HOLD_MS ? p->blocked_ms : HOLD_MS, pace > 0 ? pace : 10, what);
+}
+
+static void
+path_send(struct path *p)
+{
+	struct conn *c;
+
+	while (p->n_ready > 0 && (c = TAILQ_LAST(&p->idle, conn_list)) != NULL) {
+		if (!take_message(p))
+			break;
+		if (client_tx_begin(c))
+			c->tx.is_counted = p->sets[LIMIT_MESSAGE].n > 0;
+		else
+			path_message_unused(p);
+	}
+	if (p->rest_until <= loop_now(p->net->loop))
+		open_conns(p);
 }
 
 static void
 path_pump(struct path *p)
 {
-	struct conn *c;
 	int64_t wait;
 
 	if (p->n_ready == 0 && p->generation != p->net->generation)
 		close_conns(p);
-	if (p->n_ready == 0 && !p->source->is_gone)
+	if (p->n_ready == 0 && !p->source->is_gone) {
+		path_leave_limits(p);
 		return;
-	if (!path_ready_to_send(p))
+	}
+	p->blocked = NULL;
+	p->blocked_ms = 0;
+	if (path_ready_to_send(p)) {
+		return_expired(p);
+		path_send(p);
+		return_too_many(p);
+	}
+	if (p->n_ready == 0) {
+		path_leave_limits(p);
 		return;
-	return_expired(p);
-	while (p->n_ready > 0 && (c = TAILQ_LAST(&p->idle, conn_list)) != NULL)
-		(void)client_tx_begin(c);
-	open_conns(p);
-	if (p->n_ready == 0)
-		return;
+	}
+	keep_reserved(p, p->n_connecting);
+	limit_wait_pass(&p->waits[LIMIT_MESSAGE]);
+	limit_wait_pass(&p->waits[LIMIT_CONNECT]);
+	limit_wait_pass(&p->waits[LIMIT_CONNS]);
 	wait = p->open_after - loop_now(p->net->loop);
+	if (p->blocked != NULL && wait <= 0) /* its line wakes it */
+		return;
 	/* If all that there is are attempts to connect, their outcome is what happens next. */
 	if (wait > 0 || p->n_connecting == 0 || p->n_connecting < p->n_conns - p->n_quitting)
 		timer_set(&p->timer, wait > PATIENCE_MS ? wait : PATIENCE_MS);
+}
+
+void
+path_stats(const struct path *p, struct path_stats *s)
+{
+	*s = (struct path_stats){ .name = p->name, .provider = p->config.provider_name, .n_ready = p->n_ready,
+		.n_conns = p->n_conns, .n_idle = p->n_idle, .n_connecting = p->n_connecting, .window = p->window,
+		.limit = p->limits.connections, .n_failures = p->n_failures, .blocked = p->blocked,
+		.wait_ms = p->blocked_ms, .last_code = p->last_code, .last_text = p->last_text, .sets = p->sets };
 }
 
 void

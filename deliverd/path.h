@@ -3,14 +3,19 @@
 #define DELIVERD_PATH_H
 
 #include "mail/policy_path.h"
+#include "mail/shaping.h"
+#include "deliverd/limit.h"
 #include "deliverd/result.h"
 #include "deliverd/source.h"
 
-enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT, T_QUIT, T_IDLE,
+enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_RSET, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT,
+    T_QUIT, T_IDLE,
     T_COUNT };
 
 struct path_limits {
-	unsigned connections, deliveries, recipients; /* deliveries: UINT_MAX without limit */
+	unsigned connections, deliveries, recipients, ready; /* UINT_MAX: without limit */
+	unsigned failures;         /* rounds over all hosts in a row, until the path gets a rest */
+	const char *ehlo;
 	int64_t timeouts[T_COUNT]; /* ms */
 	uint16_t port;
 	int tls;                   /* TLS_LEVEL_* */
@@ -26,6 +31,9 @@ struct tls_peer {
 };
 #define PATH_TLS_PEERS 32
 
+/* Who said a setting; later ones over earlier ones. */
+enum path_layer { PATH_LAYER_NONE, PATH_LAYER_MAIN, PATH_LAYER_SHAPING, PATH_LAYER_POLICY, PATH_LAYER_OVERRIDE };
+
 struct path {
 	RB_ENTRY(path) by_key;
 	TAILQ_ENTRY(path) dirty_link;
@@ -36,11 +44,30 @@ struct path {
 	char *domain; /* the first that came, given to policy */
 	unsigned generation; /* of limits; 0: not configured yet */
 	struct policy_path_config config;
+	uint8_t layers[POLICY_PATH_FIELDS_MAX]; /* enum path_layer, by field */
+	/* of those that shaping data say, until the next reload */
+	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX];
 	struct path_limits limits;
+	struct limit_set sets[LIMIT_KINDS];   /* shared limits */
+	struct limit_wait waits[LIMIT_KINDS];
+	struct limit *blocked; /* what stopped it in this turn */
+	int64_t blocked_ms;    /* for about so long */
+	unsigned n_reserved;   /* taken of its message rates, for transactions of connections that are being made */
+	unsigned window;       /* so many connections at the moment: grows with success, up to the limit */
+	unsigned n_successes;  /* since the window grew */
+	unsigned threshold;    /* from here on it grows slowly */
+	int64_t shrunk;        /* loop_now() */
+	int64_t connected_at;  /* loop_now(): last success */
+	unsigned n_failures;   /* rounds over all hosts, without success */
+	int64_t rest_until;    /* loop_now(): nothing is tried before */
+	int64_t return_at;     /* loop_now(): when what was sent back last is due */
+	char *again_host;      /* tried first: RECONNECT_SAME_HOST */
+	uint16_t last_code;    /* what a server said last, for people */
+	char last_text[256];
 	struct item_list ready;
 	unsigned n_ready;
 	struct conn_list conns, idle;
-	unsigned n_conns, n_connecting, n_quitting;
+	unsigned n_conns, n_connecting, n_quitting, n_idle;
 	bool is_dirty;
 	int64_t open_after; /* loop_now(): no new connection before */
 	int64_t idle_since;
@@ -66,6 +93,31 @@ void path_reassign(struct path *);
 void path_fail_ready(struct path *, const struct outcome *, const struct conn *);
 /* Frees paths that have been without mail and connections for a while. all: now, whatever they have (at the end). */
 void paths_sweep(struct net *, bool all);
+
+/* The item leaves the path unsent: its choice of the source does not count. */
+void path_unselect(struct path *, struct item *);
+/* A transaction that was counted did not reach the peer. */
+void path_message_unused(struct path *);
+/* The peer took mail: room for more connections. It does not want so many: fewer. */
+void path_grow(struct path *);
+void path_shrink(struct path *);
+void path_note_reply(struct path *, const struct outcome *);
+/* Out of all lines; what was reserved is given back. */
+void path_leave_limits(struct path *);
+/* Its settings are those in force. 0, or -1: what waits was failed. */
+int path_prepare(struct path *);
+
+/* For people and statistics. */
+struct path_stats {
+	const char *name, *provider;
+	unsigned n_ready, n_conns, n_idle, n_connecting, window, limit, n_failures;
+	const struct limit *blocked; /* waits for it; NULL */
+	int64_t wait_ms;             /* until something may happen, as far as that is known */
+	uint16_t last_code;
+	const char *last_text;
+	const struct limit_set *sets; /* LIMIT_KINDS: limit_text(), limit_fill() */
+};
+void path_stats(const struct path *, struct path_stats *);
 
 struct tls_peer *path_tls_peer(struct path *, const char *host);
 /* path_config.c. 0, or -1 and *err_r (malloced): the policy's event failed. */

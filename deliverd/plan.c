@@ -12,7 +12,7 @@
 
 /* Why addresses were left out. */
 struct counts {
-	unsigned self, prohibited, family, none;
+	unsigned self, prohibited, skipped, family, none;
 };
 
 static void
@@ -105,6 +105,30 @@ hosts_before_self(const struct path *p, const struct mx_list *mx)
 	return i;
 }
 
+/* Of the two families, what ip_lookup_strategy leaves. */
+static bool
+family_is_wanted(const struct path *p, const struct mx_host *h, int family)
+{
+	unsigned i;
+
+	switch (p->config.ip_lookup_strategy) {
+	case IP_LOOKUP_4:
+		return family == AF_INET;
+	case IP_LOOKUP_6:
+		return family == AF_INET6;
+	case IP_LOOKUP_6_THEN_4:
+	case IP_LOOKUP_4_THEN_6: /* the other one only for hosts that have none of this */
+		if (family == (p->config.ip_lookup_strategy == IP_LOOKUP_4_THEN_6 ? AF_INET : AF_INET6))
+			return true;
+		for (i = 0; i < h->n_addrs; i++)
+			if (h->addrs[i].family != family && source_has_family(p->source, h->addrs[i].family))
+				return false;
+		return true;
+	default:
+		return true;
+	}
+}
+
 static void
 add_host(const struct path *p, struct plan *plan, struct mx_host *h, struct counts *c)
 {
@@ -115,13 +139,18 @@ add_host(const struct path *p, struct plan *plan, struct mx_host *h, struct coun
 	if (h->n_addrs == 0)
 		c->none++;
 	for (i = 0; i < h->n_addrs; i++) {
-		if (!source_has_family(p->source, h->addrs[i].family)) {
+		if (!source_has_family(p->source, h->addrs[i].family) ||
+		    !family_is_wanted(p, h, h->addrs[i].family)) {
 			c->family++;
 			continue;
 		}
 		mx_addr_sockaddr(&h->addrs[i], p->limits.port, &ss, &len);
 		if (plan->mx->kind != MX_RELAY && cidr_list_match(p->limits.prohibited, (struct sockaddr *)&ss)) {
 			c->prohibited++;
+			continue;
+		}
+		if (p->config.has_skip_hosts && cidr_list_match(&p->config.skip_hosts, (struct sockaddr *)&ss)) {
+			c->skipped++;
 			continue;
 		}
 		plan->v[plan->n++] = (struct target){ h, &h->addrs[i] };
@@ -160,6 +189,22 @@ move_bad_last(struct plan *plan, int64_t now)
 	free(bad);
 }
 
+/* The host that was spoken to last comes first (reconnect_strategy). */
+static void
+move_again_first(const struct path *p, struct plan *plan)
+{
+	struct target t;
+	unsigned i;
+
+	for (i = 0; i < plan->n && p->again_host != NULL; i++)
+		if (strcasecmp(plan->v[i].host->name, p->again_host) == 0) {
+			t = plan->v[i];
+			memmove(plan->v + 1, plan->v, i * sizeof(plan->v[0]));
+			plan->v[0] = t;
+			return;
+		}
+}
+
 static struct outcome
 explain_empty(const struct counts *c)
 {
@@ -168,6 +213,8 @@ explain_empty(const struct counts *c)
 	if (c->family > 0)
 		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
 		    "the destination has no address of the source's family");
+	if (c->skipped > 0)
+		return outcome_local(PHASE_DNS, 451, "4.4.4", "the destination's hosts are all in skip_hosts");
 	if (c->prohibited > 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.4", "the destination's addresses are in prohibited_hosts");
 	return outcome_local(PHASE_DNS, 451, "4.4.4", "no mail exchanger has a usable address");
@@ -177,7 +224,7 @@ struct plan *
 plan_new(const struct path *p, struct outcome *why)
 {
 	struct mx_list *mx = p->site->mx;
-	struct counts c = { 0, 0, 0, 0 };
+	struct counts c = { 0, 0, 0, 0, 0 };
 	unsigned usable = hosts_before_self(p, mx), n = 0, i, j;
 	struct plan *plan;
 
@@ -198,6 +245,7 @@ plan_new(const struct path *p, struct outcome *why)
 		return NULL;
 	}
 	move_bad_last(plan, loop_now(p->net->loop));
+	move_again_first(p, plan);
 	if (plan->n > (unsigned)p->net->params->smtp_address_limit)
 		plan->n = (unsigned)p->net->params->smtp_address_limit;
 	return plan;

@@ -11,9 +11,12 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/queue_client.h"
+#include "deliverd/limit.h"
+#include "deliverd/overrides.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
+#include "deliverd/source.h"
 
 #define RECENT_MAX 16384 /* power of two */
 #define RECENT_MS 5000   /* before the link was last seen to flow: queued's commits, and what the socket holds */
@@ -35,6 +38,7 @@ struct qlink {
 	struct net *net;
 	struct ipc_client *client;
 	struct seg_tree segs;
+	struct imposed *imposed;
 	uint64_t granted;     /* envelopes that queued may still send */
 	bool is_stopped;
 	struct kept_list kept; /* results while queued is away */
@@ -58,6 +62,7 @@ on_welcome(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct qlink *q = arg;
 
 	(void)queue_client_welcome(ipc, m, q->net->events, &q->net->token);
+	imposed_welcome(q->imposed);
 }
 
 static void
@@ -160,6 +165,21 @@ on_cancel(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		item_finish(q->net, it, &o, NULL, NULL);
 }
 
+/* The table of before stays ours if this one cannot be used. */
+static void
+on_limits(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	struct buckets *b;
+	uint32_t format;
+
+	if (ql_u32_decode(&m->body, &format) == -1 || format != BUCKETS_FORMAT || (b = buckets_map(m->fd)) == NULL) {
+		ipc_reject(ipc, "malformed LIMITS");
+		return;
+	}
+	limits_set_table(q->net->limits, b);
+}
+
 static void
 on_gone(struct ipc *ipc, const char *why, void *arg)
 {
@@ -171,6 +191,33 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 	seg_tree_clear(&q->segs);
 }
 
+static void
+on_override(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+
+	if (imposed_said(q->imposed, &m->body) == -1)
+		ipc_reject(ipc, "malformed OVERRIDE");
+}
+
+static void
+on_override_end(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+	uint64_t id;
+
+	if (ql_u64_decode(&m->body, &id) == -1)
+		ipc_reject(ipc, "malformed OVERRIDE_END");
+	else
+		imposed_ended(q->imposed, id);
+}
+
+const struct imposed *
+qlink_imposed(const struct qlink *q)
+{
+	return q->imposed;
+}
+
 static const struct ipc_rule rules[] = {
 	{ QL_WELCOME, false, QL_MAX_SMALL, "WELCOME", on_welcome },
 	{ QL_LOGFD, true, QL_MAX_SMALL, "LOGFD", on_logfd },
@@ -178,6 +225,9 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_seg_close },
 	{ QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_cancel },
+	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_limits },
+	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_override },
+	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_override_end },
 };
 static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_gone };
 
@@ -270,6 +320,7 @@ on_up(struct ipc *ipc, void *arg)
 	wbuf_reset(&q->w);
 	ql_hello_encode(&h, &q->w);
 	ipc_send(ipc, QL_HELLO, 0, &q->w, -1);
+	sources_tell(q->net, true);
 	send_held(q, ipc);
 	send_kept(q, ipc);
 	q->granted = 0;
@@ -335,6 +386,18 @@ qlink_result(struct qlink *q, const struct ql_result *r)
 	TAILQ_INSERT_TAIL(&q->kept, k, link);
 }
 
+void
+qlink_pool(struct qlink *q, bool is_usable, const char *reason)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return; /* said when it is back */
+	wbuf_reset(&q->w);
+	ql_pool_encode(is_usable, reason, &q->w);
+	ipc_send(ipc, QL_POOL, 0, &q->w, -1);
+}
+
 bool
 qlink_is_flushed(const struct qlink *q)
 {
@@ -351,6 +414,7 @@ qlink_new(struct net *net, const char *socket_path)
 	q->net = net;
 	RB_INIT(&q->segs);
 	TAILQ_INIT(&q->kept);
+	q->imposed = imposed_new();
 	wbuf_init(&q->w);
 	q->recent = xcalloc(RECENT_MAX, sizeof(*q->recent));
 	q->client = ipc_client_new(net->loop, socket_path, &ops, on_up, q);
@@ -375,5 +439,6 @@ qlink_free(struct qlink **qp)
 	seg_tree_clear(&q->segs);
 	wbuf_clear(&q->w);
 	free(q->recent);
+	imposed_free(&q->imposed);
 	free(q);
 }

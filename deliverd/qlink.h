@@ -5,12 +5,15 @@
 
 #include "deliverd/net.h"
 
+struct imposed;
 struct ql_result;
 struct qlink;
 
 struct qlink *qlink_new(struct net *, const char *socket_path);
 void qlink_free(struct qlink **);
 void qlink_result(struct qlink *, const struct ql_result *);
+/* Whether any source of the pool can be used; if not, why. */
+void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */
 void qlink_step(struct qlink *);
 /* No credit any more. */
@@ -19,5 +22,8 @@ void qlink_generation(struct qlink *);
 void qlink_stop(struct qlink *);
 /* Nothing that was reported is still on this side. */
 bool qlink_is_flushed(const struct qlink *);
+
+/* The overrides that queued has told us of (deliverd/overrides.h). */
+const struct imposed *qlink_imposed(const struct qlink *);
 
 #endif

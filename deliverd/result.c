@@ -86,7 +86,8 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 		    r->text,
 		.command = r->command, .peer_name = r->peer_name, .peer_addr = r->peer_addr, .created = q->received,
 		.num_attempts = it->rcpt->attempts, .egress_pool = net->pool_name, .egress_source = r->source,
-		.source_address = r->source_address, .meta = q->meta, .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
+		.source_address = r->source_address, .provider = r->provider, .meta = q->meta,
+		    .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
 		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .session = r->session,
 		.message_id = q->message_id, .auth_user = q->auth_user, .phase = r->phase, .timing = &r->timing,
 	};
@@ -106,9 +107,12 @@ item_finish(struct net *net, struct item *it, const struct outcome *o, const str
 	if (path != NULL) {
 		r.site = path->name;
 		r.source = path->source->name;
+		r.provider = path->config.provider_name;
 	}
 	if (c != NULL)
 		fill_conn(&r, c);
+	if (o->kind == QL_RETURNED && path != NULL)
+		path_unselect((struct path *)(uintptr_t)path, it);
 	fill_timing(net, it, c, &r.timing);
 	if (o->kind == QL_DELIVERED) {
 		/* RFC 3461 section 5.2.2: the peer was given NOTIFY, and the duty with it. */

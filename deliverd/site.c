@@ -11,6 +11,7 @@
 #include "deliverd/site.h"
 
 #define LABELS_MAX 128
+#define SELECT_WAIT_MAX_MS 3600000
 
 static int
 site_cmp(const struct site *a, const struct site *b)
@@ -185,22 +186,67 @@ site_unref(struct site **sp)
 	free(site);
 }
 
+/* Whether this source may be chosen now, by its selection rates. */
+static bool
+may_select(struct path *p, struct item *it, struct limit **limit_r, int64_t *wait_r)
+{
+	struct limit *l;
+	int64_t ms;
+
+	it->is_selected = false;
+	if (path_prepare(p) == -1 || p->sets[LIMIT_SELECT].n == 0)
+		return true; /* if its policy failed, that is said when it is about to send */
+	ms = limit_set_take(&p->sets[LIMIT_SELECT], NULL, &l);
+	it->is_selected = ms == 0;
+	if (ms > 0 && (*limit_r == NULL || ms < *wait_r)) {
+		*limit_r = l;
+		*wait_r = ms;
+	}
+	return ms == 0;
+}
+
+static struct outcome
+nothing_to_choose(struct site *site, bool is_out, const struct limit *l, int64_t wait, char *text, size_t size)
+{
+	struct source *s;
+	char what[384];
+
+	if (l != NULL) {
+		limit_text(l, what, sizeof(what));
+		snprintf(text, size, "no source of the pool may be chosen now: %s", what);
+		return outcome_returned(text, wait < SELECT_WAIT_MAX_MS ? (uint32_t)(wait / 1000 + 1) :
+		    SELECT_WAIT_MAX_MS / 1000);
+	}
+	if (!is_out)
+		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
+		    "no source of the pool has an address family of the destination");
+	snprintf(text, size, "no source of the pool can be used");
+	TAILQ_FOREACH(s, &site->net->sources, link)
+		if (s->out_reason != NULL)
+			snprintf(text, size, "no source of the pool can be used: %s", s->out_reason);
+	return outcome_returned(text, SOURCE_OUT_MS / 1000);
+}
+
 void
 site_add(struct site *site, struct item *it)
 {
+	struct limit *limit = NULL;
+	char text[1024];
 	struct outcome o;
 	struct source *s;
+	struct path *p;
 	bool is_out;
+	int64_t wait = 0;
 
-	s = source_choose(site, &it->env.msg, &is_out);
-	if (s != NULL) {
-		path_add(path_get(site, s, it->job->q.domain), it);
-		return;
+	source_choice(site);
+	while ((s = source_choose(site, &it->env.msg, &is_out)) != NULL) {
+		p = path_get(site, s, it->job->q.domain);
+		if (may_select(p, it, &limit, &wait)) {
+			path_add(p, it);
+			return;
+		}
+		source_refuse(site, s);
 	}
-	if (is_out)
-		o = outcome_returned("no source of the pool has its address on this host", SOURCE_OUT_MS / 1000);
-	else
-		o = outcome_local(PHASE_CONNECT, 451, "4.4.4",
-		    "no source of the pool has an address family of the destination");
+	o = nothing_to_choose(site, is_out, limit, wait, text, sizeof(text));
 	item_finish(site->net, it, &o, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 struct site_share { /* smooth weighted round robin over the pool's sources */
 	struct source *source;
 	int64_t credit;
+	uint64_t refused; /* in this choice */
 };
 
 struct site {
@@ -21,6 +22,7 @@ struct site {
 	struct mx_list *mx; /* latest */
 	struct site_share *shares;
 	unsigned n_shares;
+	uint64_t choice; /* counts */
 	unsigned generation; /* of shares */
 	struct msgid last_msg; /* recipients of one message keep to one source, so that they can share a transaction */
 	struct source *last_source;

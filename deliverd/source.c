@@ -1,6 +1,8 @@
 /* Sources of the pool (source.h), in the net process. Which address mail leaves from is a promise: every road that
  * does not end in a bound socket ends in "not sent". */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,14 +12,97 @@
 #include "base/xalloc.h"
 #include "mail/dns_link.h"
 #include "deliverd/path.h"
+#include "deliverd/qlink.h"
 #include "deliverd/source.h"
 
+#define FAILURES_OUT 5 /* connections in a row */
+
+static void
+write_event(const struct source *s, enum event_type type, uint16_t code, const char *text)
+{
+	struct event_record ev = { .type = type, .egress_pool = s->net->pool_name, .egress_source = s->name,
+		.source_address = s->address, .code = code, .content = text, .is_local = true };
+
+	if (s->net->events != NULL)
+		eventlog_write(s->net->events, &ev);
+}
+
+/* Out of use, with its waiting mail moved; the first time with a record. Each further time in a row it is left alone
+ * for longer. */
+static void __attribute__((format(printf, 4, 5)))
+take_out(struct net *net, struct source *s, int64_t first_ms, const char *fmt, ...)
+{
+	bool is_new = s->out_until == 0;
+	struct path *p;
+	va_list ap;
+	char text[512];
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	free(s->out_reason);
+	s->out_reason = xstrdup(text);
+	s->out_ms = is_new ? first_ms : s->out_ms * 2;
+	if (s->out_ms > SOURCE_OUT_MAX_MS && s->out_ms > first_ms)
+		s->out_ms = first_ms > SOURCE_OUT_MAX_MS ? first_ms : SOURCE_OUT_MAX_MS;
+	s->is_probing = s->is_trying = false;
+	s->out_until = loop_now(net->loop) + s->out_ms;
+	timer_set(&s->timer, s->out_ms);
+	if (!is_new)
+		log_debug("%s", text);
+	if (is_new) {
+		log_warn("%s: its mail goes to other sources or back", text);
+		write_event(s, EV_SOURCE_OUT, 451, text);
+	}
+	sources_tell(net, false);
+	/* Only marked: each moves its mail when it is its turn. */
+	RB_FOREACH(p, path_tree, &net->paths)
+		if (p->source == s)
+			path_dirty(p);
+}
+
+static void
+put_in(struct source *s)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof(text), "source %s can be used again", s->name);
+	log_info("%s", text);
+	s->out_until = s->out_ms = 0;
+	s->is_probing = s->is_trying = false;
+	free(s->out_reason);
+	s->out_reason = NULL;
+	s->n_failures = s->n_unreachable = s->n_sites = 0;
+	timer_cancel(&s->timer);
+	write_event(s, EV_SOURCE_IN, 250, text);
+	sources_tell(s->net, false);
+}
+
+/* Another try: the address is there, or one connection shows it. */
+static void
+on_timer(void *arg)
+{
+	struct source *s = arg;
+
+	if (!source_probe(s)) {
+		take_out(s->net, s, SOURCE_OUT_MS, "source %s: its address %s is not on this host", s->name,
+		    s->address);
+	} else if (s->n_failures == 0) {
+		put_in(s);
+	} else {
+		s->is_probing = true;
+		sources_tell(s->net, false);
+	}
+}
+
 static struct source *
-source_new(const struct policy_source *def)
+source_new(struct net *net, const struct policy_source *def)
 {
 	struct source *s = xcalloc(1, sizeof(*s));
 
 	s->refs = 1;
+	s->net = net;
+	timer_init(&s->timer, net->loop, on_timer, s);
 	s->name = xstrdup(def->name);
 	s->address = def->source_address != NULL ? xstrdup(def->source_address) : NULL;
 	if (s->address != NULL && sockaddr_parse(s->address, 0, &s->sa, &s->salen) == -1)
@@ -35,6 +120,8 @@ source_unref(struct source **sp)
 		return;
 	free(s->name);
 	free(s->address);
+	timer_cancel(&s->timer);
+	free(s->out_reason);
 	free(s->ehlo);
 	free(s);
 }
@@ -69,11 +156,11 @@ source_set(struct net *net, struct source *s, const struct policy_pool_entry *e)
 		net->families |= DNS_FAMILY_4;
 	if (source_has_family(s, AF_INET6))
 		net->families |= DNS_FAMILY_6;
-	s->out_until = 0;
-	if (!source_probe(s)) {
-		log_warn("source %s: its address %s is not on this host, nothing is sent from it", s->name, s->address);
-		s->out_until = loop_now(net->loop) + SOURCE_OUT_MS;
-	}
+	/* What is out for another reason stays so; its timer runs. */
+	if (!source_probe(s))
+		take_out(net, s, SOURCE_OUT_MS, "source %s: its address %s is not on this host", s->name, s->address);
+	else if (s->n_failures == 0 && s->out_until != 0)
+		put_in(s);
 }
 
 static void
@@ -85,6 +172,7 @@ drop_gone(struct net *net)
 		if (!s->is_gone)
 			continue;
 		TAILQ_REMOVE(&net->sources, s, link);
+		timer_cancel(&s->timer);
 		source_unref(&s);
 	}
 }
@@ -104,12 +192,13 @@ sources_load(struct net *net)
 	for (i = 0; pool != NULL && i < pool->n_entries; i++) {
 		s = source_find(net, pool->entries[i].source);
 		if (s == NULL) {
-			s = source_new(pool->entries[i].source);
+			s = source_new(net, pool->entries[i].source);
 			TAILQ_INSERT_TAIL(&net->sources, s, link);
 		}
 		source_set(net, s, &pool->entries[i]);
 	}
 	drop_gone(net);
+	sources_tell(net, false);
 }
 
 void
@@ -156,33 +245,101 @@ source_probe(const struct source *s)
 void
 source_out(struct net *net, struct source *s)
 {
-	struct path *p, *next;
-
-	log_warn("source %s: its address %s is not on this host, its mail goes to other sources or back", s->name,
-	    s->address);
-	s->out_until = loop_now(net->loop) + SOURCE_OUT_MS;
-	for (p = RB_MIN(path_tree, &net->paths); p != NULL; p = next) {
-		next = RB_NEXT(path_tree, &net->paths, p);
-		if (p->source == s)
-			path_reassign(p);
-	}
+	take_out(net, s, SOURCE_OUT_MS, "source %s: its address %s is not on this host", s->name, s->address);
 }
 
-/* Back in use if its address has come back. */
 static bool
-source_is_in(struct net *net, struct source *s)
+is_unreachable(int error)
 {
-	if (s->out_until == 0)
+	return error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL || error == EACCES ||
+	    error == EPERM || error == ENETDOWN;
+}
+
+/* Another source of the pool reaches a site that this one does not. */
+static bool
+others_succeed(const struct source *s)
+{
+	struct source *other;
+	struct path find, *p;
+	unsigned i;
+
+	memset(&find, 0, sizeof(find));
+	for (i = 0; i < s->n_sites; i++)
+		TAILQ_FOREACH(other, &s->net->sources, link) {
+			find.site = (struct site *)(uintptr_t)s->failed_sites[i];
+			find.source = other;
+			p = other != s ? RB_FIND(path_tree, &s->net->paths, &find) : NULL;
+			if (p != NULL && p->connected_at > s->first_failed)
+				return true;
+		}
+	return false;
+}
+
+bool
+source_connect_failed(struct path *p, int error)
+{
+	struct source *s = p->source;
+	unsigned i, n_paths = s->refs - 1;
+
+	if (s->salen == 0 || s->is_gone)
+		return false;
+	if (s->n_failures++ == 0)
+		s->first_failed = loop_now(s->net->loop);
+	s->n_unreachable += is_unreachable(error);
+	for (i = 0; i < s->n_sites && s->failed_sites[i] != p->site; i++)
+		;
+	if (i == s->n_sites && i < SOURCE_SITES)
+		s->failed_sites[s->n_sites++] = p->site;
+	if (s->is_probing || s->out_until != 0) {
+		take_out(s->net, s, SOURCE_OUT_MS, "source %s: it still cannot connect anywhere (%s)", s->name,
+		    strerror(error));
 		return true;
-	if (loop_now(net->loop) < s->out_until)
-		return false;
-	if (!source_probe(s)) {
-		s->out_until = loop_now(net->loop) + SOURCE_OUT_MS;
-		return false;
 	}
-	log_info("source %s: its address %s is there now", s->name, s->address);
-	s->out_until = 0;
+	if (s->n_failures < FAILURES_OUT || s->n_sites < (n_paths < SOURCE_SITES ? n_paths : SOURCE_SITES))
+		return false;
+	if (s->n_unreachable < s->n_failures && !others_succeed(s))
+		return false;
+	take_out(s->net, s, SOURCE_OUT_MS, "source %s: %u connections in a row failed, to all sites (%s)", s->name,
+	    s->n_failures, strerror(error));
 	return true;
+}
+
+void
+source_connected(struct path *p)
+{
+	struct source *s = p->source;
+
+	p->connected_at = loop_now(s->net->loop);
+	s->n_failures = s->n_unreachable = s->n_sites = 0;
+	if (s->out_until != 0)
+		put_in(s);
+}
+
+bool
+source_is_in(const struct source *s)
+{
+	return s->out_until == 0 || s->is_probing;
+}
+
+void
+sources_tell(struct net *net, bool again)
+{
+	const char *reason = "the pool has no source";
+	bool is_out = true;
+	struct source *s;
+
+	TAILQ_FOREACH(s, &net->sources, link) {
+		if (s->is_gone)
+			continue;
+		if (source_is_in(s))
+			is_out = false;
+		else if (s->out_reason != NULL)
+			reason = s->out_reason;
+	}
+	if (net->queue == NULL || (is_out == net->is_pool_out && !again))
+		return;
+	net->is_pool_out = is_out;
+	qlink_pool(net->queue, !is_out, is_out ? reason : "a source can be used");
 }
 
 /* The site's shares follow the sources of this generation. */
@@ -206,6 +363,33 @@ shares_refresh(struct site *site)
 	site->last_source = NULL;
 }
 
+void
+source_choice(struct site *site)
+{
+	site->choice++;
+}
+
+void
+source_refuse(struct site *site, const struct source *s)
+{
+	unsigned i;
+
+	for (i = 0; i < site->n_shares; i++)
+		if (site->shares[i].source == s)
+			site->shares[i].refused = site->choice;
+}
+
+static bool
+is_refused(const struct site *site, const struct source *s)
+{
+	unsigned i;
+
+	for (i = 0; i < site->n_shares; i++)
+		if (site->shares[i].source == s)
+			return site->shares[i].refused == site->choice;
+	return false;
+}
+
 struct source *
 source_choose(struct site *site, const struct msgid *msg, bool *is_out_r)
 {
@@ -216,7 +400,8 @@ source_choose(struct site *site, const struct msgid *msg, bool *is_out_r)
 	*is_out_r = false;
 	shares_refresh(site);
 	if (site->last_source != NULL && site->last_left > 0 && msgid_cmp(&site->last_msg, msg) == 0 &&
-	    source_is_in(site->net, site->last_source) && source_fits(site->last_source, site->mx)) {
+	    source_is_in(site->last_source) && !is_refused(site, site->last_source) &&
+	    source_fits(site->last_source, site->mx)) {
 		site->last_left--;
 		return site->last_source;
 	}
@@ -224,10 +409,12 @@ source_choose(struct site *site, const struct msgid *msg, bool *is_out_r)
 		sh = &site->shares[i];
 		if (!source_fits(sh->source, site->mx))
 			continue;
-		if (!source_is_in(site->net, sh->source)) {
+		if (!source_is_in(sh->source)) {
 			*is_out_r = true;
 			continue;
 		}
+		if (sh->refused == site->choice)
+			continue;
 		sh->credit += sh->source->weight;
 		total += sh->source->weight;
 		if (best == NULL || sh->credit > best->credit)

@@ -62,6 +62,9 @@ print_warnings(const json_t *queue)
 	if (int_of(queue, "queues_without_pool") > 0)
 		printf("warning: %lld queues wait because the policy names no pool for them; see `posthorn queue'\n",
 		    (long long)int_of(queue, "queues_without_pool"));
+	if (int_of(queue, "overrides") > 0)
+		printf("note: %lld overrides are in force; see `posthorn overrides'\n",
+		    (long long)int_of(queue, "overrides"));
 	if (damaged > 0)
 		printf("warning: %lld damaged pieces of segments were set aside\n", (long long)damaged);
 }

@@ -179,6 +179,15 @@ reload_apply(struct supervisor *sup, struct config_image *image, struct params *
 	return sentence;
 }
 
+/* A file that was missing when the image was made, and there when it was looked at for errors, is in no image. */
+static bool
+is_whole(const struct config_image *image, char **err_r)
+{
+	if (!image->is_whole)
+		*err_r = xstrdup("the files changed while they were read; reload again");
+	return image->is_whole;
+}
+
 bool
 sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 {
@@ -195,7 +204,7 @@ sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 	config_image_enter(image); /* also for the child that checks */
 	if (check_config(sup->config_dir, &pools, &errors, &warnings) == 0 &&
 	    (new = params_load(sup->config_dir, &conf, &errors)) != NULL &&
-	    (check_files(new, conf, &errors, &warnings), errors.n == 0) &&
+	    (check_files(new, conf, &errors, &warnings), errors.n == 0) && is_whole(image, sentence_r) &&
 	    (changed = reload_sockets(sup, new, sentence_r)) != -1 && sup_generation_save(sup, image, by) == 0) {
 		sup_log_warnings(&warnings);
 		*sentence_r = reload_apply(sup, image, new, conf, &pools, changed == 1);

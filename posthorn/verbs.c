@@ -19,6 +19,15 @@ static const struct admin_verb verbs[] = {
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
 	    "look at queued mail and act on it" },
+	{ "suspend", cmd_suspend, "SCOPE [--duration T | --until cancelled] [--reason TEXT]",
+	    "send nothing of a tenant, campaign, domain, path, provider ... for a while" },
+	{ "resume", cmd_resume, "SCOPE", "end suspensions of exactly that scope" },
+	{ "limit", cmd_limit, "SETTING=VALUE ... SCOPE [--duration T | --until cancelled] [--reason TEXT]",
+	    "stricter settings of paths for a while" },
+	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT]",
+	    "give up what is queued, and what arrives for a while" },
+	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
+	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
 	{ "passwd", cmd_passwd, "USER [--tenant T] [--domains A,B] [--rate N/h] | USER --delete | --list",
 	    "users that may submit mail" },
@@ -67,6 +76,9 @@ adm_usage(const char *name, const char *fmt, ...)
 		fprintf(stderr, "usage: posthorn [-c DIR] [--json] %s%s%s\n", verb->name,
 		    *verb->args != '\0' ? " " : "",
 		    verb->args);
+	if (verb != NULL && strstr(verb->args, "SCOPE") != NULL)
+		fprintf(stderr, "SCOPE: one or more of --source, --site, --path 'SOURCE->SITE', --provider, --pool, "
+		    "--domain, --tenant, --campaign; or --everything\n");
 	return ADM_USAGE;
 }
 

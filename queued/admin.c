@@ -64,7 +64,7 @@ admin_send_progress(struct admin_job *j)
 	admin_send_json(j);
 }
 
-static void
+void
 admin_send_end(struct client *cl, uint32_t request, uint8_t status, const char *sentence)
 {
 	struct wbuf *out = &cl->q->clients->out;
@@ -106,7 +106,8 @@ admin_step(struct queued *q, struct client *cl)
 	if (loop_now(q->loop) - j->last_sent >= PROGRESS_MS)
 		admin_send_progress(j);
 	loop_again(q->loop);
-	if (j->action == ADMIN_SUMMARY ? admin_summary_step(q, j) : admin_queue_step(q, j)) {
+	if (j->action == ADMIN_OVERRIDES ? admin_overrides_step(q, j)
+	    : j->action == ADMIN_SUMMARY ? admin_summary_step(q, j) : admin_queue_step(q, j)) {
 		if (j->action >= ADMIN_HOLD) {
 			json_obj(&j->json, NULL);
 			json_int(&j->json, "count", (int64_t)j->count);
@@ -133,6 +134,7 @@ static const struct admin_verb {
 	enum admin_action action;
 	bool needs_filter;
 } verbs[] = {
+	{ "override.list", ADMIN_OVERRIDES, false },
 	{ "queue.list", ADMIN_LIST, false },
 	{ "queue.show", ADMIN_SHOW, true },
 	{ "queue.summary", ADMIN_SUMMARY, false },
@@ -250,6 +252,10 @@ on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 			admin_queue_verb(cl, m->id, &verbs[i], &a);
 			goto out;
 		}
+	}
+	if (strncmp(a.verb, "override.", 9) == 0) {
+		admin_override(cl, m->id, &a);
+		goto out;
 	}
 	err = xasprintf("queued knows no verb \"%s\"", a.verb);
 	admin_send_end(cl, m->id, 1, err);

@@ -9,8 +9,8 @@
 #include "queued/link.h"
 #include "queued/message.h"
 
-enum admin_action { ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE, ADMIN_RETRY, ADMIN_BOUNCE,
-    ADMIN_DELETE };
+enum admin_action { ADMIN_OVERRIDES, ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE,
+    ADMIN_RETRY, ADMIN_BOUNCE, ADMIN_DELETE };
 
 struct admin_filter {
 	char *domain, *tenant, *campaign, *recipient, *sender; /* NULL: any */
@@ -41,6 +41,7 @@ struct admin_job {
 		uint64_t due, deferred, counted;
 		int64_t oldest, next;
 	} tally;
+	uint64_t last_override;
 	struct json json;
 };
 
@@ -78,6 +79,10 @@ void admin_view_json(struct queued *, const struct admin_view *, bool is_full, s
 void admin_view_headers(struct queued *, const struct admin_view *, struct json *);
 /* All requests, a step each; called on every turn. */
 void admin_turn(struct queued *);
+/* admin_override.c: the verbs override.* but for the list, which is worked on in steps. */
+void admin_override(struct client *, uint32_t request, const struct ql_admin *);
+int admin_overrides_step(struct queued *, struct admin_job *);
+void admin_send_end(struct client *, uint32_t request, uint8_t status, const char *sentence);
 /* admin_status.c */
 void admin_status_json(struct queued *, struct json *);
 

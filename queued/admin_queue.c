@@ -1,10 +1,12 @@
 /* The verbs over the queue: listing, summary, and the changes an operator makes. They walk the index in steps of
  * short read transactions; rows that change under the walk are looked up again by key. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "queued/admin.h"
 #include "queued/changes.h"
 #include "queued/consumer.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/result.h"
 #include "queued/sched.h"
@@ -279,6 +281,7 @@ summary_show(struct queued *q, struct admin_job *j)
 {
 	struct squeue *sq = squeue_by_id(q->queues, j->queue);
 	struct admin_tally *t = &j->tally;
+	char *why;
 
 	if (sq == NULL)
 		return;
@@ -297,7 +300,9 @@ summary_show(struct queued *q, struct admin_job *j)
 	json_int(&j->json, "oldest", t->oldest);
 	if (t->next != 0)
 		json_int(&j->json, "next_attempt", queue_wall(q, t->next));
-	json_str(&j->json, "reason", sq->why);
+	why = overrides_why(q, sq);
+	json_str(&j->json, "reason", why != NULL ? why : sq->why);
+	free(why);
 	json_str(&j->json, "last_failure", sq->last_error);
 	json_bool(&j->json, "is_estimate", t->counted >= TALLY_MAX);
 	json_obj_end(&j->json);

@@ -5,6 +5,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/keys.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -35,6 +36,9 @@ status_counts(struct queued *q, struct json *j)
 	json_int(j, "queues", (int64_t)HASH_COUNT(q->queues->by_name));
 	json_int(j, "queues_sleeping", (int64_t)wake_count(q->wake));
 	json_int(j, "queues_without_pool", (int64_t)wake_count_noted(q->wake, WAKE_UNROUTED));
+	json_int(j, "queues_suspended", (int64_t)wake_count_noted(q->wake, WAKE_SUSPENDED));
+	json_int(j, "overrides", (int64_t)overrides_count(q->overrides, false));
+	json_int(j, "overrides_dry_run", (int64_t)overrides_count(q->overrides, true));
 	json_int(j, "in_memory", (int64_t)queued_backlog(q));
 	json_bool(j, "holding_back", q->flow != 0);
 	json_bool(j, "disk_full", (q->flow & (QL_FLOW_NO_SEGMENTS | QL_FLOW_REFUSE)) != 0);

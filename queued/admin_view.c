@@ -9,6 +9,7 @@
 
 #include "queued/admin.h"
 #include "queued/consumer.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -199,10 +200,11 @@ consumer_of_other(const struct pool *p)
 
 /* Why it is still here, as a sentence. */
 static char *
-view_reason(const struct admin_view *v)
+view_reason(struct queued *q, const struct admin_view *v)
 {
 	const struct squeue *sq = v->sq;
 	const struct consumer *c;
+	char *why;
 
 	if (v->unreadable != NULL)
 		return xasprintf("held: %s", v->unreadable);
@@ -217,6 +219,8 @@ view_reason(const struct admin_view *v)
 	default:
 		break;
 	}
+	if ((why = overrides_why(q, sq)) != NULL)
+		return why;
 	if (sq->pool == NULL)
 		return xstrdup(sq->why == NULL ? "no egress pool" : sq->why);
 	if (TAILQ_EMPTY(&sq->pool->consumers))
@@ -234,7 +238,7 @@ admin_view_json(struct queued *q, const struct admin_view *v, bool is_full, stru
 {
 	const struct envelope *env = v->msg == NULL ? NULL : v->msg->env;
 	bool has_rcpt = env != NULL && v->id.rcpt < env->n_rcpts;
-	char hex[MSGID_HEX], *reason = view_reason(v);
+	char hex[MSGID_HEX], *reason = view_reason(q, v);
 
 	msgid_hex(&v->id.msg, hex);
 	json_obj(j, NULL);

@@ -14,6 +14,7 @@
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/expire.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/wake.h"
@@ -286,7 +287,8 @@ changes_write(struct changes *c)
 	if ((rc = store_begin(st)) != 0)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
-	    (rc = queue_clock_store(c->q)) != 0 || (!c->only_deletes && (rc = write_segments(c)) != 0)) {
+	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 ||
+	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
 	}
@@ -339,7 +341,7 @@ stored_queues(struct changes *c)
 		if (sq->id != 0 && sq->total == 0)
 			squeue_drop_id(q->queues, sq);
 		sq->refs++;
-		keep = sq->pool == NULL ? 0 : 2 * sq->window;
+		keep = sq->pool == NULL || sq->held_by != 0 ? 0 : 2 * sq->window;
 		if (sq->n_ready > keep)
 			squeue_spill(q->queues, sq, keep);
 		sq->refs--;
@@ -356,7 +358,8 @@ spill_blocked(struct queued *q)
 	if (q->mem->n_ready <= (uint64_t)q->params->queue_backlog_limit / 2)
 		return;
 	HASH_ITER(hh, q->queues->by_name, sq, next)
-		if (sq->n_ready > 0 && (sq->pool == NULL || sq->pool->credit == 0 || sq->outstanding >= sq->window))
+		if (sq->n_ready > 0 && (sq->pool == NULL || sq->held_by != 0 || sq->pool->credit == 0 ||
+		    sq->outstanding >= sq->window))
 			squeue_spill(q->queues, sq, 0);
 }
 
@@ -380,6 +383,7 @@ changes_stored(struct changes *c)
 	}
 	q->queues->next_dirty = false;
 	queue_clock_stored(q);
+	overrides_stored(q);
 	stored_queues(c);
 	if (!c->only_deletes) {
 		q->segs->next_dirty = false;
@@ -427,7 +431,7 @@ changes_is_empty(const struct changes *c)
 	const struct queued *q = c->q;
 
 	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&q->segs->dirty) && !q->segs->next_dirty &&
-	    !notices_pending(q->notices) && !queue_clock_is_dirty(q);
+	    !notices_pending(q->notices) && !queue_clock_is_dirty(q) && !overrides_are_dirty(q->overrides);
 }
 
 int

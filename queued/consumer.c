@@ -14,6 +14,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/link.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/result.h"
@@ -32,6 +33,12 @@ consumer_start(struct client *cl)
 	c->is_current = cl->digest == cl->q->config_digest;
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
+	overrides_tell(cl->q, cl);
+	if (cl->q->limits_fd == -1)
+		return;
+	wbuf_reset(&cl->q->clients->out);
+	ql_u32_encode(BUCKETS_FORMAT, &cl->q->clients->out);
+	ipc_send(cl->ipc, QL_LIMITS, 0, &cl->q->clients->out, cl->q->limits_fd);
 }
 
 void
@@ -268,11 +275,34 @@ on_result(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	ql_result_clear(&r);
 }
 
+/* QL_POOL: whether it has a source that can be used. */
+static void
+on_pool(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	struct pool *p = cl->consumer->pool;
+	bool is_usable;
+	char *reason;
+
+	if (ql_pool_decode(&m->body, &is_usable, &reason) == -1) {
+		ipc_reject(ipc, "malformed POOL");
+		return;
+	}
+	if (p->is_out == is_usable)
+		log_info("pool %s %s: %s", p->name, is_usable ? "can be used again" : "has no source that can be used",
+		    reason);
+	free(p->out_reason);
+	p->out_reason = is_usable ? NULL : xstrdup(reason);
+	p->is_out = !is_usable;
+	free(reason);
+}
+
 static const struct ipc_rule consumer_rules[] = {
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", on_held },
 	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", on_credit },
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", on_result },
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
+	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 };
 
 const struct ipc_ops consumer_ops = { consumer_rules, sizeof(consumer_rules) / sizeof(consumer_rules[0]), client_gone };

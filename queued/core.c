@@ -1,5 +1,6 @@
 /* The queue daemon without its process: putting the parts together, what happens on every turn of the loop and
  * every second, back-pressure, reload. Everything here is reachable from unit tests. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,10 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/config.h"
+#include "mail/shaping.h"
 
 #include "queued/admin.h"
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/compact.h"
@@ -20,6 +23,7 @@
 #include "queued/keys.h"
 #include "queued/link.h"
 #include "queued/logfiles.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -77,6 +81,7 @@ on_turn(void *arg)
 	struct queued *q = arg;
 
 	recover_turn(q);
+	overrides_turn(q);
 	sched_turn(q);
 	compact_turn(q->compact);
 	admin_turn(q);
@@ -162,14 +167,32 @@ make_parts(struct queued *q)
 	q->notices = notices_new(q);
 	q->queues = squeues_new(q);
 	q->expire = expire_new(q);
+	q->automation = automation_new(q);
 	q->clients = clients_new(q);
 	q->events = eventlog_new(q->loop, "queued");
 	timer_init(&q->due_timer, q->loop, on_due, q);
 	timer_init(&q->second, q->loop, on_second, q);
 }
 
+/* Without disk space for it each daemon counts for itself: better than no limit, or no mail. */
+static void
+open_limits(struct queued *q)
+{
+	char *path = xasprintf("%s/limits", q->params->queue_directory);
+
+	if ((q->limits_fd = buckets_make(path)) == -1 || (q->limits = buckets_map(q->limits_fd)) == NULL) {
+		log_error("%s: %s; each daemon counts rates for itself, and forgets at its end", path, strerror(errno));
+		if (q->limits_fd != -1)
+			close(q->limits_fd);
+		q->limits_fd = -1;
+		q->limits = buckets_private();
+	}
+	free(path);
+}
+
 struct queued *
-queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
+queued_new(struct loop *loop, struct params *params, struct policy *policy, struct shaping *shaping,
+    const char *config_dir, char **err_r)
 {
 	struct queued *q = xcalloc(1, sizeof(*q));
 	bool is_empty = false;
@@ -177,6 +200,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->loop = loop;
 	q->params = params;
 	q->policy = policy;
+	q->shaping = shaping;
 	q->generation = 1;
 	q->config_dir = xstrdup(config_dir);
 	q->segments_dir = xasprintf("%s/segments", params->queue_directory);
@@ -185,14 +209,17 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->events_dir = xasprintf("%s/events", params->log_directory);
 	q->started = wall_ms();
 	q->allowed.self = getuid();
+	q->limits_fd = -1;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
 	make_parts(q);
+	open_limits(q);
 	if ((q->keys = keys_new(q, err_r)) == NULL || (q->segs = segments_new(q, err_r)) == NULL ||
 	    segments_load(q->segs, is_empty, err_r) == -1 || load_queues(q) == -1)
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
+	(void)overrides_new(q, is_empty);
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
@@ -224,6 +251,8 @@ queued_free(struct queued **qp)
 		clients_free(&q->clients);
 	}
 	logfiles_free(&q->logs);
+	overrides_free(&q->overrides);
+	automation_free(&q->automation);
 	notices_free(&q->notices);
 	compact_free(&q->compact);
 	recover_free(&q->recover);
@@ -240,6 +269,10 @@ queued_free(struct queued **qp)
 	if (q->events != NULL)
 		eventlog_free(&q->events);
 	store_close(&q->store);
+	buckets_unmap(&q->limits);
+	if (q->limits_fd != -1)
+		close(q->limits_fd);
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);
@@ -265,11 +298,12 @@ queued_reload(struct queued *q)
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
+	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	q->config_number = config->number;
 	q->config_digest = config->digest;
-	config_take(&config, &q->params, &q->policy);
+	config_take(&config, &q->params, &q->policy, &q->shaping);
 	q->generation++;
 	consumers_review(q);
 	sched_rerouted(q);

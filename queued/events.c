@@ -1,7 +1,9 @@
 /* Fills event records (events(5)) from what queued knows of an envelope and from a consumer's result. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "queued/events.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -120,4 +122,40 @@ events_delayed(struct queued *q, const struct qenv *e, const char *why)
 	r.is_local = true;
 	r.next_attempt = e->due > queue_now(q) ? queue_wall(q, e->due) : 0;
 	eventlog_write(q->events, &r);
+}
+
+void
+events_override(struct queued *q, const struct effect *ef, const char *action, const char *why)
+{
+	const struct override *o = &ef->o;
+	struct event_override ov;
+	struct event_record r;
+	char *scope = override_scope_text(&o->scope);
+
+	memset(&ov, 0, sizeof(ov));
+	ov.action = action;
+	ov.id = o->id;
+	ov.kind = override_kind_name(o->kind);
+	ov.scope = scope;
+	ov.setting = o->setting;
+	ov.value = o->value;
+	ov.reason = why;
+	ov.made_by = o->made_by;
+	ov.evidence = o->evidence;
+	ov.expires = queue_wall(q, o->expires);
+	ov.is_dry_run = o->is_dry_run;
+	memset(&r, 0, sizeof(r));
+	r.type = EV_OVERRIDE;
+	r.site = o->scope.site;
+	r.egress_source = o->scope.source;
+	r.egress_pool = o->scope.pool;
+	r.provider = o->scope.provider;
+	r.domain = o->scope.domain;
+	r.tenant = o->scope.tenant;
+	r.campaign = o->scope.campaign;
+	r.content = why;
+	r.is_local = true;
+	r.override = &ov;
+	eventlog_write(q->events, &r);
+	free(scope);
 }

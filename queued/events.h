@@ -19,4 +19,8 @@ void events_generated(struct queued *, const struct record *, const struct envel
 /* Parked without an attempt. */
 void events_delayed(struct queued *, const struct qenv *, const char *why);
 
+/* An override begins, changes or ends. */
+struct effect;
+void events_override(struct queued *, const struct effect *, const char *action, const char *why);
+
 #endif

@@ -18,6 +18,7 @@ struct check {
 	bool has_schema;  /* the one we know */
 	bool is_foreign;  /* another */
 	uint32_t next_queue, queue_max;
+	uint64_t next_override, override_max;
 	bool has_rows;    /* besides */
 	uint64_t due, due_of_env;     /* sums over keys */
 	uint64_t exp, exp_of_env;
@@ -52,10 +53,11 @@ hash(const void *p, size_t len)
 static const char *
 check_meta(struct check *c, const struct index_row *r)
 {
-	static const uint8_t schema[4] = { 0, 0, 0, STORE_SCHEMA };
+	static const uint8_t schema[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
 
 	if (r->keylen == 6 && memcmp(r->key, "schema", 6) == 0) {
-		if (r->len == sizeof(schema) && memcmp(r->value, schema, sizeof(schema)) == 0)
+		if (r->len == sizeof(schema) && (memcmp(r->value, schema, sizeof(schema)) == 0 ||
+		    memcmp(r->value, old, sizeof(old)) == 0))
 			c->has_schema = true;
 		else
 			c->is_foreign = true;
@@ -63,6 +65,10 @@ check_meta(struct check *c, const struct index_row *r)
 		if (r->len != sizeof(c->next_queue))
 			return "a row of meta is malformed";
 		memcpy(&c->next_queue, r->value, sizeof(c->next_queue));
+	} else if (r->keylen == 13 && memcmp(r->key, "next_override", 13) == 0) {
+		if (r->len != sizeof(c->next_override))
+			return "a row of meta is malformed";
+		memcpy(&c->next_override, r->value, sizeof(c->next_override));
 	}
 	return NULL;
 }
@@ -122,6 +128,19 @@ check_qname(struct check *c, const struct index_row *r)
 }
 
 static const char *
+check_override(struct check *c, const MDB_val *k, const MDB_val *v)
+{
+	struct slice encoded;
+	uint64_t id;
+
+	if (!store_override_row(k, v, &id, &encoded))
+		return "a row of override fails its checksum";
+	if (id > c->override_max)
+		c->override_max = id;
+	return NULL;
+}
+
+static const char *
 on_row(const struct index_row *r, void *arg)
 {
 	MDB_val k = { r->keylen, NULL }, v = { r->len, NULL };
@@ -152,6 +171,8 @@ on_row(const struct index_row *r, void *arg)
 	case DB_EXP:
 		c->exp += hash(r->key, r->keylen);
 		return r->len == 0 ? NULL : "a row of exp is malformed";
+	case DB_OVERRIDE:
+		return check_override(c, &k, &v);
 	default:
 		return "a database has an unknown name";
 	}
@@ -170,6 +191,8 @@ compare(const struct check *c)
 		return "queues and their names disagree";
 	if (c->queue_max > 0 && c->next_queue <= c->queue_max)
 		return "the number of the next queue is in use";
+	if (c->override_max > 0 && c->next_override <= c->override_max)
+		return "the number of the next override is in use";
 	return NULL;
 }
 

@@ -7,6 +7,7 @@
 #include "queued/changes.h"
 #include "queued/events.h"
 #include "queued/message.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -43,6 +44,8 @@ intake_rcpt(struct queued *q, struct message *msg, uint16_t rcpt, struct squeue 
 	e->expires = received + sq->max_age;
 	changes_add(q->changes, e);
 	if (q->recover->n_claims > 0 && claim_settle(q, e))
+		return;
+	if (overrides_intake(q, e))
 		return;
 	if (sq->pool == NULL) {
 		e->flags |= ENV_DELAY_LOGGED;

@@ -150,10 +150,11 @@ enter_sandbox(const struct params *p, const char *config_dir)
 {
 	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory), image[PATH_MAX];
 	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false },
-	    { policy_dir, false }, { config_image_directory(config_dir, image, sizeof(image)), false } };
+	    { policy_dir, false }, { config_image_directory(config_dir, image, sizeof(image)), false },
+	    { "/proc/sys/kernel/random/boot_id", false } };
 	struct sandbox box = { .role = "queued", .user = USER, .mode = (enum sandbox_mode)p->sandbox,
 		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths,
-		    .n_paths = 5,
+		    .n_paths = 6,
 		.max_fds = MAX_FDS };
 
 	sandbox_enter(&box);
@@ -190,6 +191,7 @@ run(struct daemon *d, const char *config_dir)
 	uint64_t digest;
 	uint32_t number;
 	struct policy *policy;
+	struct shaping *shaping;
 	struct params *p;
 	char *path, *err = NULL;
 	int fd;
@@ -198,7 +200,7 @@ run(struct daemon *d, const char *config_dir)
 		fatal("the configuration in %s has errors", config_dir);
 	number = config->number;
 	digest = config->digest;
-	config_take(&config, &p, &policy);
+	config_take(&config, &p, &policy, &shaping);
 	path = xasprintf("%s/%s", p->run_directory, QL_SOCKET);
 
 	allowed = lookup_roles(p);
@@ -212,7 +214,7 @@ run(struct daemon *d, const char *config_dir)
 		fatal("%s: %s", path, strerror(errno));
 	free(path);
 	enter_sandbox(p, config_dir);
-	if ((d->q = queued_new(d->loop, p, policy, config_dir, &err)) == NULL)
+	if ((d->q = queued_new(d->loop, p, policy, shaping, config_dir, &err)) == NULL)
 		fatal("%s", err);
 	d->q->config_number = number;
 	d->q->config_digest = digest;

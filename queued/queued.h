@@ -10,20 +10,24 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "mail/buckets.h"
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/queue_link.h"
 #include "queued/clock.h"
 
+struct automation;
 struct clients;
 struct compact;
 struct link;
 struct logfiles;
 struct memory;
+struct overrides;
 struct pool;
 struct recover;
 struct segments;
+struct shaping;
 struct squeue;
 struct store;
 struct wake;
@@ -55,6 +59,7 @@ struct queued {
 	char *config_dir;
 	struct params *params;
 	struct policy *policy;
+	struct shaping *shaping; /* NULL: none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	uint32_t config_number; /* the supervisor's number of them; 0: none */
 	uint64_t config_digest; /* who has another one is offered nothing */
@@ -73,10 +78,14 @@ struct queued {
 	struct compact *compact;
 	struct notices *notices; /* DSNs to be written */
 	struct expire *expire;
+	struct overrides *overrides;
+	struct automation *automation;
 	struct logfiles *logs;
 	struct clients *clients;
 	struct keys *keys;
 	struct eventlog *events;
+	struct buckets *limits;   /* what is used of rates; shared with consumers */
+	int limits_fd;
 
 	struct queue_clock clock;
 	struct timer due_timer;   /* next due time of any sleeping queue */
@@ -91,7 +100,8 @@ struct queued {
 
 /* Opens the index (setting a damaged one aside), reads the bookkeeping, takes over params and policy. NULL and a
  * malloced sentence if that cannot be: the daemon must not start then. */
-struct queued *queued_new(struct loop *, struct params *, struct policy *, const char *config_dir, char **err_r);
+struct queued *queued_new(struct loop *, struct params *, struct policy *, struct shaping *, const char *config_dir,
+    char **err_r);
 /* Commits what it can, and frees everything. */
 void queued_free(struct queued **);
 /* Starts serving on a listening socket (taken over). */

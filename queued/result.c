@@ -7,10 +7,12 @@
 
 #include "base/log.h"
 
+#include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/events.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
@@ -94,6 +96,7 @@ static bool
 result_order(struct queued *q, struct qenv *e)
 {
 	enum env_order order = (enum env_order)e->order;
+	const char *reason;
 
 	e->order = ORDER_NONE;
 	switch (order) {
@@ -105,7 +108,9 @@ result_order(struct queued *q, struct qenv *e)
 		return true;
 	case ORDER_BOUNCE:
 	case ORDER_BOUNCE_QUIET:
-		result_admin_bounce(q, e, "bounced by the operator", order == ORDER_BOUNCE_QUIET);
+		if ((reason = overrides_bounce_reason(q, e->queue)) == NULL)
+			reason = "bounced by the operator";
+		result_admin_bounce(q, e, reason, order == ORDER_BOUNCE_QUIET);
 		return true;
 	case ORDER_DELETE:
 		result_admin_bounce(q, e, "deleted by the operator", true);
@@ -142,6 +147,7 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0 };
 
 	squeue_grow_window(q, e->queue);
+	automation_delivered(q, e, r);
 	q->count.delivered++;
 	if (!r->dsn_passed && message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
 		notice_add(q, e, &facts);
@@ -205,7 +211,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -214,6 +220,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	in.attempts = e->attempts;
 	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
 	verdict_decide(&in, &v);
+	automation_failed(q, e, r, e->text);
 	if (v.action == VERDICT_BOUNCE) {
 		result_bounce(q, e, r, &v);
 	} else if (v.action == VERDICT_HOLD) {
@@ -237,6 +244,8 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		result_expire(q, e);
 		return;
 	}
+	if (overrides_returned(q, e))
+		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
 	if (r->retry_after == 0 && e->returns < RETURN_SOON_MAX) {
 		qenv_set_state(q->mem, e, ENVELOPE_READY);
@@ -286,6 +295,6 @@ result_put_in_flight(struct queued *q, struct qenv *e, struct consumer *c)
 	qenv_set_state(q->mem, e, ENVELOPE_INFLIGHT);
 	/* Policy may have changed its mind while we were away, or the consumer lies: it is to be sent by another pool,
 	 * or by none now. Only what is in the middle of a transaction ends there. */
-	if ((e->flags & ENV_HELD) || e->queue->pool != c->pool)
+	if ((e->flags & ENV_HELD) || e->queue->held_by != 0 || e->queue->pool != c->pool)
 		consumer_cancel(c, e);
 }

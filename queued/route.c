@@ -9,6 +9,7 @@
 #include "base/xalloc.h"
 #include "mail/policy.h"
 
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -103,6 +104,7 @@ route_set_pool(struct queued *q, struct squeue *sq, struct pool *pool)
 		sq->is_active = false;
 	}
 	sq->pool = pool;
+	overrides_look(q, sq);
 	squeue_update(q->queues, sq);
 }
 

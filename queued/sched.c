@@ -40,6 +40,7 @@ pools_free(struct pool_set **setp)
 	HASH_ITER(hh, (*setp)->all, p, next) {
 		HASH_DEL((*setp)->all, p);
 		free(p->parked);
+		free(p->out_reason);
 		free(p->name);
 		free(p);
 	}
@@ -98,6 +99,8 @@ sched_wake(struct queued *q, uint32_t id)
 	}
 	if (sq->pool == NULL)
 		wake_set(q->wake, id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+	else if (sq->held_by != 0)
+		wake_set(q->wake, id, INT64_MAX, WAKE_SUSPENDED);
 	else
 		wake_remove(q->wake, id);
 	sq->refs++;

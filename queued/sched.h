@@ -25,6 +25,8 @@ struct pool {
 	uint32_t n_active;
 	uint32_t *parked; /* queue ids with due mail in the index, first in first out */
 	size_t parked_head, parked_n, parked_cap;
+	bool is_out;     /* none of its sources can be used: its consumer said so (QL_POOL) */
+	char *out_reason;
 };
 
 struct pool_set {

@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "mail/address.h"
 
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -77,6 +78,7 @@ squeue_new(struct squeue_set *set, char *name)
 	TAILQ_INIT(&sq->ready);
 	HASH_ADD_KEYPTR(hh, set->by_name, sq->name, strlen(sq->name), sq);
 	squeue_route(set->q, sq);
+	overrides_look(set->q, sq);
 	return sq;
 }
 
@@ -165,7 +167,8 @@ squeue_drop_id(struct squeue_set *set, struct squeue *sq)
 void
 squeue_update(struct squeue_set *set, struct squeue *sq)
 {
-	bool want = sq->pool != NULL && sq->outstanding < sq->window && (sq->n_ready > 0 || sq->more_due);
+	bool want = sq->pool != NULL && sq->held_by == 0 && sq->outstanding < sq->window &&
+	    (sq->n_ready > 0 || sq->more_due);
 
 	(void)set;
 	if (sq->pool == NULL && sq->is_active)
@@ -191,6 +194,8 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 	if (sq->more_due && sq->id != 0) {
 		if (sq->pool == NULL)
 			wake_set(q->wake, sq->id, queue_now(q) + UNROUTED_RETRY_MS, WAKE_UNROUTED);
+		else if (sq->held_by != 0)
+			wake_set(q->wake, sq->id, INT64_MAX, WAKE_SUSPENDED);
 		else if (sq->pool->credit == 0 || sq->pool->n_active > POOL_ACTIVE_MAX)
 			pool_park(q->pools, sq->pool, sq->id);
 		else

@@ -31,6 +31,8 @@ struct squeue {
 	char *why;              /* why not */
 	int64_t retry_interval, max_retry_interval, max_age;
 
+	uint64_t held_by;       /* the override that suspends it; 0: none */
+
 	uint32_t window, outstanding;
 	uint32_t shrink_after;  /* results to come in before the window may shrink again */
 	uint32_t n_ready;

@@ -18,7 +18,7 @@
 
 #define RESERVE_BYTES (4u << 20)
 
-static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp" };
+static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp", "override" };
 
 int
 store_db_of_name(const char *name)
@@ -89,12 +89,29 @@ store_open_dbs(struct store *st)
 	return mdb_txn_commit(txn);
 }
 
-/* Reads the schema version, or writes it to a new index. */
+static int
+store_put_schema(struct store *st, MDB_txn *txn)
+{
+	uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA };
+	MDB_val k = { 6, NULL }, v = { sizeof(version), version };
+	char name[] = "schema";
+	int rc;
+
+	k.mv_data = name;
+	if ((rc = mdb_put(txn, st->dbi[DB_META], &k, &v, 0)) != 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+/* Reads the schema version, or writes it to a new index, or to one of an older release, in which nothing is missing but
+ * an empty database: an older queued would take the one with it for damaged. */
 static int
 store_check_schema(struct store *st, bool *is_unknown_r)
 {
 	MDB_val k = { 6, NULL }, v;
-	uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA };
+	uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
 	char name[] = "schema";
 	MDB_txn *txn;
 	int rc;
@@ -104,15 +121,8 @@ store_check_schema(struct store *st, bool *is_unknown_r)
 	if ((rc = mdb_txn_begin(st->env, NULL, 0, &txn)) != 0)
 		return rc;
 	rc = mdb_get(txn, st->dbi[DB_META], &k, &v);
-	if (rc == MDB_NOTFOUND) {
-		v.mv_size = sizeof(version);
-		v.mv_data = version;
-		if ((rc = mdb_put(txn, st->dbi[DB_META], &k, &v, 0)) != 0) {
-			mdb_txn_abort(txn);
-			return rc;
-		}
-		return mdb_txn_commit(txn);
-	}
+	if (rc == MDB_NOTFOUND || (rc == 0 && v.mv_size == sizeof(old) && memcmp(v.mv_data, old, sizeof(old)) == 0))
+		return store_put_schema(st, txn);
 	if (rc == 0 && (v.mv_size != sizeof(version) || memcmp(v.mv_data, version, sizeof(version)) != 0))
 		*is_unknown_r = true;
 	mdb_txn_abort(txn);

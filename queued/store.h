@@ -1,4 +1,4 @@
-/* The index (ARCHITECTURE.md "The index"): an LMDB environment with seven databases, one writer. Rows are encoded
+/* The index (ARCHITECTURE.md "The index"): an LMDB environment with eight databases, one writer. Rows are encoded
  * field by field; rows of `env` and `seg` carry a CRC-32C because LMDB checks nothing. */
 #ifndef QUEUED_STORE_H
 #define QUEUED_STORE_H
@@ -7,14 +7,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mail/override.h"
 #include "mail/queue_link.h"
 
 struct store;
 
-enum store_db { DB_META, DB_SEG, DB_QUEUE, DB_QNAME, DB_ENV, DB_DUE, DB_EXP, DB_COUNT };
+enum store_db { DB_META, DB_SEG, DB_QUEUE, DB_QNAME, DB_ENV, DB_DUE, DB_EXP, DB_OVERRIDE, DB_COUNT };
 enum store_opened { STORE_OK, STORE_CORRUPT, STORE_UNKNOWN_VERSION, STORE_FAILED };
 
-#define STORE_SCHEMA 1
+#define STORE_SCHEMA 2     /* 1 has no overrides; opening it makes it one of 2 */
+#define STORE_SCHEMA_OLDEST 1
+#define OVERRIDE_KEY_LEN 8
 #define ENV_KEY_LEN 18
 #define DUE_KEY_LEN (4 + 8 + ENV_KEY_LEN)
 #define EXP_KEY_LEN (8 + ENV_KEY_LEN)
@@ -27,7 +30,8 @@ enum {
 	ENV_HELD = 1 << 0,          /* by an operator: no attempt, no expiry */
 	ENV_DELAY_NOTIFIED = 1 << 1,/* the sender got a delay notice */
 	ENV_DELAY_LOGGED = 1 << 2,  /* a Delayed event was written for the present reason */
-	ENV_DAMAGED = 1 << 3        /* its record cannot be read; held so that somebody looks */
+	ENV_DAMAGED = 1 << 3,       /* its record cannot be read; held so that somebody looks */
+	ENV_PATH_WAIT = 1 << 4      /* given back, perhaps because its path is suspended: due again when that ends */
 };
 
 struct env_row {
@@ -73,6 +77,8 @@ int store_put_seg(struct store *, const struct seg_row *);
 int store_del_seg(struct store *, uint64_t number);
 int store_put_queue(struct store *, const struct queue_row *);
 int store_del_queue(struct store *, uint32_t id, const char *name);
+int store_put_override(struct store *, const struct override *);
+int store_del_override(struct store *, uint64_t id);
 
 /* Reads see the last commit. Short: end before returning to the loop. Pairs may nest. A damaged index ends the
  * process after leaving the mark (reads never fail otherwise). */
@@ -89,6 +95,8 @@ uint32_t store_find_queue(struct store *, const char *name); /* 0: none */
 bool store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *value, struct env_row *);
 bool store_seg_row(const MDB_val *key, const MDB_val *value, struct seg_row *);
 bool store_queue_row(const MDB_val *key, const MDB_val *value, struct queue_row *);
+/* Whether it is as it was written: its number, and what override_decode() takes. */
+bool store_override_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r);
 uint64_t store_bytes(struct store *);    /* size of what the map uses */
 double store_used(struct store *);       /* part of index_size_limit in use, 0..1 */
 uint64_t store_count(struct store *, enum store_db);
@@ -97,6 +105,7 @@ void store_broken(struct store *, const char *what, int rc) __attribute__((noret
 /* Errors after which waiting may help (disk or map full). */
 bool store_is_full(int rc);
 
+void override_key_pack(uint64_t id, uint8_t out[OVERRIDE_KEY_LEN]);
 void env_key_pack(const struct envid *, uint8_t out[ENV_KEY_LEN]);
 void env_key_unpack(const uint8_t in[ENV_KEY_LEN], struct envid *);
 void due_key_pack(uint32_t queue, int64_t due, const uint8_t env[ENV_KEY_LEN], uint8_t out[DUE_KEY_LEN]);

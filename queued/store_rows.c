@@ -322,3 +322,57 @@ store_find_queue(struct store *st, const char *name)
 	p = v.mv_data;
 	return get32(&p);
 }
+
+void
+override_key_pack(uint64_t id, uint8_t out[OVERRIDE_KEY_LEN])
+{
+	put64(out, id);
+}
+
+static uint32_t
+override_crc(uint64_t id, const void *encoded, size_t len)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+
+	override_key_pack(id, key);
+	return crc32c(crc32c(0, key, sizeof(key)), encoded, len);
+}
+
+int
+store_put_override(struct store *st, const struct override *o)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+	struct wbuf w;
+	int rc;
+
+	wbuf_init(&w);
+	override_encode(o, &w);
+	wbuf_u32(&w, override_crc(o->id, w.p, w.len));
+	override_key_pack(o->id, key);
+	rc = store_put(st, DB_OVERRIDE, key, sizeof(key), w.p, w.len);
+	wbuf_clear(&w);
+	return rc;
+}
+
+int
+store_del_override(struct store *st, uint64_t id)
+{
+	uint8_t key[OVERRIDE_KEY_LEN];
+
+	override_key_pack(id, key);
+	return store_del(st, DB_OVERRIDE, key, sizeof(key));
+}
+
+bool
+store_override_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r)
+{
+	const uint8_t *p = key->mv_data;
+
+	if (key->mv_size != OVERRIDE_KEY_LEN || value->mv_size < 4)
+		return false;
+	*id_r = get64(&p);
+	encoded_r->base = value->mv_data;
+	encoded_r->len = value->mv_size - 4;
+	p = (const uint8_t *)value->mv_data + encoded_r->len;
+	return *id_r != 0 && get32(&p) == override_crc(*id_r, encoded_r->base, encoded_r->len);
+}

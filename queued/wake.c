@@ -212,16 +212,22 @@ wake_note(const struct wake *w, uint32_t queue)
 }
 
 void
-wake_noted(struct wake *w, uint8_t note, int64_t due)
+wake_noted_spread(struct wake *w, uint8_t note, int64_t due, uint32_t span)
 {
 	size_t i;
 
 	for (i = 0; i < w->n; i++)
 		if (w->heap[i].note == note)
-			w->heap[i].due = due;
+			w->heap[i].due = due + (span > 0 ? arc4random_uniform(span) : 0);
 	/* Heap order is restored as a whole: reloads are rare. */
 	for (i = w->n / 2; i-- > 0;)
 		heap_down(w, i, w->heap[i]);
+}
+
+void
+wake_noted(struct wake *w, uint8_t note, int64_t due)
+{
+	wake_noted_spread(w, note, due, 0);
 }
 
 size_t

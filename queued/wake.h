@@ -12,7 +12,8 @@ struct wake;
 /* Notes beside the time. */
 enum {
 	WAKE_UNROUTED = 1, /* no pool: to be tried again at once after a reload */
-	WAKE_PARKED = 2    /* due; waits among its pool's parked queues, not for a time */
+	WAKE_PARKED = 2,   /* due; waits among its pool's parked queues, not for a time */
+	WAKE_SUSPENDED = 3 /* due; waits for the end of an override */
 };
 
 struct wake *wake_new(void);
@@ -28,6 +29,8 @@ int64_t wake_get(const struct wake *, uint32_t queue); /* INT64_MAX: none */
 uint8_t wake_note(const struct wake *, uint32_t queue); /* 0: none */
 /* Every queue with that note becomes due. */
 void wake_noted(struct wake *, uint8_t note, int64_t due);
+/* Likewise, at a random moment each within `span` ms. */
+void wake_noted_spread(struct wake *, uint8_t note, int64_t due, uint32_t span);
 size_t wake_count(const struct wake *);
 size_t wake_count_noted(const struct wake *, uint8_t note);
 

@@ -82,11 +82,11 @@ for my $name (sort keys %$code) {
 
 # The policy: keys of definitions and events.
 my %fields;
-for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/policy_field.c)) {
+for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/policy_field.c lib/mail/policy_path.c)) {
 	my $c = slurp($file);
-	while ($c =~ /struct policy_field (\w+)_fields\[\] = \{\n(.*?)\n\};/gs) {
+	while ($c =~ /struct policy_field (?:policy_)?(\w+?)_fields\[\] = \{\n(.*?)\n\};/gs) {
 		my ($what, $body) = ($1, $2);
-		$fields{$what} = [sort $body =~ /(?:\.name = |PATH_TIME\()"(\w+)"/g];
+		$fields{$what} = [sort grep { defined } $body =~ /\.name = "(\w+)"|PATH_(?:TIME|INT|WORD|HOSTS)\((\w+)|PATH_OF\(\w+, (\w+)\)/g];
 	}
 }
 my ($events) = slurp('lib/mail/policy_event.c') =~ /policy_event_names\[[^\]]*\] = \{(.*?)\};/s;

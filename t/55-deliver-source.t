@@ -28,7 +28,7 @@ ok $p->wait_for('deliveries', sub { $p->ledger_count >= 20 }, 30), 'the pool of 
 is_deeply [grep { $_->{client} ne '127.0.0.5' } $p->ledger], [], '... from the source that is here, always';
 ok $p->wait_for('delay', sub { 5 <= (my $n = () = grep { $_->{type} eq 'Delayed' } $p->events) }, 30), 'the other waits, and says so';
 my ($d) = $p->events('Delayed');
-like $d->{response}{content}, qr/address on this host/, '... and why';
+like $d->{response}{content}, qr/is not on this host/, '... and why';
 is_deeply [grep { $_->{rcpt} =~ /^q/ } $p->ledger], [], '... nothing of it left';
 is_deeply [map { $_->{recipient} } grep { $_->{recipient} =~ /^q/ } $p->events('TransientFailure'), $p->events('Bounce')], [],
 	'... which is no failure';

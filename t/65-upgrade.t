@@ -77,7 +77,7 @@ refused('index of a newer schema', sub {
 	my ($p) = @_;
 	my $file = $p->queue_dir . '/index/data.mdb';
 	my $bytes = PosthornTest::slurp($file);
-	my $n = $bytes =~ s/(\x04\0\0\0\0\0\x06\0schema\0\0\0)\x01/$1\x02/g;
+	my $n = $bytes =~ s/(\x04\0\0\0\0\0\x06\0schema\0\0\0)\x01/$1\x63/g;
 	ok $n, 'the schema version was found';
 	PosthornTest::write_file($file, $bytes, 0600);
 }, qr/has a schema version that this queued does not know/);

@@ -16,10 +16,12 @@
 /* Set around one loading of a configuration; a process loads one at a time. */
 static const struct slurp_copy *copies;
 static size_t n_copies;
+static bool has_all;
 
 void
-slurp_use_copies(const struct slurp_copy *v, size_t n)
+slurp_use_copies(const struct slurp_copy *v, size_t n, bool is_all)
 {
+	has_all = is_all;
 	copies = v;
 	n_copies = n;
 }
@@ -61,6 +63,12 @@ read_all(int fd, size_t max, char **buf, size_t *len)
 	return 0;
 }
 
+bool
+slurp_exists(const char *file)
+{
+	return copy_find(file) != NULL || (!has_all && (access(file, F_OK) == 0 || errno != ENOENT));
+}
+
 char *
 slurp(const char *file, size_t max, size_t *len_r)
 {
@@ -70,8 +78,8 @@ slurp(const char *file, size_t max, size_t *len_r)
 	size_t len = 0;
 	int fd, rc, saved;
 
-	if (copy != NULL && copy->len > max) {
-		errno = EFBIG;
+	if ((copy != NULL && copy->len > max) || (copy == NULL && has_all)) {
+		errno = copy != NULL ? EFBIG : ENOENT;
 		return NULL;
 	}
 	if (copy != NULL) {

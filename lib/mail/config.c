@@ -39,7 +39,9 @@ image_add(struct config_image *im, const char *file)
 	size_t len;
 	char *text;
 
-	if (im->n >= IMAGE_FILES_MAX || image_has(im, file) || (text = slurp(file, FILE_MAX, &len)) == NULL)
+	if (image_has(im, file))
+		return true;
+	if (im->n >= IMAGE_FILES_MAX || (text = slurp(file, FILE_MAX, &len)) == NULL)
 		return false;
 	im->files = xreallocarray(im->files, im->n + 1, sizeof(*im->files));
 	im->files[im->n++] = (struct slurp_copy){ xstrdup(file), text, len };
@@ -70,6 +72,7 @@ config_image_read(const char *config_dir)
 	struct conf_errors errs = { NULL, 0 };
 	char *file = xasprintf("%s/main.cf", config_dir);
 	struct params *p;
+	bool is_whole;
 
 	(void)image_add(im, file);
 	free(file);
@@ -80,8 +83,11 @@ config_image_read(const char *config_dir)
 	conf_errors_clear(&errs);
 	/* A main.cf with errors is not going to be in force; the policy is looked at for its own errors. */
 	file = p != NULL ? xstrdup(p->policy_file) : xasprintf("%s/policy.lua", config_dir);
-	(void)image_add(im, file);
+	is_whole = image_add(im, file) && p != NULL;
 	free(file);
+	for (size_t i = 0; p != NULL && i < p->shaping_files.n; i++)
+		is_whole = image_add(im, p->shaping_files.v[i]) && is_whole;
+	im->is_whole = is_whole;
 	params_free(&p);
 	image_digest(im);
 	return im;
@@ -106,13 +112,13 @@ config_image_free(struct config_image **imp)
 void
 config_image_enter(const struct config_image *im)
 {
-	slurp_use_copies(im->files, im->n);
+	slurp_use_copies(im->files, im->n, im->is_whole);
 }
 
 void
 config_image_leave(void)
 {
-	slurp_use_copies(NULL, 0);
+	slurp_use_copies(NULL, 0, false);
 }
 
 static void
@@ -192,6 +198,7 @@ image_decode(struct rbuf *r, struct config_image *im)
 		f->len = text.len;
 	}
 	image_digest(im);
+	im->is_whole = true;
 	return rbuf_done(r) && im->digest == digest;
 }
 
@@ -226,8 +233,10 @@ load_from(const struct config_image *im, const char *config_dir, struct conf_err
 	config_image_enter(im);
 	if ((c->params = params_load(config_dir, &c->conf, errs)) != NULL)
 		c->policy = policy_load(c->params->policy_file, errs);
+	if (c->params != NULL)
+		c->shaping = shaping_load(&c->params->shaping_files, errs);
 	config_image_leave();
-	if (errs->n > before || c->policy == NULL)
+	if (errs->n > before || c->policy == NULL || c->shaping == NULL)
 		config_free(&c);
 	return c;
 }
@@ -270,18 +279,22 @@ config_free(struct config **cp)
 	if (c == NULL)
 		return;
 	policy_free(&c->policy);
+	shaping_free(&c->shaping);
 	params_free(&c->params);
 	conf_free(&c->conf);
 	free(c);
 }
 
 void
-config_take(struct config **cp, struct params **params_r, struct policy **policy_r)
+config_take(struct config **cp, struct params **params_r, struct policy **policy_r,
+    struct shaping **shaping_r)
 {
 	*params_r = (*cp)->params;
 	*policy_r = (*cp)->policy;
+	*shaping_r = (*cp)->shaping;
 	(*cp)->params = NULL;
 	(*cp)->policy = NULL;
+	(*cp)->shaping = NULL;
 	config_free(cp);
 }
 

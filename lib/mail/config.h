@@ -17,6 +17,7 @@
 #include "base/slurp.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+#include "mail/shaping.h"
 
 #define CONFIG_IMAGE_ENV "POSTHORN_CONFIG_IMAGE"
 #define CONFIG_IMAGE_DIR "config"
@@ -27,6 +28,7 @@ struct config_image {
 	uint64_t digest;
 	struct slurp_copy *files; /* the first is main.cf */
 	size_t n;
+	bool is_whole; /* all that was named could be read: else what is missing is looked for on the disk */
 };
 
 struct config {
@@ -35,6 +37,7 @@ struct config {
 	struct params *params;
 	struct conf *conf;
 	struct policy *policy;
+	struct shaping *shaping;
 };
 
 /* What the files of the directory hold now. Files that cannot be read are left out (loading says so): never NULL. */
@@ -54,8 +57,9 @@ struct config *config_load(const char *config_dir, struct conf_errors *) __attri
 /* The same, with errors logged and the level of logging set. */
 struct config *config_load_logged(const char *config_dir) __attribute__((warn_unused_result));
 void config_free(struct config **);
-/* Hands params and policy over to the caller and frees the rest. */
-void config_take(struct config **, struct params **params_r, struct policy **policy_r);
+/* Hands params, policy and shaping over to the caller and frees the rest. */
+void config_take(struct config **, struct params **params_r, struct policy **policy_r,
+    struct shaping **shaping_r);
 /* The folder of the image, for the jail of who will load again; config_dir where there is none. */
 const char *config_image_directory(const char *config_dir, char *buf, size_t size);
 

@@ -22,6 +22,9 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_ADMIN_BOUNCE] = "AdminBounce",
 	[EV_REJECTION] = "Rejection",
 	[EV_DELAYED] = "Delayed",
+	[EV_SOURCE_OUT] = "SourceOut",
+	[EV_SOURCE_IN] = "SourceIn",
+	[EV_OVERRIDE] = "Override",
 };
 
 /* NULL is written as null. */
@@ -154,6 +157,27 @@ put_timing(struct json *j, const struct ql_timing *timing)
 	json_obj_end(j);
 }
 
+static void
+put_override(struct json *j, const struct event_override *o)
+{
+	json_obj(j, "override");
+	json_str(j, "action", o->action);
+	json_int(j, "id", (int64_t)o->id);
+	json_str(j, "kind", o->kind);
+	put_string(j, "scope", o->scope);
+	put_string(j, "setting", o->setting);
+	put_string(j, "value", o->value);
+	put_string(j, "reason", o->reason);
+	put_string(j, "made_by", o->made_by);
+	put_string(j, "evidence", o->evidence);
+	if (o->expires != 0)
+		json_time(j, "expires", o->expires);
+	else
+		json_none(j, "expires");
+	json_bool(j, "dry_run", o->is_dry_run);
+	json_obj_end(j);
+}
+
 /* KumoMTA's record. */
 static void
 put_kumomta(struct json *j, const struct event_record *ev, const struct event_origin *origin)
@@ -215,6 +239,8 @@ eventlog_format(struct json *j, const struct event_record *ev, const struct even
 	json_str(j, "phase", ev->phase > PHASE_NONE && ev->phase < PHASES ? phase_names[ev->phase] : NULL);
 	json_str(j, "generated", ev->is_local ? "local" : "remote");
 	put_timing(j, ev->timing);
+	if (ev->override != NULL)
+		put_override(j, ev->override);
 	json_obj_end(j);
 	j->comma = false;
 	wbuf_u8(&j->out, '\n');

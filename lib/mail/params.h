@@ -7,6 +7,7 @@
 
 enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
 enum { RELOAD_MANUAL, RELOAD_AUTO };
+enum { AUTOMATION_OFF, AUTOMATION_DRY_RUN, AUTOMATION_ON };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT };
 
@@ -19,6 +20,7 @@ struct params {
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	char *admin_group;
 	int policy_reload; /* RELOAD_MANUAL, RELOAD_AUTO */
+	int automation; /* AUTOMATION_* */
 	int sandbox; /* enum sandbox_mode: off, on, required */
 	int log_level;
 	int64_t message_size_limit;

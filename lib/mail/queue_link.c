@@ -137,6 +137,19 @@ ql_u32_decode(struct rbuf *r, uint32_t *out)
 }
 
 void
+ql_u64_encode(uint64_t value, struct wbuf *w)
+{
+	wbuf_u64(w, value);
+}
+
+int
+ql_u64_decode(struct rbuf *r, uint64_t *out)
+{
+	*out = rbuf_u64(r);
+	return rbuf_done(r) ? 0 : -1;
+}
+
+void
 ql_str_encode(const char *s, struct wbuf *w)
 {
 	wbuf_str(w, s);
@@ -179,6 +192,27 @@ ql_admin_clear(struct ql_admin *admin)
 	admin->verb = NULL;
 	admin->args = NULL;
 	admin->n_args = 0;
+}
+
+void
+ql_pool_encode(bool is_usable, const char *reason, struct wbuf *w)
+{
+	wbuf_u8(w, is_usable ? 1 : 0);
+	codec_put(w, CODEC_LINES, QL_POOL_REASON_MAX, reason);
+}
+
+int
+ql_pool_decode(struct rbuf *r, bool *is_usable, char **reason)
+{
+	uint8_t usable = rbuf_u8(r);
+
+	*reason = codec_get(r, CODEC_LINES, QL_POOL_REASON_MAX);
+	*is_usable = usable == 1;
+	if (rbuf_done(r) && usable <= 1)
+		return 0;
+	free(*reason);
+	*reason = NULL;
+	return -1;
 }
 
 void

@@ -24,6 +24,10 @@
  *   QL_CANCEL    q>c  envelope id: give it back unless it is being sent
  *   QL_RESULT    c>q  what became of one envelope
  *   QL_GENERATION c>q generation, digest: after a reload. Jobs go only to consumers with queued's own digest
+ *   QL_LIMITS    q>c  format + descriptor of the table of rates in use (mail/buckets.h)
+ *   QL_POOL      c>q  whether any source of the pool can be used, and if not, why; said at each change and after HELLO
+ *   QL_OVERRIDE  q>c  an override that the consumer acts on (mail/override.h), new or changed; all after WELCOME
+ *   QL_OVERRIDE_END q>c its number: it has ended. 0: those said since WELCOME are all there are
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -47,6 +51,7 @@ enum ql_type {
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
+	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END,
 	QL_GENERATION
 };
 
@@ -188,6 +193,8 @@ void ql_generation_encode(uint32_t generation, uint64_t digest, struct wbuf *);
 int ql_generation_decode(struct rbuf *, uint32_t *generation, uint64_t *digest) __attribute__((warn_unused_result));
 void ql_u32_encode(uint32_t, struct wbuf *); /* CREDIT, FLOW */
 int ql_u32_decode(struct rbuf *, uint32_t *) __attribute__((warn_unused_result));
+void ql_u64_encode(uint64_t, struct wbuf *); /* OVERRIDE_END */
+int ql_u64_decode(struct rbuf *, uint64_t *) __attribute__((warn_unused_result));
 void ql_str_encode(const char *, struct wbuf *); /* LOGFD hour, ADMIN_DATA */
 int ql_str_decode(struct rbuf *, size_t max, char **) __attribute__((warn_unused_result));
 void ql_admin_encode(const struct ql_admin *, struct wbuf *);
@@ -196,11 +203,16 @@ void ql_admin_clear(struct ql_admin *);
 void ql_end_encode(uint8_t status, const char *sentence, struct wbuf *);
 int ql_end_decode(struct rbuf *, uint8_t *status, char **sentence) __attribute__((warn_unused_result));
 
+#define QL_POOL_REASON_MAX 512
+void ql_pool_encode(bool is_usable, const char *reason, struct wbuf *);
+int ql_pool_decode(struct rbuf *, bool *is_usable, char **reason) __attribute__((warn_unused_result));
+
 /* Longest body of each type, for ipc_rule. */
 #define QL_MAX_SMALL 4096u
 #define QL_MAX_RECEIVED (ENVELOPE_MAX_BYTES + 4096u)
 #define QL_MAX_JOB (8u << 20)
 #define QL_MAX_RESULT (64u << 10)
+#define QL_MAX_OVERRIDE (32u << 10)
 #define QL_MAX_ADMIN (1u << 20)
 
 #endif

@@ -114,12 +114,13 @@ rate_is_stricter(const struct rate *a, const struct rate *b)
 	return x < y || (x == y && a->burst < b->burst);
 }
 
-/* The time of n events, rounded up so that a period never holds one more. Beyond the clock's range the range is as
- * good. */
+/* The time of n events: n times that of one, rounded up so that a period never holds one more, and so that n taken
+ * one by
+ * one are n. Beyond the clock's range the range is as good. */
 static int64_t
 span(const struct rate *r, int64_t n)
 {
-	__int128 ns = ((__int128)r->period * NS_PER_MS * n + r->quantity - 1) / r->quantity;
+	__int128 ns = ((__int128)r->period * NS_PER_MS + r->quantity - 1) / r->quantity * n;
 
 	return ns > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)ns;
 }

@@ -105,6 +105,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_STOP, false, QL_MAX_SMALL, "SEG_STOP", on_any }, { QL_FLOW, false, QL_MAX_SMALL, "FLOW", on_any },
 	{ QL_SEG_OPEN, true, QL_MAX_SMALL, "SEG_OPEN", on_any },
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_any }, { QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
+	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_any },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_any }, { QL_ADMIN_DATA, false, QL_MAX_ADMIN, "DATA", on_row },
 	{ QL_ADMIN_END, false, QL_MAX_SMALL, "END", on_end },
 };
@@ -246,7 +247,7 @@ world_open(void)
 	FUZZ_ASSERT((params = params_load(fuzz_dir(), &conf, &errs)) != NULL);
 	conf_free(&conf);
 	FUZZ_ASSERT((policy = policy_load(params->policy_file, &errs)) != NULL);
-	FUZZ_ASSERT((x.q = queued_new(x.loop, params, policy, fuzz_dir(), &err)) != NULL);
+	FUZZ_ASSERT((x.q = queued_new(x.loop, params, policy, shaping_load(&params->shaping_files, &errs), fuzz_dir(), &err)) != NULL);
 	x.q->allowed.self = geteuid();
 	(void)snprintf(path, sizeof(path), "%s/run/" QL_SOCKET, fuzz_dir());
 	FUZZ_ASSERT((fd = ipc_listen(path, 0600)) != -1);

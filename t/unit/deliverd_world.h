@@ -191,11 +191,22 @@ q_result(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg)
 		loop_stop(w->loop);
 }
 
+static void
+q_pool(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg UNUSED)
+{
+	bool is_usable;
+	char *reason;
+
+	assert_int_equal(ql_pool_decode(&m->body, &is_usable, &reason), 0);
+	free(reason);
+}
+
 static const struct ipc_rule q_rules[] = {
 	{ QL_HELLO, false, QL_MAX_SMALL, "HELLO", q_hello },
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", q_held },
 	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", q_credit },
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", q_result },
+	{ QL_POOL, false, QL_MAX_SMALL, "POOL", q_pool },
 };
 
 static void
@@ -206,7 +217,7 @@ q_gone(struct ipc *ipc UNUSED, const char *why UNUSED, void *arg)
 	w->consumer = NULL;
 }
 
-static const struct ipc_ops q_ops = { q_rules, 4, q_gone };
+static const struct ipc_ops q_ops = { q_rules, 5, q_gone };
 
 static void
 q_accept(struct loop *loop, int fd, void *arg)

@@ -148,6 +148,21 @@ decode_str(const uint8_t *p, size_t len)
 }
 
 static int
+decode_pool(const uint8_t *p, size_t len)
+{
+	struct rbuf r;
+	bool is_usable;
+	char *text;
+	int result;
+
+	rbuf_init(&r, p, len);
+	result = ql_pool_decode(&r, &is_usable, &text);
+	if (result == 0)
+		free(text);
+	return result;
+}
+
+static int
 decode_end(const uint8_t *p, size_t len)
 {
 	uint8_t status;
@@ -171,6 +186,7 @@ test_small(void **state)
 	uint8_t kind, status;
 	struct wbuf w;
 	struct rbuf r;
+	bool is_usable;
 	char *text;
 
 	(void)state;
@@ -225,6 +241,19 @@ test_small(void **state)
 	assert_string_equal(text, "no such queue");
 	free(text);
 	decoder_check(decode_end, w.p, w.len);
+
+	wbuf_reset(&w);
+	ql_pool_encode(false, "no source has its address", &w);
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(ql_pool_decode(&r, &is_usable, &text), 0);
+	assert_false(is_usable);
+	assert_string_equal(text, "no source has its address");
+	free(text);
+	decoder_check(decode_pool, w.p, w.len);
+	w.p[0] = 2;
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(ql_pool_decode(&r, &is_usable, &text), -1);
+	assert_null(text);
 	wbuf_clear(&w);
 }
 

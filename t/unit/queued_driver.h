@@ -155,7 +155,7 @@ child_main(const struct rig *r)
 	if (getenv("QUEUED_TEST_LOG") == NULL)
 		log_set_level(LOG_LVL_ERROR);
 	(void)snprintf(path, sizeof(path), "%s/run/queued.sock", r->dir);
-	child_queued = queued_new(loop, p, policy, r->dir, &err);
+	child_queued = queued_new(loop, p, policy, shaping_load(&p->shaping_files, &errs), r->dir, &err);
 	if (child_queued == NULL)
 		fatal("%s", err);
 	if ((fd = ipc_listen(path, 0600)) == -1)
@@ -319,7 +319,8 @@ peer_next(struct peer *p, struct frame *f, int ms)
 	memmove(p->buf, p->buf + 12 + len, p->len - 12 - len);
 	p->len -= 12 + (size_t)len;
 	f->fd = -1;
-	if (f->type == QL_LOGFD || f->type == QL_SEG_GRANT || f->type == QL_SEG_OPEN) {
+	if (f->type == QL_LOGFD || f->type == QL_SEG_GRANT || f->type == QL_SEG_OPEN ||
+	    f->type == QL_LIMITS) {
 		assert_true(p->n_fds > 0);
 		f->fd = p->fds[0];
 		memmove(p->fds, p->fds + 1, --p->n_fds * sizeof(int));

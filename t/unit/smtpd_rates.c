@@ -252,12 +252,12 @@ test_full(void **state)
 
 	(void)state;
 	r = table(&fd);
-	for (i = 0; i < 80000; i++) {
+	for (i = 0; i < 160000; i++) {
 		snprintf(name, sizeof name, "user%u", i);
 		n += rates_take(r, &u, 1000) == 0;
 	}
-	assert_in_range(n, 60000, 65536);
-	for (i = 0; i < 80000; i++) {
+	assert_in_range(n, 125000, 136000);
+	for (i = 0; i < 160000; i++) {
 		snprintf(name, sizeof name, "user%u", i);
 		assert_true(rates_take(r, &u, 1000) > 0);
 	}
