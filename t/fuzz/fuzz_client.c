@@ -87,6 +87,32 @@ qlink_stop(struct qlink *q)
 	FUZZ_ASSERT(q == &x.queue);
 }
 
+void
+qlink_pool(struct qlink *q, bool is_usable, const char *reason)
+{
+	FUZZ_ASSERT(q == &x.queue && (is_usable || *reason != '\0'));
+}
+
+/* Nobody asks, and nothing is imposed. */
+void
+qlink_answer(struct qlink *q, uint32_t id, struct json *json)
+{
+	FUZZ_ASSERT(q == NULL && id == 0 && json == NULL);
+}
+
+void
+qlink_answer_end(struct qlink *q, uint32_t id, uint8_t status, const char *sentence)
+{
+	FUZZ_ASSERT(q == NULL && id == 0 && status == 0 && sentence == NULL);
+}
+
+const struct imposed *
+qlink_imposed(const struct qlink *q)
+{
+	FUZZ_ASSERT(q == &x.queue);
+	return NULL;
+}
+
 bool
 qlink_is_flushed(const struct qlink *q)
 {

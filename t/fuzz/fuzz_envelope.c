@@ -17,7 +17,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	wbuf_init(&w);
 	envelope_encode(env, &w);
-	FUZZ_ASSERT(w.len == size && memcmp(w.p, data, size) == 0);
+	if (data[0] == 1) /* of an earlier release: what is written is of this one */
+		FUZZ_ASSERT(w.len > size && memcmp(w.p + 1, data + 1, size - 1) == 0);
+	else
+		FUZZ_ASSERT(w.len == size && memcmp(w.p, data, size) == 0);
 	wbuf_clear(&w);
 	envelope_free(&env);
 	return 0;

@@ -107,6 +107,9 @@ static const struct ipc_rule rules[] = {
 	{ QL_SEG_OPEN, true, QL_MAX_SMALL, "SEG_OPEN", on_any },
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_any }, { QL_JOB, false, QL_MAX_JOB, "JOB", on_job },
 	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_any },
+	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_any },
+	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_any },
+	{ QL_ASK, false, QL_MAX_ADMIN, "ASK", on_any },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_any }, { QL_ADMIN_DATA, false, QL_MAX_ADMIN, "DATA", on_row },
 	{ QL_ADMIN_END, false, QL_MAX_SMALL, "END", on_end },
 };
