@@ -127,7 +127,8 @@ status_print_generation(const json_t *sup)
 static void
 status_print_daemons(const struct status *st)
 {
-	static const char *const headings[] = { "DAEMON", "STATE", ">PID", ">UPTIME", ">MEMORY", ">RESTARTS", ">GENERATION",
+	static const char *const headings[] = { "DAEMON", "STATE", ">PID", ">UPTIME", ">MEMORY", ">RESTARTS",
+		">GENERATION",
 		"LAST EXIT", NULL };
 	struct table *t = table_new(headings);
 	const json_t *listen = json_object_get(st->supervisor, "listen");

@@ -56,8 +56,8 @@ on_retry(void *arg)
 	sup_advance(sup);
 }
 
-/* Daemons read the configuration again as their own users, of which no two share a group. So the image is for everybody,
- * but never more so than the files that it was made of. */
+/* Daemons read the configuration again as their own users, of which no two share a group. So the image is for
+ * everybody, but never more so than the files that it was made of. */
 static bool
 is_public(const struct config_image *image)
 {

@@ -156,7 +156,8 @@ reload_sockets(struct supervisor *sup, const struct params *new, char **err_r)
 }
 
 static char *
-reload_apply(struct supervisor *sup, struct config_image *image, struct params *new, struct conf *conf, const struct pool_list *pools,
+reload_apply(struct supervisor *sup, struct config_image *image, struct params *new, struct conf *conf,
+    const struct pool_list *pools,
     bool new_sockets)
 {
 	char *list = reload_needs_restart(sup->conf, conf), *sentence;

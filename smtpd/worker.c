@@ -251,7 +251,8 @@ content_limit(unsigned workers)
 }
 
 static void
-set_up(struct worker_process *p, const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
+set_up(struct worker_process *p, const struct params *params, struct policy **policy, unsigned instance,
+    unsigned workers)
 {
 	struct worker *w = &p->w;
 	char name[32];
