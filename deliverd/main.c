@@ -12,6 +12,7 @@
 #include "base/sandbox.h"
 #include "base/tls.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 #include "mail/dnsd.h"
 #include "mail/shaping.h"
 #include "deliverd/net.h"
@@ -23,12 +24,15 @@
 
 struct args {
 	const char *config_dir, *pool, *role;
+	unsigned number; /* of the configuration last looked at */
 };
 
 struct start {
 	struct params *params;
 	struct policy *policy;
 	struct shaping *shaping;
+	uint32_t number;
+	uint64_t digest;
 };
 
 static void
@@ -43,21 +47,14 @@ start_clear(struct start *s)
 static struct start
 load(const struct args *a)
 {
-	struct conf_errors errs = { NULL, 0 };
-	struct conf *conf = NULL;
-	struct start s = { NULL, NULL, NULL };
+	struct config *config = config_load_logged(a->config_dir);
+	struct start s = { NULL, NULL, NULL, 0, 0 };
 
-	s.params = params_load(a->config_dir, &conf, &errs);
-	if (s.params != NULL) {
-		log_set_level((enum log_level)s.params->log_level);
-		s.policy = policy_load(s.params->policy_file, &errs);
-		s.shaping = shaping_load(&s.params->shaping_files, &errs);
-	}
-	conf_errors_log(&errs);
-	conf_errors_clear(&errs);
-	conf_free(&conf);
-	if (s.policy == NULL || s.shaping == NULL)
-		start_clear(&s);
+	if (config == NULL)
+		return s;
+	s.number = config->number;
+	s.digest = config->digest;
+	config_take(&config, &s.params, &s.policy, &s.shaping);
 	return s;
 }
 
@@ -102,10 +99,12 @@ on_net_word(enum role_word word, void *arg)
 {
 	struct net_role *r = arg;
 
-	if (word == ROLE_RELOAD)
-		net_reload(r->net);
-	else
+	if (word == ROLE_RELOAD) {
+		if (net_reload(r->net))
+			role_link_ready(r->link); /* for this generation */
+	} else {
 		net_stop(r->net, on_net_stopped, r);
+	}
 }
 
 static void
@@ -121,10 +120,11 @@ net_role_main(const struct args *a)
 {
 	struct net_role r = { NULL, NULL, NULL };
 	struct start s = load_or_die(a);
-	char *policy_dir = dir_of(s.params->policy_file), *err = NULL;
-	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false } };
+	char *policy_dir = dir_of(s.params->policy_file), *err = NULL, image[4096];
+	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false },
+	    { config_image_directory(a->config_dir, image, sizeof(image)), false } };
 	struct sandbox box = { .role = "net", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
-		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 2,
+		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 3,
 		.max_fds = NET_MAX_FDS };
 	SSL_CTX *tls = tls_client_ctx(&err);
 	int status;
@@ -135,6 +135,8 @@ net_role_main(const struct args *a)
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
 	net_set_shaping(r.net, s.shaping);
+	r.net->config_number = s.number;
+	r.net->config_digest = s.digest;
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
 	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
@@ -167,6 +169,7 @@ check_reload(struct role_spec *specs, void *arg)
 	bool is_good = s.policy != NULL;
 
 	(void)specs;
+	((struct args *)arg)->number = s.number;
 	start_clear(&s);
 	return is_good;
 }
@@ -184,11 +187,12 @@ parent_main(const struct args *a)
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	int status;
 	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_TELL,
-		.check = check_reload, .arg = &copy };
+		.check = check_reload, .arg = &copy, .number = &copy.number };
 
 	if (n <= 0)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
+	copy.number = s.number;
 	start_clear(&s);
 	status = roles_run(&rc);
 	free(dir);
@@ -207,7 +211,7 @@ int
 main(int argc, char **argv)
 {
 	const char *env = getenv("POSTHORN_CONFIG");
-	struct args a = { env != NULL ? env : params_default_dir, NULL, NULL };
+	struct args a = { env != NULL ? env : params_default_dir, NULL, NULL, 0 };
 	char ident[128];
 	int ch;
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 #include "deliverd/conn.h"
 #include "deliverd/limit.h"
 #include "deliverd/qlink.h"
@@ -152,32 +153,44 @@ net_set_shaping(struct net *net, struct shaping *shaping)
 	shaping_free(&old);
 }
 
-void
+/* What is in a transaction ends as it began; the rest goes back to queued, which may choose another pool now. */
+static void
+hand_back(struct net *net)
+{
+	struct outcome o = outcome_returned("the configuration has changed", 0);
+	struct item *it, *after;
+
+	for (it = RB_MIN(item_tree, &net->items); it != NULL; it = after) {
+		after = RB_NEXT(item_tree, &net->items, it);
+		if (it->state != ITEM_SENDING)
+			item_finish(net, it, &o, NULL, NULL);
+	}
+}
+
+bool
 net_reload(struct net *net)
 {
-	struct conf_errors errs = { NULL, 0 };
-	struct conf *conf = NULL;
-	struct policy *policy = NULL;
-	struct shaping *shaping = NULL;
-	struct params *params = params_load(net->config_dir, &conf, &errs);
+	struct config *config = config_load_logged(net->config_dir);
+	struct policy *policy;
+	struct params *params;
+	struct shaping *shaping;
+	bool is_other;
 
-	if (params != NULL) {
-		policy = policy_load(params->policy_file, &errs);
-		shaping = shaping_load(&params->shaping_files, &errs);
-	}
-	conf_free(&conf);
-	if (policy != NULL && shaping != NULL) {
-		net_set_shaping(net, shaping);
-		net_swap(net, params, policy);
-		log_info("configuration read again");
-	} else {
-		conf_errors_log(&errs);
+	if (config == NULL) {
 		log_error("configuration not changed: the new one has errors");
-		policy_free(&policy);
-		shaping_free(&shaping);
-		params_free(&params);
+		return false;
 	}
-	conf_errors_clear(&errs);
+	is_other = config->digest != net->config_digest;
+	net->config_number = config->number;
+	net->config_digest = config->digest;
+	config_take(&config, &params, &policy, &shaping);
+	net_swap(net, params, policy);
+	net_set_shaping(net, shaping);
+	qlink_generation(net->queue); /* before what is handed back, so that it is not offered again */
+	if (is_other)
+		hand_back(net);
+	log_info("configuration read again generation=%u", net->config_number);
+	return true;
 }
 
 static unsigned

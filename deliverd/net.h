@@ -41,6 +41,8 @@ struct net {
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
 	unsigned generation; /* of params and policy */
+	uint32_t config_number;
+	uint64_t config_digest; /* jobs of another one are handed back */
 	SSL_CTX *tls;        /* NULL: none could be made, everything goes in the clear */
 	int tls_index;       /* where an SSL keeps its conn */
 	struct eventlog *events;
@@ -79,7 +81,7 @@ void net_swap(struct net *, struct params *, struct policy *);
 /* Takes over the shaping data, in place of those of before: settings of all paths follow. */
 void net_set_shaping(struct net *, struct shaping *);
 /* Reads the configuration again; keeps the old one if anything is wrong. */
-void net_reload(struct net *);
+bool net_reload(struct net *);
 /* Starts no more transactions, finishes those whose content is under way, hands back the rest, then calls `stopped`. */
 void net_stop(struct net *, void (*stopped)(struct net *, void *), void *arg);
 

@@ -103,6 +103,17 @@ on_seg_close(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	seg_tree_remove(&q->segs, segment);
 }
 
+/* It was routed by another configuration than the one that would choose its source here. */
+static void
+hand_back(struct qlink *q, struct job *job)
+{
+	struct outcome o = outcome_returned("routed by another configuration", 0);
+	unsigned n = job->n_open;
+
+	for (unsigned i = 0; i < n; i++) /* the job goes with its last item */
+		item_finish(q->net, &job->items[i], &o, NULL, NULL);
+}
+
 static void
 on_job(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
@@ -110,6 +121,7 @@ on_job(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct ql_job j;
 	struct job *job;
 	struct seg *seg;
+	bool is_other;
 
 	if (ql_job_decode(&m->body, &j) == -1) {
 		ipc_reject(ipc, "malformed JOB");
@@ -129,8 +141,11 @@ on_job(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		return;
 	}
 	q->granted -= j.n_rcpts < q->granted ? j.n_rcpts : q->granted;
+	is_other = j.digest != q->net->config_digest;
 	job = job_new(q->net, &j, seg);
-	if (job != NULL)
+	if (job != NULL && is_other)
+		hand_back(q, job);
+	else if (job != NULL)
 		resolver_route(q->net->resolver, job);
 }
 
@@ -341,7 +356,8 @@ on_up(struct ipc *ipc, void *arg)
 {
 	struct qlink *q = arg;
 	struct ql_hello h = { .proto = QL_PROTO, .role = QL_ROLE_CONSUMER, .name = q->net->pool_name,
-		.pid = (uint32_t)getpid(), .generation = q->net->generation };
+		.pid = (uint32_t)getpid(), .generation = q->net->config_number,
+		.digest = q->net->config_digest };
 
 	wbuf_reset(&q->w);
 	ql_hello_encode(&h, &q->w);
@@ -370,6 +386,18 @@ qlink_step(struct qlink *q)
 	ql_u32_encode((uint32_t)(limit - used), &q->w);
 	ipc_send(ipc, QL_CREDIT, 0, &q->w, -1);
 	q->granted += limit - used;
+}
+
+void
+qlink_generation(struct qlink *q)
+{
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc == NULL)
+		return; /* HELLO will say it */
+	wbuf_reset(&q->w);
+	ql_generation_encode(q->net->config_number, q->net->config_digest, &q->w);
+	ipc_send(ipc, QL_GENERATION, 0, &q->w, -1);
 }
 
 void

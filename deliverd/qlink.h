@@ -21,6 +21,8 @@ void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */
 void qlink_step(struct qlink *);
 /* No credit any more. */
+/* Says which configuration is in force here now. */
+void qlink_generation(struct qlink *);
 void qlink_stop(struct qlink *);
 /* Nothing that was reported is still on this side. */
 bool qlink_is_flushed(const struct qlink *);

@@ -100,6 +100,7 @@ status_row(struct table *t, const json_t *d)
 	table_cell(t, age);
 	table_cell(t, rss);
 	table_cellf(t, "%lld", (long long)int_of(d, "restarts"));
+	table_cellf(t, "%lld", (long long)int_of(d, "generation"));
 	if (*str_of(d, "last_exit") != '\0') {
 		human_age(int_of(d, "last_exit_ms_ago"), ago);
 		table_cellf(t, "%s, %s ago", str_of(d, "last_exit"), ago);
@@ -109,9 +110,25 @@ status_row(struct table *t, const json_t *d)
 }
 
 static void
+status_print_generation(const json_t *sup)
+{
+	char age[HUMAN_TEXT];
+
+	human_age(int_of(sup, "generation_ms_ago"), age);
+	printf("configuration: generation %lld for %s (%s)\n", (long long)int_of(sup, "generation"), age,
+	    str_of(sup, "generation_by"));
+	if (int_of(sup, "disk_errors") == 0)
+		return;
+	human_age(int_of(sup, "disk_errors_ms_ago"), age);
+	printf("the files on disk have %lld errors since %s; generation %lld stays in force\n",
+	    (long long)int_of(sup, "disk_errors"), age, (long long)int_of(sup, "generation"));
+}
+
+static void
 status_print_daemons(const struct status *st)
 {
 	static const char *const headings[] = { "DAEMON", "STATE", ">PID", ">UPTIME", ">MEMORY", ">RESTARTS",
+		">GENERATION",
 		"LAST EXIT", NULL };
 	struct table *t = table_new(headings);
 	const json_t *listen = json_object_get(st->supervisor, "listen");
@@ -127,6 +144,7 @@ status_print_daemons(const struct status *st)
 		printf("%s%s (%s)", i == 0 ? "listening on " : ", ", str_of(l, "address"), str_of(l, "name"));
 	}
 	printf("%s\n", json_array_size(listen) > 0 ? "\n" : "");
+	status_print_generation(st->supervisor);
 	for (size_t i = 0; i < json_array_size(st->daemons); i++)
 		status_row(t, json_array_get(st->daemons, i));
 	table_print(t, stdout);

@@ -152,7 +152,7 @@ sup_on_hup(void *arg)
 	if (sup->phase != PHASE_SERVE)
 		return;
 	notify_reloading();
-	(void)sup_reload(sup, &sentence); /* says in the log what it did */
+	(void)sup_reload(sup, "hand", &sentence); /* says in the log what it did */
 	free(sentence);
 	sup_advance(sup);
 	notify_ready();
@@ -234,11 +234,14 @@ sup_load(struct supervisor *sup, struct pool_list *pools)
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	int rv = -1;
 
+	sup->image = config_image_read(sup->config_dir);
+	config_image_enter(sup->image); /* also for the child that checks */
 	if (check_config(sup->config_dir, pools, &errors, &warnings) == 0 &&
 	    (sup->params = params_load(sup->config_dir, &sup->conf, &errors)) != NULL) {
 		check_files(sup->params, sup->conf, &errors, &warnings);
 		log_set_level((enum log_level)sup->params->log_level);
 	}
+	config_image_leave();
 	if (errors.n == 0)
 		rv = 0;
 	adm_print_errors(&errors);
@@ -257,6 +260,10 @@ sup_open(struct supervisor *sup)
 	char *err = NULL;
 
 	if (sup_dirs_make(sup->params) == -1 || sup_lock(sup) == -1)
+		return -1;
+	sup->image_path = xasprintf("%s/" CONFIG_IMAGE_DIR "/" CONFIG_IMAGE_NAME, sup->params->run_directory);
+	sup->image->number = sup_generation_first(sup);
+	if (sup_generation_save(sup, sup->image, "start") == -1)
 		return -1;
 	sup_sockets_inherit(&sup->sockets);
 	sup->has_foreign_sockets = sup->sockets.n > 0;
@@ -284,6 +291,7 @@ sup_run(struct supervisor *sup, const struct pool_list *pools)
 		(void)sup_daemon_new(sup, SUP_DELIVERD, pools->v[i]);
 	(void)sup_daemon_new(sup, SUP_SMTPD, NULL);
 	log_info("posthorn %s starting config=%s pid=%d", POSTHORN_VERSION, sup->config_dir, (int)getpid());
+	sup_watch_open(sup);
 	sup->stage = SUP_QUEUED;
 	sup_start_stage(sup);
 	sup_advance(sup);
@@ -324,6 +332,10 @@ sup_close(struct supervisor *sup)
 		close(sup->queue_lock_fd);
 	if (sup->lock_fd != -1)
 		close(sup->lock_fd);
+	timer_cancel(&sup->retry);
+	timer_cancel(&sup->watch);
+	config_image_free(&sup->image);
+	free(sup->image_path);
 	loop_free(&sup->loop);
 	params_free(&sup->params);
 	conf_free(&sup->conf);

@@ -11,6 +11,7 @@
 
 #include "base/ipc.h"
 #include "base/loop.h"
+#include "mail/config.h"
 #include "mail/params.h"
 
 #include "check.h"
@@ -48,6 +49,7 @@ struct sup_daemon {
 	int64_t last_exit_wall;
 	bool is_wanted;     /* start again when it goes */
 	bool is_vanished;   /* its pool is gone: free it when it is down */
+	uint32_t generation; /* that it says it runs; 0: none yet */
 	bool is_hup_due;    /* reload came while it was starting: SIGHUP once it can take it */
 	struct timer timer; /* back-off, limit of starting, limit of stopping */
 };
@@ -72,6 +74,16 @@ struct supervisor {
 	const char *config_dir;
 	struct params *params;
 	struct conf *conf;
+	struct config_image *image; /* in force */
+	char *image_path;
+	int64_t in_force_since;   /* wall */
+	const char *in_force_by;  /* "start", "hand", "auto" */
+	struct timer retry;       /* daemons that have not followed */
+	unsigned retries;
+	struct timer watch;       /* supervise_watch.c */
+	uint64_t seen, handled;   /* signatures of the files: at the last look; when last acted upon */
+	unsigned disk_errors;     /* of the files as they are now; 0: none, or in force */
+	int64_t disk_errors_since;
 	struct sup_daemons daemons;
 	struct sup_sockets sockets;
 	bool has_foreign_sockets; /* from systemd: never bound or closed here */
@@ -132,7 +144,15 @@ void sup_control_close(struct supervisor *);
 void sup_control_poll(struct supervisor *); /* answers clients whose wish has come true */
 
 /* supervise_reload.c. True if done; a malloced sentence (several lines if several errors) in both cases. */
-bool sup_reload(struct supervisor *, char **sentence_r);
+bool sup_reload(struct supervisor *, const char *by, char **sentence_r);
+/* Puts the image in force: for daemons that start or reload from now on. 0, or -1 (logged). */
+int sup_generation_save(struct supervisor *, struct config_image *, const char *by) __attribute__((warn_unused_result));
+/* The next number: after the one that lies in run_directory. */
+uint32_t sup_generation_first(const struct supervisor *);
+/* All daemons run the generation in force? Else *text_r, malloced, says who does not. */
+bool sup_generation_reached(const struct supervisor *, char **text_r);
+/* supervise_watch.c: policy_reload = auto. */
+void sup_watch_open(struct supervisor *);
 
 /* supervise_status.c: sends one QL_ADMIN_DATA for the supervisor and one for each daemon. */
 void sup_status(struct supervisor *, struct ipc *, uint32_t id);

@@ -18,6 +18,7 @@
 
 #define CONTROL_NAME "posthorn.sock"
 #define CLIENTS_MAX 64
+#define RELOAD_LIMIT 30000 /* ms until a reload is answered with who does not follow */
 #define WAIT_LIMIT 90000 /* ms until a wish for readiness is answered anyway */
 
 enum client_wish { WISH_NONE, WISH_READY, WISH_STOPPED };
@@ -30,6 +31,7 @@ struct sup_client {
 	uint32_t id;       /* of the request */
 	char *target;      /* a daemon's name, "deliverd" for all pools; NULL: all */
 	char *sentence;    /* for the happy end */
+	bool is_reload;    /* the daemons are also to run the generation in force */
 	int64_t since;     /* only a start after this counts */
 	struct timer timer;
 };
@@ -73,8 +75,13 @@ static void
 client_on_limit(void *arg)
 {
 	struct sup_client *c = arg;
+	char *text = NULL;
 
-	client_answer(c, 1, "not ready yet; see `posthorn status'");
+	if (c->is_reload && !sup_generation_reached(c->sup, &text))
+		client_answer(c, 1, text);
+	else
+		client_answer(c, 1, "not ready yet; see `posthorn status'");
+	free(text);
 }
 
 /* True if all that the client waits for are ready; answers it if one has died since. */
@@ -87,7 +94,7 @@ client_poll(struct sup_client *c)
 	TAILQ_FOREACH(d, &c->sup->daemons, entry) {
 		if (!client_is_about(c, d) || d->is_vanished)
 			continue;
-		if (d->state == SUP_WAITING && d->started >= c->since) {
+		if (!c->is_reload && d->state == SUP_WAITING && d->started >= c->since) {
 			char *text = xasprintf("%s %s", d->name, d->last_exit);
 
 			client_answer(c, 1, text);
@@ -96,7 +103,7 @@ client_poll(struct sup_client *c)
 		}
 		is_ready = is_ready && d->state == SUP_READY && (c->target == NULL || d->started >= c->since);
 	}
-	if (is_ready)
+	if (is_ready && (!c->is_reload || sup_generation_reached(c->sup, NULL)))
 		client_answer(c, 0, c->sentence != NULL ? c->sentence : "");
 }
 
@@ -117,7 +124,7 @@ client_wait_ready(struct sup_client *c, char *sentence)
 	c->wish = WISH_READY;
 	free(c->sentence);
 	c->sentence = sentence;
-	timer_set(&c->timer, WAIT_LIMIT);
+	timer_set(&c->timer, c->is_reload ? RELOAD_LIMIT : WAIT_LIMIT);
 	client_poll(c);
 }
 
@@ -129,6 +136,7 @@ control_restart(struct sup_client *c, const char *name)
 
 	free(c->target);
 	c->target = xstrdup(name);
+	c->is_reload = false;
 	c->since = loop_now(c->sup->loop);
 	TAILQ_FOREACH(d, &c->sup->daemons, entry) {
 		if (!client_is_about(c, d) || d->is_vanished)
@@ -149,8 +157,9 @@ control_reload(struct sup_client *c)
 
 	free(c->target);
 	c->target = NULL;
+	c->is_reload = true;
 	c->since = loop_now(c->sup->loop);
-	if (sup_reload(c->sup, &sentence)) {
+	if (sup_reload(c->sup, "hand", &sentence)) {
 		client_wait_ready(c, sentence);
 	} else {
 		client_answer(c, 1, sentence);

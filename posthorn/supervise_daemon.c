@@ -115,7 +115,8 @@ sup_daemon_spawn(struct sup_daemon *d)
 	size_t n = d->kind == SUP_SMTPD ? sup->sockets.n : 0;
 	char *exe = xasprintf("%s/%s", sup->params->daemon_directory, kinds[d->kind].name);
 	char *notify = xasprintf("NOTIFY_SOCKET=%s", sup->notify_path), parent[] = PARENT_WATCH_ENV "=0";
-	char *envs[] = { notify, parent, NULL };
+	char *image = xasprintf(CONFIG_IMAGE_ENV "=%s", sup->image_path);
+	char *envs[] = { notify, parent, image, NULL };
 	char opt_c[] = "-c", opt_p[] = "-p", *dir = xstrdup(sup->config_dir);
 	char *argv[] = { exe, opt_c, dir, d->pool != NULL ? opt_p : NULL, d->pool, NULL };
 	const char **names = xcalloc(n + 1, sizeof(*names));
@@ -130,6 +131,7 @@ sup_daemon_spawn(struct sup_daemon *d)
 	free(names);
 	free(fds);
 	free(notify);
+	free(image);
 	free(dir);
 	free(exe);
 	return pid;
@@ -158,6 +160,7 @@ sup_daemon_start(struct sup_daemon *d)
 {
 	d->is_wanted = true;
 	d->is_hup_due = false;
+	d->generation = 0;
 	d->started = loop_now(d->sup->loop);
 	if ((d->pid = sup_daemon_spawn(d)) == -1) {
 		d->pid = 0;

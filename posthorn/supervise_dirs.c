@@ -139,14 +139,16 @@ sup_dirs_make(const struct params *p)
 {
 	struct dir_owner queue, logs, run;
 	char *events = xasprintf("%s/events", p->log_directory);
+	char *image = xasprintf("%s/" CONFIG_IMAGE_DIR, p->run_directory);
 	int rv = -1;
 
 	/* Daemons reach the sockets in run_directory by the modes of the sockets; queue and logs are queued's. */
 	if (dir_owners(&queue, &logs, &run) == 0 && dir_make(p->run_directory, 0755, &run) == 0 &&
 	    dir_make(p->queue_directory, 0700, &queue) == 0 && dir_make(p->log_directory, 02750, &logs) == 0 &&
-	    dir_make(events, 02750, &logs) == 0)
+	    dir_make(events, 02750, &logs) == 0 && dir_make(image, 0755, &run) == 0)
 		rv = 0;
 	free(events);
+	free(image);
 	return rv;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/xalloc.h"
 
 #include "supervise.h"
@@ -28,6 +29,14 @@ notify_has_line(const char *text, const char *line)
 			return true;
 	}
 	return false;
+}
+
+static uint32_t
+notify_generation_of(const char *text)
+{
+	const char *p = strstr(text, "\n" NOTIFY_GENERATION "=");
+
+	return p == NULL ? 0 : (uint32_t)strtoul(p + strlen("\n" NOTIFY_GENERATION "="), NULL, 10);
 }
 
 /* The sender's pid, or -1. Descriptors that come along are not wanted and closed. */
@@ -79,6 +88,7 @@ notify_on_read(evutil_socket_t fd, short what, void *arg)
 		text[n] = '\0';
 		d = sup_daemon_find(sup, notify_sender(&msg));
 		if (d != NULL && notify_has_line(text, "READY=1")) {
+			d->generation = notify_generation_of(text);
 			sup_daemon_ready(d);
 			sup_advance(sup);
 		}

@@ -156,11 +156,14 @@ reload_sockets(struct supervisor *sup, const struct params *new, char **err_r)
 }
 
 static char *
-reload_apply(struct supervisor *sup, struct params *new, struct conf *conf, const struct pool_list *pools,
+reload_apply(struct supervisor *sup, struct config_image *image, struct params *new, struct conf *conf,
+    const struct pool_list *pools,
     bool new_sockets)
 {
 	char *list = reload_needs_restart(sup->conf, conf), *sentence;
 
+	config_image_free(&sup->image);
+	sup->image = image;
 	reload_keep(new, sup->params);
 	params_free(&sup->params);
 	conf_free(&sup->conf);
@@ -169,31 +172,52 @@ reload_apply(struct supervisor *sup, struct params *new, struct conf *conf, cons
 	log_set_level((enum log_level)new->log_level);
 	reload_tell(sup, pools, new_sockets);
 	if (list == NULL)
-		return xstrdup("");
+		return xasprintf("generation %u is in force", sup->image->number);
 	log_warn("reloaded, but a change of %s takes a restart of the suite", list);
-	sentence = xasprintf("reloaded; the change of %s takes a restart of the suite", list);
+	sentence = xasprintf("generation %u is in force; the change of %s takes a restart of the suite",
+	    sup->image->number, list);
 	free(list);
 	return sentence;
 }
 
+/* A file that was missing when the image was made, and there when it was looked at for errors, is in no image. */
+static bool
+is_whole(const struct config_image *image, char **err_r)
+{
+	if (!image->is_whole)
+		*err_r = xstrdup("the files changed while they were read; reload again");
+	return image->is_whole;
+}
+
 bool
-sup_reload(struct supervisor *sup, char **sentence_r)
+sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	struct pool_list pools = { NULL, 0 };
 	struct params *new = NULL;
 	struct conf *conf = NULL;
+	struct config_image *image;
 	int changed = -1;
 
 	*sentence_r = NULL;
+	image = config_image_read(sup->config_dir);
+	image->number = sup->image->number + 1;
+	config_image_enter(image); /* also for the child that checks */
 	if (check_config(sup->config_dir, &pools, &errors, &warnings) == 0 &&
 	    (new = params_load(sup->config_dir, &conf, &errors)) != NULL &&
-	    (check_files(new, conf, &errors, &warnings), errors.n == 0) &&
-	    (changed = reload_sockets(sup, new, sentence_r)) != -1) {
+	    (check_files(new, conf, &errors, &warnings), errors.n == 0) && is_whole(image, sentence_r) &&
+	    (changed = reload_sockets(sup, new, sentence_r)) != -1 && sup_generation_save(sup, image, by) == 0) {
 		sup_log_warnings(&warnings);
-		*sentence_r = reload_apply(sup, new, conf, &pools, changed == 1);
-		log_info("reloaded, %zu pools", pools.n);
+		*sentence_r = reload_apply(sup, image, new, conf, &pools, changed == 1);
+		log_info("reloaded, %zu pools generation=%u digest=%016jx by=%s", pools.n, sup->image->number,
+		    (uintmax_t)sup->image->digest, by);
+		sup->disk_errors = 0;
 	} else {
+		changed = -1;
+		if (sup->disk_errors == 0)
+			sup->disk_errors_since = wall_ms();
+		sup->disk_errors = errors.n > 0 ? (unsigned)errors.n : 1;
+		config_image_free(&image);
 		params_free(&new);
 		conf_free(&conf);
 		if (*sentence_r == NULL)
@@ -201,6 +225,7 @@ sup_reload(struct supervisor *sup, char **sentence_r)
 		else
 			log_error("reload refused: %s", *sentence_r);
 	}
+	config_image_leave();
 	conf_errors_clear(&errors);
 	conf_errors_clear(&warnings);
 	pool_list_clear(&pools);

@@ -74,6 +74,15 @@ status_send(struct ipc *ipc, uint32_t id, struct json *j)
 }
 
 static void
+json_hex64(struct json *j, const char *key, uint64_t v)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016jx", (uintmax_t)v);
+	json_str(j, key, text);
+}
+
+static void
 status_supervisor(const struct supervisor *sup, struct json *j)
 {
 	static const char *const phases[] = { "starting", "serving", "stopping" };
@@ -87,6 +96,18 @@ status_supervisor(const struct supervisor *sup, struct json *j)
 	json_time(j, "started", sup->started_wall);
 	json_int(j, "uptime_ms", loop_wall(sup->loop) - sup->started_wall);
 	json_bool(j, "separate_users", suite_has_users());
+	if (sup->image != NULL) {
+		json_int(j, "generation", sup->image->number);
+		json_hex64(j, "digest", sup->image->digest);
+		json_time(j, "generation_since", sup->in_force_since);
+		json_int(j, "generation_ms_ago", loop_wall(sup->loop) - sup->in_force_since);
+		json_str(j, "generation_by", sup->in_force_by);
+	}
+	if (sup->disk_errors > 0) {
+		json_int(j, "disk_errors", sup->disk_errors);
+		json_time(j, "disk_errors_since", sup->disk_errors_since);
+		json_int(j, "disk_errors_ms_ago", loop_wall(sup->loop) - sup->disk_errors_since);
+	}
 	json_arr(j, "listen");
 	for (size_t i = 0; i < sup->sockets.n; i++) {
 		json_obj(j, NULL);
@@ -108,6 +129,7 @@ status_daemon(const struct sup_daemon *d, struct json *j)
 	json_str(j, "name", d->name);
 	json_str(j, "state", sup_state_names[d->state]);
 	json_int(j, "restarts", d->restarts);
+	json_int(j, "generation", d->generation);
 	if (d->pid > 0) {
 		json_int(j, "pid", d->pid);
 		json_int(j, "uptime_ms", loop_now(d->sup->loop) - d->started);

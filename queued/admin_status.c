@@ -95,6 +95,7 @@ status_clients(struct queued *q, struct json *j)
 		json_str(j, "pool", cl->name);
 		json_int(j, "pid", cl->pid);
 		json_int(j, "generation", cl->generation);
+		json_bool(j, "is_current", cl->consumer->is_current);
 		json_int(j, "credit", (int64_t)cl->consumer->credit);
 		json_int(j, "outstanding", (int64_t)cl->consumer->outstanding);
 		json_int(j, "queues_waiting", cl->consumer->pool->n_active + (int64_t)cl->consumer->pool->parked_n);
@@ -121,7 +122,7 @@ admin_status_json(struct queued *q, struct json *j)
 	json_obj(j, NULL);
 	json_str(j, "nodeid", keys_nodeid(q->keys));
 	json_int(j, "uptime_ms", loop_wall(q->loop) - q->started);
-	json_int(j, "policy_generation", q->generation);
+	json_int(j, "policy_generation", q->config_number);
 	status_counts(q, j);
 	status_counters(q, j);
 	status_spool(q, j);

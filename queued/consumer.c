@@ -32,6 +32,7 @@ consumer_start(struct client *cl)
 
 	c->client = cl;
 	c->pool = pool_get(cl->q->pools, cl->name);
+	c->is_current = cl->digest == cl->q->config_digest;
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
 	overrides_tell(cl->q, cl);
@@ -164,7 +165,8 @@ consumer_stop(struct client *cl)
 		return;
 	claims_drop_consumer(q, c);
 	explain_drop_consumer(q, c);
-	c->pool->credit -= c->credit;
+	if (c->is_current)
+		c->pool->credit -= c->credit;
 	TAILQ_REMOVE(&c->pool->consumers, c, of_pool);
 	HASH_ITER(hh, c->segs, cs, next) {
 		while ((e = TAILQ_LAST(&cs->jobs, qenv_list)) != NULL)
@@ -218,7 +220,42 @@ on_credit(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	c->has_started = true;
 	c->credit += n;
-	c->pool->credit += n;
+	if (c->is_current)
+		c->pool->credit += n;
+}
+
+static void
+consumer_review(struct consumer *c)
+{
+	bool is_current = c->client->digest == c->client->q->config_digest;
+
+	if (is_current && !c->is_current)
+		c->pool->credit += c->credit;
+	else if (!is_current && c->is_current)
+		c->pool->credit -= c->credit;
+	c->is_current = is_current;
+}
+
+void
+consumers_review(struct queued *q)
+{
+	struct client *cl;
+
+	TAILQ_FOREACH(cl, &q->clients->all, next)
+		if (cl->consumer != NULL)
+			consumer_review(cl->consumer);
+}
+
+static void
+on_generation(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+
+	if (ql_generation_decode(&m->body, &cl->generation, &cl->digest) == -1) {
+		ipc_reject(ipc, "malformed GENERATION");
+		return;
+	}
+	consumer_review(cl->consumer);
 }
 
 static void
@@ -264,6 +301,7 @@ static const struct ipc_rule consumer_rules[] = {
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", on_result },
 	{ QL_ANSWER, false, QL_MAX_RESULT, "ANSWER", explain_on_answer },
 	{ QL_ANSWER_END, false, QL_MAX_SMALL, "ANSWER_END", explain_on_end },
+	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 };
 

@@ -30,6 +30,7 @@ struct consumer {
 	struct consumer_seg *segs;
 	uint32_t n_segs;
 	bool has_started; /* it has granted credit: no more HELD */
+	bool is_current;  /* has our configuration: else nothing is offered, and its credit is not its pool's */
 };
 
 /* Role change after HELLO. */
@@ -43,6 +44,8 @@ struct consumer_seg *consumer_seg_get(struct consumer *, uint64_t number);
 /* What it has of that segment, with the descriptor sent if that was not done. NULL and errno if the segment cannot
  * be opened. */
 struct consumer_seg *consumer_segment(struct consumer *, struct segment *);
+/* Our configuration has changed: who has the same one now? */
+void consumers_review(struct queued *);
 void consumer_cancel(struct consumer *, const struct qenv *);
 extern const struct ipc_ops consumer_ops;
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 #include "mail/shaping.h"
 
 #include "queued/admin.h"
@@ -17,6 +18,7 @@
 #include "queued/changes.h"
 #include "queued/compact.h"
 #include "queued/explain.h"
+#include "queued/consumer.h"
 #include "queued/expire.h"
 #include "queued/index_open.h"
 #include "queued/keys.h"
@@ -194,22 +196,9 @@ open_limits(struct queued *q)
 	free(path);
 }
 
-/* NULL and a malloced sentence: the first thing that is wrong; all are in the log. */
-static struct shaping *
-load_shaping(const struct params *params, char **err_r)
-{
-	struct conf_errors errs = { NULL, 0 };
-	struct shaping *s = shaping_load(&params->shaping_files, &errs);
-
-	conf_errors_log(&errs);
-	if (s == NULL)
-		*err_r = xasprintf("%s:%u: %s", errs.v[0].file, errs.v[0].line, errs.v[0].text);
-	conf_errors_clear(&errs);
-	return s;
-}
-
 struct queued *
-queued_new(struct loop *loop, struct params *params, struct policy *policy, const char *config_dir, char **err_r)
+queued_new(struct loop *loop, struct params *params, struct policy *policy, struct shaping *shaping,
+    const char *config_dir, char **err_r)
 {
 	struct queued *q = xcalloc(1, sizeof(*q));
 	bool is_empty = false;
@@ -217,6 +206,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->loop = loop;
 	q->params = params;
 	q->policy = policy;
+	q->shaping = shaping;
 	q->generation = 1;
 	q->config_dir = xstrdup(config_dir);
 	q->segments_dir = xasprintf("%s/segments", params->queue_directory);
@@ -226,8 +216,6 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, cons
 	q->started = wall_ms();
 	q->allowed.self = getuid();
 	q->limits_fd = -1;
-	if ((q->shaping = load_shaping(params, err_r)) == NULL)
-		goto fail;
 	if (segfile_check_versions(q->segments_dir, err_r) == -1 || index_open(q, &is_empty, err_r) == -1)
 		goto fail;
 	queue_clock_load(q);
@@ -311,34 +299,21 @@ queued_serve(struct queued *q, int listen_fd)
 bool
 queued_reload(struct queued *q)
 {
-	struct conf_errors errs = { NULL, 0 };
-	struct policy *policy = NULL;
-	struct shaping *shaping = NULL;
-	struct params *params;
-	struct conf *conf = NULL;
+	struct config *config = config_load_logged(q->config_dir);
 
-	if ((params = params_load(q->config_dir, &conf, &errs)) != NULL)
-		policy = policy_load(params->policy_file, &errs);
-	if (policy != NULL)
-		shaping = shaping_load(&params->shaping_files, &errs);
-	conf_errors_log(&errs);
-	conf_errors_clear(&errs);
-	conf_free(&conf);
-	if (shaping == NULL) {
-		policy_free(&policy);
-		params_free(&params);
+	if (config == NULL) {
 		log_error("reload refused: the configuration has errors; the old one stays in force");
 		return false;
 	}
 	shaping_free(&q->shaping);
 	policy_free(&q->policy);
 	params_free(&q->params);
-	q->shaping = shaping;
-	q->policy = policy;
-	q->params = params;
+	q->config_number = config->number;
+	q->config_digest = config->digest;
+	config_take(&config, &q->params, &q->policy, &q->shaping);
 	q->generation++;
-	log_set_level((enum log_level)params->log_level);
+	consumers_review(q);
 	sched_rerouted(q);
-	log_info("configuration reloaded generation=%u", q->generation);
+	log_info("configuration reloaded generation=%u digest=%016jx", q->config_number, (uintmax_t)q->config_digest);
 	return true;
 }

@@ -239,6 +239,7 @@ on_hello(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		cl->name = xstrdup(h.name);
 		cl->pid = (uint32_t)cl->cred.pid;
 		cl->generation = h.generation;
+		cl->digest = h.digest;
 		client_start(cl);
 	} else {
 		ipc_reject(ipc, why);

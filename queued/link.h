@@ -22,6 +22,7 @@ struct client {
 	uint8_t role;       /* 0 until HELLO */
 	char *name;
 	uint32_t pid, generation;
+	uint64_t digest;    /* of its configuration */
 	int64_t connected;  /* loop_now */
 	/* producer */
 	struct segment_list segments;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "base/parent_watch.h"
 #include "base/sandbox.h"
 #include "base/xalloc.h"
+#include "mail/config.h"
 
 #include "queued/queued.h"
 
@@ -43,6 +45,7 @@ on_hup(void *arg)
 
 	notify_reloading();
 	(void)queued_reload(d->q);
+	notify_generation(d->q->config_number);
 	notify_ready();
 }
 
@@ -134,26 +137,6 @@ lookup_user(void)
 	return pw;
 }
 
-static struct params *
-load(const char *config_dir, struct policy **policy_r)
-{
-	struct conf_errors errs = { NULL, 0 };
-	struct params *p;
-	struct conf *conf = NULL;
-
-	*policy_r = NULL;
-	if ((p = params_load(config_dir, &conf, &errs)) != NULL) {
-		log_set_level((enum log_level)p->log_level);
-		*policy_r = policy_load(p->policy_file, &errs);
-	}
-	conf_errors_log(&errs);
-	conf_errors_clear(&errs);
-	conf_free(&conf);
-	if (p == NULL || *policy_r == NULL)
-		fatal("the configuration in %s has errors", config_dir);
-	return p;
-}
-
 static char *
 dir_of(const char *file)
 {
@@ -165,12 +148,13 @@ dir_of(const char *file)
 static void
 enter_sandbox(const struct params *p, const char *config_dir)
 {
-	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory);
+	char *policy_dir = dir_of(p->policy_file), *events = xasprintf("%s/events", p->log_directory), image[PATH_MAX];
 	struct sandbox_path paths[] = { { p->queue_directory, true }, { events, true }, { config_dir, false },
-	    { policy_dir, false }, { "/proc/sys/kernel/random/boot_id", false } };
+	    { policy_dir, false }, { config_image_directory(config_dir, image, sizeof(image)), false },
+	    { "/proc/sys/kernel/random/boot_id", false } };
 	struct sandbox box = { .role = "queued", .user = USER, .mode = (enum sandbox_mode)p->sandbox,
 		.allow = SB_ACCEPT | SB_FD_PASS | SB_FILES_RO | SB_FILES_RW | SB_FSYNC | SB_FLOCK, .paths = paths,
-		    .n_paths = 5,
+		    .n_paths = 6,
 		.max_fds = MAX_FDS };
 
 	sandbox_enter(&box);
@@ -203,10 +187,21 @@ run(struct daemon *d, const char *config_dir)
 {
 	struct roles_allowed allowed;
 	const struct passwd *user;
+	struct config *config = config_load_logged(config_dir);
+	uint64_t digest;
+	uint32_t number;
 	struct policy *policy;
-	struct params *p = load(config_dir, &policy);
-	char *path = xasprintf("%s/%s", p->run_directory, QL_SOCKET), *err = NULL;
+	struct shaping *shaping;
+	struct params *p;
+	char *path, *err = NULL;
 	int fd;
+
+	if (config == NULL)
+		fatal("the configuration in %s has errors", config_dir);
+	number = config->number;
+	digest = config->digest;
+	config_take(&config, &p, &policy, &shaping);
+	path = xasprintf("%s/%s", p->run_directory, QL_SOCKET);
 
 	allowed = lookup_roles(p);
 	user = lookup_user();
@@ -219,8 +214,11 @@ run(struct daemon *d, const char *config_dir)
 		fatal("%s: %s", path, strerror(errno));
 	free(path);
 	enter_sandbox(p, config_dir);
-	if ((d->q = queued_new(d->loop, p, policy, config_dir, &err)) == NULL)
+	if ((d->q = queued_new(d->loop, p, policy, shaping, config_dir, &err)) == NULL)
 		fatal("%s", err);
+	d->q->config_number = number;
+	d->q->config_digest = digest;
+	notify_generation(number);
 	allowed.self = getuid();
 	d->q->allowed = allowed;
 	loop_signal(d->loop, SIGHUP, on_hup, d);

@@ -42,7 +42,7 @@ offer_choose(const struct pool *p)
 	struct consumer *c, *best = NULL;
 
 	TAILQ_FOREACH(c, &p->consumers, of_pool)
-		if (c->credit > 0 && (best == NULL || c->credit > best->credit))
+		if (c->is_current && c->credit > 0 && (best == NULL || c->credit > best->credit))
 			best = c;
 	return best;
 }
@@ -76,6 +76,7 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 	job.sender = env->sender;
 	job.envid = env->envid;
 	job.ret = env->ret;
+	job.digest = q->config_digest;
 	job.queue = sq->name;
 	job.domain = sq->domain;
 	job.tenant = env->tenant;

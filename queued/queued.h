@@ -62,6 +62,8 @@ struct queued {
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
 	uint32_t generation; /* of params and policy: grows with each reload */
+	uint32_t config_number; /* the supervisor's number of them; 0: none */
+	uint64_t config_digest; /* who has another one is offered nothing */
 	char *segments_dir, *index_dir, *damaged_dir, *events_dir;
 	int64_t started;     /* wall */
 	bool is_stopping;
@@ -101,7 +103,8 @@ struct queued {
 
 /* Opens the index (setting a damaged one aside), reads the bookkeeping, takes over params and policy. NULL and a
  * malloced sentence if that cannot be: the daemon must not start then. */
-struct queued *queued_new(struct loop *, struct params *, struct policy *, const char *config_dir, char **err_r);
+struct queued *queued_new(struct loop *, struct params *, struct policy *, struct shaping *, const char *config_dir,
+    char **err_r);
 /* Commits what it can, and frees everything. */
 void queued_free(struct queued **);
 /* Starts serving on a listening socket (taken over). */

@@ -5,6 +5,8 @@
 #include "base/conf.h"
 #include "base/xalloc.h"
 
+#include "queued/consumer.h"
+#include "queued/link.h"
 #include "queued/outage.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
@@ -12,6 +14,18 @@
 #include "queued/sched.h"
 #include "queued/squeue.h"
 #include "queued/throttle.h"
+
+/* One of its consumers if none has our configuration. */
+static const struct consumer *
+consumer_of_other(const struct pool *p)
+{
+	const struct consumer *c;
+
+	TAILQ_FOREACH(c, &p->consumers, of_pool)
+		if (c->is_current)
+			return NULL;
+	return TAILQ_FIRST(&p->consumers);
+}
 
 /* "..., next in 350ms" */
 static char *
@@ -28,6 +42,7 @@ with_wait(struct queued *q, const struct squeue *sq, char *why)
 char *
 squeue_reason(struct queued *q, const struct squeue *sq)
 {
+	const struct consumer *c;
 	char *why;
 
 	if ((why = overrides_why(q, sq)) != NULL)
@@ -39,6 +54,9 @@ squeue_reason(struct queued *q, const struct squeue *sq)
 		    sq->pool->out_reason == NULL ? "" : sq->pool->out_reason);
 	if (TAILQ_EMPTY(&sq->pool->consumers))
 		return xasprintf("no deliverd serves pool %s at present", sq->pool->name);
+	if ((c = consumer_of_other(sq->pool)) != NULL)
+		return xasprintf("deliverd/%s runs another configuration (generation %u, not %u)", sq->pool->name,
+		    c->client->generation, q->config_number);
 	if ((why = throttle_why(sq)) != NULL)
 		return with_wait(q, sq, why);
 	if (sq->outstanding >= sq->window)

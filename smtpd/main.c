@@ -10,8 +10,8 @@
 #include "base/roles.h"
 #include "base/sandbox.h"
 #include "base/tls.h"
+#include "mail/config.h"
 #include "mail/dnsd.h"
-#include "mail/params.h"
 #include "mail/policy_call.h"
 
 #include "smtpd/authd.h"
@@ -29,21 +29,6 @@ usage(void)
 	exit(2);
 }
 
-static struct params *
-load(const char *dir)
-{
-	struct conf_errors errors = { 0 };
-	struct conf *conf = NULL;
-	struct params *p = params_load(dir, &conf, &errors);
-
-	conf_errors_log(&errors);
-	conf_errors_clear(&errors);
-	conf_free(&conf);
-	if (p != NULL)
-		log_set_level((enum log_level)p->log_level);
-	return p;
-}
-
 /* One for two processors unless told otherwise: smtpd takes half of the processor time that a message costs, and fewer
  * workers commit more messages at a time. */
 static unsigned
@@ -54,73 +39,75 @@ worker_count(const struct params *p)
 	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
-/* What a new worker would stumble over: found out before the old ones are told to go. Also whether policy answers
- * events of a session, which may ask name servers. */
+/* What a new worker would stumble over: found out before the old ones are told to go. */
 static bool
-is_usable(const struct params *p, bool *has_events_r)
+is_usable(const struct params *p)
 {
-	struct conf_errors errors = { 0 };
-	struct policy *policy = policy_load(p->policy_file, &errors);
-	bool ok = policy != NULL;
 	char *err = NULL;
 	SSL_CTX *tls;
+	bool ok;
 
-	conf_errors_log(&errors);
-	conf_errors_clear(&errors);
-	*has_events_r = policy != NULL && policy_answers_any(policy);
-	policy_free(&policy);
 	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
 		if (p->submissions_listen.n > 0)
 			log_error("submissions_listen needs smtpd_tls_cert_file");
-		return ok && p->submissions_listen.n == 0;
+		return p->submissions_listen.n == 0;
 	}
 	tls = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
 	    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, "check", &err);
 	if (tls == NULL)
 		log_error("TLS: %s", err);
 	free(err);
-	ok = ok && tls != NULL;
+	ok = tls != NULL;
 	SSL_CTX_free(tls);
 	return ok;
 }
 
-/* A worker has an auth helper, and a dns helper if anybody could ask it. */
+struct parent {
+	const char *dir;
+	unsigned number; /* of the configuration last looked at */
+};
+
+/* A worker has an auth helper, and a dns helper if anybody could ask it: policy that answers events of a session. */
 static void
-set_instances(struct role_spec *specs, const struct params *p, bool has_events)
+set_instances(struct role_spec *specs, const struct config *c)
 {
-	specs[0].instances = specs[1].instances = worker_count(p);
-	specs[2].instances = has_events ? specs[0].instances : 0;
+	specs[0].instances = specs[1].instances = worker_count(c->params);
+	specs[2].instances = policy_answers_any(c->policy) ? specs[0].instances : 0;
 }
 
 static bool
 check_reload(struct role_spec *specs, void *arg)
 {
-	struct params *p = load(arg);
-	bool has_events = false, ok = p != NULL && is_usable(p, &has_events);
+	struct parent *parent = arg;
+	struct config *c = config_load_logged(parent->dir);
+	bool ok = c != NULL && is_usable(c->params);
 
-	if (ok)
-		set_instances(specs, p, has_events);
-	params_free(&p);
+	if (ok) {
+		set_instances(specs, c);
+		parent->number = c->number;
+	}
+	config_free(&c);
 	return ok;
 }
 
 static int
 parent_main(char *dir)
 {
-	struct params *p = load(dir);
+	struct config *c = config_load_logged(dir);
+	const struct params *p = c != NULL ? c->params : NULL;
+	struct parent parent = { dir, c != NULL ? c->number : 0 };
 	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .second = "dns", .keeps_listeners = true },
 	    { .name = "auth" }, { .name = "dns" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
 	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 3, .reload =
 	    ROLES_REPLACE,
-		.check = check_reload, .arg = dir };
+		.check = check_reload, .arg = &parent, .number = &parent.number };
 	struct listeners l;
-	bool has_events = false;
 	int status, rates;
 	ssize_t n;
 
-	if (p == NULL || !is_usable(p, &has_events))
+	if (p == NULL || !is_usable(p))
 		fatal("the configuration in %s cannot be used", dir);
 	if (listeners_open(p, &l) == -1)
 		return 1;
@@ -130,12 +117,12 @@ parent_main(char *dir)
 	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
-	set_instances(specs, p, has_events);
+	set_instances(specs, c);
 	config.listeners = l.fds;
 	config.listener_names = (const char *const *)l.names;
 	config.n_listeners = l.n;
 	sandbox_enter(&(struct sandbox){ .role = "smtpd", .mode = (enum sandbox_mode)p->sandbox, .allow = SB_SPAWN });
-	params_free(&p);
+	config_free(&c);
 	status = roles_run(&config);
 	listeners_clear(&l);
 	return status;
@@ -144,20 +131,20 @@ parent_main(char *dir)
 static int
 role_main(const char *dir, const char *role, unsigned instance)
 {
-	struct params *p = load(dir);
+	struct config *c = config_load_logged(dir);
 	int status = 1;
 
-	if (p == NULL)
+	if (c == NULL)
 		fatal("the configuration in %s cannot be used", dir);
 	if (strcmp(role, "worker") == 0)
-		status = worker_main(p, instance, worker_count(p));
+		status = worker_main(c->params, &c->policy, instance, worker_count(c->params));
 	else if (strcmp(role, "auth") == 0)
-		status = authd_main(p, instance);
+		status = authd_main(c->params, instance);
 	else if (strcmp(role, "dns") == 0)
-		status = dnsd_main(p, "smtpd/dns", SMTPD_USER, false);
+		status = dnsd_main(c->params, "smtpd/dns", SMTPD_USER, false);
 	else
 		fatal("there is no role '%s'", role);
-	params_free(&p);
+	config_free(&c);
 	return status;
 }
 

@@ -179,21 +179,6 @@ load_tls(struct worker *w)
 	}
 }
 
-static struct policy *
-load_policy(const struct params *p)
-{
-	struct conf_errors errors = { 0 };
-	struct policy *policy = policy_load(p->policy_file, &errors);
-	size_t i;
-
-	for (i = 0; i < errors.n; i++)
-		log_error("%s:%u: %s", errors.v[i].file, errors.v[i].line, errors.v[i].text);
-	conf_errors_clear(&errors);
-	if (policy == NULL)
-		fatal("the policy does not load");
-	return policy;
-}
-
 static void
 take_listeners(struct worker_process *p)
 {
@@ -266,7 +251,8 @@ content_limit(unsigned workers)
 }
 
 static void
-set_up(struct worker_process *p, const struct params *params, unsigned instance, unsigned workers)
+set_up(struct worker_process *p, const struct params *params, struct policy **policy, unsigned instance,
+    unsigned workers)
 {
 	struct worker *w = &p->w;
 	char name[32];
@@ -274,7 +260,8 @@ set_up(struct worker_process *p, const struct params *params, unsigned instance,
 	snprintf(name, sizeof name, "smtpd-%u", instance);
 	TAILQ_INIT(&w->sessions);
 	w->params = params;
-	w->policy = load_policy(params);
+	w->policy = *policy;
+	*policy = NULL;
 	load_tls(w);
 	w->drain_quiet = DRAIN_QUIET_MS;
 	w->content_limit = content_limit(workers);
@@ -329,12 +316,12 @@ tear_down(struct worker_process *p)
 }
 
 int
-worker_main(const struct params *params, unsigned instance, unsigned workers)
+worker_main(const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
 {
 	struct worker_process p = { .status = 0 };
 	const struct sandbox_path paths[] = { { params->run_directory, false } };
 
-	set_up(&p, params, instance, workers);
+	set_up(&p, params, policy, instance, workers);
 	sandbox_enter(&(struct sandbox){
 		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
 		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC, .paths = paths, .n_paths = 1,

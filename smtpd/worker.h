@@ -56,7 +56,7 @@ struct worker {
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 
-/* The worker role; the exit status. workers: how many there are of it. */
-int worker_main(const struct params *, unsigned instance, unsigned workers);
+/* The worker role; the exit status. workers: how many there are of it. Takes the policy over. */
+int worker_main(const struct params *, struct policy **, unsigned instance, unsigned workers);
 
 #endif

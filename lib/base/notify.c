@@ -23,6 +23,7 @@
 
 /* A process has one starter to talk to. */
 static int notify_fd = -1;
+static unsigned generation;
 
 void
 notify_open(void)
@@ -66,7 +67,20 @@ notify_send(const char *text)
 void
 notify_ready(void)
 {
-	notify_send("READY=1");
+	char text[64];
+
+	if (generation == 0) {
+		notify_send("READY=1");
+		return;
+	}
+	snprintf(text, sizeof(text), "READY=1\n" NOTIFY_GENERATION "=%u", generation);
+	notify_send(text);
+}
+
+void
+notify_generation(unsigned number)
+{
+	generation = number;
 }
 
 void

@@ -3,9 +3,13 @@
 #ifndef BASE_NOTIFY_H
 #define BASE_NOTIFY_H
 
+#define NOTIFY_GENERATION "X_POSTHORN_GENERATION"
+
 /* Connects to $NOTIFY_SOCKET if set; before the jail. */
 void notify_open(void);
 void notify_ready(void);
+/* The number of the configuration, said with every READY=1 from now on (our own supervisor reads it). */
+void notify_generation(unsigned);
 void notify_reloading(void);
 void notify_stopping(void);
 void notify_watchdog(void);

@@ -27,6 +27,10 @@ on_ready(struct ipc *ipc, struct ipc_msg *m, void *arg)
 
 	(void)ipc;
 	(void)m;
+	if (p->reloading && (p->ready || !p->is_told)) {
+		p->reloading = false;
+		gen_on_reloaded(p->gen);
+	}
 	if (p->ready)
 		return;
 	p->ready = true;
@@ -258,7 +262,8 @@ role_proc_reap(struct role_proc *p, int *status_r)
 		return false;
 	log_end(p, *status_r);
 	p->pid = 0;
-	p->ready = false;
+	p->ready = p->is_told = false;
+	p->reloading = p->gen->roles->cfg->reload == ROLES_TELL && p->reloading; /* its successor's READY will do */
 	ipc_close(&p->ctl);
 	timer_cancel(&p->kill);
 	return true;

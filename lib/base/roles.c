@@ -112,6 +112,7 @@ gen_new(struct roles *r)
 
 	g->roles = r;
 	g->number = ++r->n_gens;
+	g->config = r->cfg->number != NULL ? *r->cfg->number : 0;
 	g->state = GEN_STARTING;
 	g->specs = specs_copy(r->specs, n_specs);
 	timer_init(&g->limit, r->loop, on_limit, g);
@@ -169,6 +170,17 @@ gen_drain(struct generation *g)
 	}
 }
 
+/* Roles that were told to reload have done so, or have been started since. */
+void
+gen_on_reloaded(struct generation *g)
+{
+	for (size_t i = 0; i < g->n_procs; i++)
+		if (g->procs[i].reloading)
+			return;
+	notify_generation(g->config);
+	notify_ready();
+}
+
 void
 gen_on_ready(struct generation *g)
 {
@@ -186,6 +198,7 @@ gen_on_ready(struct generation *g)
 	if (old != NULL)
 		gen_drain(old);
 	log_info("ready generation=%u", g->number);
+	notify_generation(g->config);
 	notify_ready();
 	if (r->reload_again)
 		reload(r);
@@ -312,9 +325,13 @@ reload(void *arg)
 		timer_set(&gen_new(r)->limit, READY_MS);
 		return;
 	}
-	for (size_t i = 0; i < r->current->n_procs; i++)
+	if (r->cfg->number != NULL)
+		r->current->config = *r->cfg->number;
+	for (size_t i = 0; i < r->current->n_procs; i++) {
+		r->current->procs[i].reloading = true;
+		r->current->procs[i].is_told = r->current->procs[i].ctl != NULL;
 		role_proc_send(&r->current->procs[i], ROLE_MSG_RELOAD);
-	notify_ready();
+	}
 }
 
 /* The supervisor's pipe may be our standard input, which the roles must not inherit: it moves, and the variable

@@ -44,6 +44,7 @@ struct roles_config {
 	 * change n instances through the pointer. */
 	bool (*check)(struct role_spec *specs, void *arg);
 	void *arg;
+	const unsigned *number; /* of the configuration, as check() left it: said with readiness. NULL: none */
 };
 
 /* The parent's whole life: starts the roles, notify_ready() when all are ready, signals, reload, restart. Returns the

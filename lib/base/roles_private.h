@@ -28,6 +28,8 @@ struct role_proc {
 	struct ipc *ctl;
 	int partner_fd;            /* our end of a link whose other end the partner has already; -1 */
 	bool ready;
+	bool reloading;            /* has not said READY since the reload */
+	bool is_told;              /* of it, when it was running already: the READY of its start is not the answer */
 	bool stopping;
 	int64_t started;
 	int64_t delay;             /* before the next start */
@@ -45,6 +47,7 @@ struct generation {
 	TAILQ_ENTRY(generation) link;
 	struct roles *roles;
 	unsigned number;
+	unsigned config;    /* number of the configuration */
 	enum gen_state state;
 	struct role_spec *specs;
 	struct role_proc *procs;
@@ -77,5 +80,6 @@ void role_proc_clear(struct role_proc *);
 
 /* roles.c: what role_proc.c reports. */
 void gen_on_ready(struct generation *);
+void gen_on_reloaded(struct generation *);
 
 #endif

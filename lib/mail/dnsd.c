@@ -31,6 +31,7 @@ struct dnsd {
 	struct loop *loop;
 	struct ub_ctx *ub;
 	struct ipc *peer;
+	struct role_link *link; /* NULL: not a role */
 	unsigned peer_generation; /* an answer for a former peer is dropped */
 	unsigned n_lookups;
 	struct timer lonely;
@@ -251,12 +252,14 @@ dnsd_free(struct dnsd **dp)
 }
 
 /* Its parameters are such as need a restart (the library opens files when it is set up), so a reload changes nothing
- * here. A role that drains still asks: the parent stops us when that one is gone. */
+ * here: it is done at once. A role that drains still asks: the parent stops us when that one is gone. */
 static void
 on_word(enum role_word word, void *arg)
 {
 	struct dnsd *d = arg;
 
+	if (word == ROLE_RELOAD)
+		role_link_ready(d->link);
 	if (word == ROLE_STOP || (word == ROLE_DRAIN && d->peer == NULL))
 		loop_stop(d->loop);
 }
@@ -274,7 +277,6 @@ dnsd_main(const struct params *params, const char *role, const char *user, bool 
 		.allow = SB_UDP | SB_CONNECT_IN, .max_fds = MAX_FDS, .max_memory = MAX_MEMORY };
 	struct loop *loop = loop_new();
 	struct dnsd *d = dnsd_new(loop, params);
-	struct role_link *link;
 	int status;
 
 	if (d == NULL)
@@ -282,13 +284,13 @@ dnsd_main(const struct params *params, const char *role, const char *user, bool 
 	sandbox_enter(&box);
 	if (is_partner)
 		dnsd_set_peer(d, ROLE_PARTNER_FD);
-	link = role_link_new(loop, on_word, is_partner ? on_partner : NULL, d);
+	d->link = role_link_new(loop, on_word, is_partner ? on_partner : NULL, d);
 	if (!is_partner)
-		role_link_on_second(link, on_partner);
+		role_link_on_second(d->link, on_partner);
 	loop_watchdog(loop, WATCHDOG_SECONDS);
-	role_link_ready(link);
+	role_link_ready(d->link);
 	status = loop_run(loop);
-	role_link_free(&link);
+	role_link_free(&d->link);
 	dnsd_free(&d);
 	loop_free(&loop);
 	return status == 0 ? 0 : 1;

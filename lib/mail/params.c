@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/slurp.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
 #include "mail/params.h"
@@ -46,6 +47,7 @@ const char *const params_default_dir = POSTHORN_SYSCONFDIR;
 
 /* In the order of the enums that they name. */
 static const char *const sandbox_words[] = { "off", "on", "required", NULL };
+static const char *const policy_reload_words[] = { "manual", "auto", NULL };
 static const char *const log_level_words[] = { "error", "warn", "info", "debug", NULL };
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
@@ -64,6 +66,7 @@ const struct conf_param params_table[] = {
 	STRS(shaping_files, "$config_directory/shaping.lua"),
 	STR(passwd_file, "$config_directory/passwd"),
 	STR_RESTART(admin_group, "posthorn"),
+	ENUM(policy_reload, "manual", policy_reload_words),
 	ENUM_RESTART(sandbox, "on", sandbox_words),
 	ENUM(log_level, "info", log_level_words),
 	ENUM(automation, "on", automation_words),
@@ -447,7 +450,7 @@ shaping_default(struct params *p, const struct conf *conf)
 	bool is_set = false;
 
 	(void)conf_text(conf, "shaping_files", &is_set);
-	if (is_set || p->shaping_files.n != 1 || access(p->shaping_files.v[0], F_OK) == 0 || errno != ENOENT)
+	if (is_set || p->shaping_files.n != 1 || slurp_exists(p->shaping_files.v[0]))
 		return;
 	free(p->shaping_files.v[0]);
 	p->shaping_files.n = 0;

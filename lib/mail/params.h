@@ -6,6 +6,7 @@
 #include "base/conf.h"
 
 enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
+enum { RELOAD_MANUAL, RELOAD_AUTO };
 enum { AUTOMATION_OFF, AUTOMATION_DRY_RUN, AUTOMATION_ON };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT };
@@ -18,6 +19,7 @@ struct params {
 	char *policy_file, *passwd_file;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	char *admin_group;
+	int policy_reload; /* RELOAD_MANUAL, RELOAD_AUTO */
 	int automation; /* AUTOMATION_* */
 	int sandbox; /* enum sandbox_mode: off, on, required */
 	int log_level;

@@ -30,6 +30,7 @@ ql_hello_encode(const struct ql_hello *hello, struct wbuf *w)
 	codec_put(w, CODEC_STRICT, NAME_MAX_LEN, hello->name);
 	wbuf_u32(w, hello->pid);
 	wbuf_u32(w, hello->generation);
+	wbuf_u64(w, hello->digest);
 }
 
 int
@@ -40,6 +41,7 @@ ql_hello_decode(struct rbuf *r, struct ql_hello *out)
 	out->name = codec_get(r, CODEC_STRICT, NAME_MAX_LEN);
 	out->pid = rbuf_u32(r);
 	out->generation = rbuf_u32(r);
+	out->digest = rbuf_u64(r);
 	if (rbuf_done(r) && out->role >= QL_ROLE_PRODUCER && out->role <= QL_ROLE_ADMIN)
 		return 0;
 	ql_hello_clear(out);
@@ -103,6 +105,21 @@ ql_envid_decode(struct rbuf *r, struct envid *out)
 {
 	rbuf_raw(r, out->msg.b, MSGID_LEN);
 	out->rcpt = rbuf_u16(r);
+	return rbuf_done(r) ? 0 : -1;
+}
+
+void
+ql_generation_encode(uint32_t generation, uint64_t digest, struct wbuf *w)
+{
+	wbuf_u32(w, generation);
+	wbuf_u64(w, digest);
+}
+
+int
+ql_generation_decode(struct rbuf *r, uint32_t *generation, uint64_t *digest)
+{
+	*generation = rbuf_u32(r);
+	*digest = rbuf_u64(r);
 	return rbuf_done(r) ? 0 : -1;
 }
 

@@ -26,6 +26,7 @@
  *   QL_ASK       q>c  request id; what the consumer knows about a destination: a verb with arguments (explain)
  *   QL_ANSWER    c>q  the same id; one JSON object (text)
  *   QL_ANSWER_END c>q the same id; status, sentence
+ *   QL_GENERATION c>q generation, digest: after a reload. Jobs go only to consumers with queued's own digest
  *   QL_LIMITS    q>c  format + descriptor of the table of rates in use (mail/buckets.h)
  *   QL_POOL      c>q  whether any source of the pool can be used, and if not, why; said at each change and after HELLO
  *   QL_OVERRIDE  q>c  an override that the consumer acts on (mail/override.h), new or changed; all after WELCOME
@@ -53,7 +54,7 @@ enum ql_type {
 	QL_SEG_WANT, QL_SEG_GRANT, QL_SEG_HELD, QL_SEG_STOP, QL_SEG_DONE, QL_RECEIVED, QL_FLOW,
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
-	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END
+	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
@@ -68,7 +69,8 @@ struct ql_hello {
 	uint8_t role;
 	char *name;
 	uint32_t pid;
-	uint32_t generation; /* of the configuration */
+	uint32_t generation; /* of the configuration, for people; 0: read without a supervisor */
+	uint64_t digest;     /* of the configuration: equal if and only if it is the same */
 };
 
 #define TOKEN_KEY_LEN 32
@@ -114,6 +116,7 @@ struct ql_job {
 	char *auth_user;  /* NULL */
 	struct meta *meta;
 	uint32_t n_meta;
+	uint64_t digest;  /* of the configuration by which it was routed */
 	struct ql_job_rcpt *rcpts;
 	uint16_t n_rcpts;
 };
@@ -188,6 +191,8 @@ void ql_job_clear(struct ql_job *);
 void ql_result_encode(const struct ql_result *, struct wbuf *);
 int ql_result_decode(struct rbuf *, struct ql_result *) __attribute__((warn_unused_result));
 void ql_result_clear(struct ql_result *);
+void ql_generation_encode(uint32_t generation, uint64_t digest, struct wbuf *);
+int ql_generation_decode(struct rbuf *, uint32_t *generation, uint64_t *digest) __attribute__((warn_unused_result));
 void ql_u32_encode(uint32_t, struct wbuf *); /* CREDIT, FLOW */
 int ql_u32_decode(struct rbuf *, uint32_t *) __attribute__((warn_unused_result));
 void ql_u64_encode(uint64_t, struct wbuf *); /* OVERRIDE_END */

@@ -83,6 +83,7 @@ ql_job_encode(const struct ql_job *job, struct wbuf *w)
 	put_record(w, &job->rec);
 	wbuf_u64(w, (uint64_t)job->received);
 	wbuf_u64(w, (uint64_t)job->expires);
+	wbuf_u64(w, job->digest);
 	wbuf_u8(w, job->ret);
 	codec_put(w, CODEC_STRICT, CODEC_MAX_ADDRESS, job->sender);
 	codec_put_opt(w, CODEC_STRICT, CODEC_MAX_ORCPT, job->envid);
@@ -137,6 +138,7 @@ ql_job_decode(struct rbuf *r, struct ql_job *out)
 	get_record(r, &out->rec);
 	out->received = (int64_t)rbuf_u64(r);
 	out->expires = (int64_t)rbuf_u64(r);
+	out->digest = rbuf_u64(r);
 	out->ret = rbuf_u8(r);
 	out->sender = codec_get(r, CODEC_STRICT, CODEC_MAX_ADDRESS);
 	out->envid = codec_get_opt(r, CODEC_STRICT, CODEC_MAX_ORCPT);

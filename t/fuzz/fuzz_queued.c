@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/queue_link.h"
+#include "mail/shaping.h"
 #include "queued/queued.h"
 #include "t/fuzz/dir.h"
 #include "t/fuzz/frames.h"
@@ -250,7 +251,8 @@ world_open(void)
 	FUZZ_ASSERT((params = params_load(fuzz_dir(), &conf, &errs)) != NULL);
 	conf_free(&conf);
 	FUZZ_ASSERT((policy = policy_load(params->policy_file, &errs)) != NULL);
-	FUZZ_ASSERT((x.q = queued_new(x.loop, params, policy, fuzz_dir(), &err)) != NULL);
+	x.q = queued_new(x.loop, params, policy, shaping_load(&params->shaping_files, &errs), fuzz_dir(), &err);
+	FUZZ_ASSERT(x.q != NULL);
 	x.q->allowed.self = geteuid();
 	(void)snprintf(path, sizeof(path), "%s/run/" QL_SOCKET, fuzz_dir());
 	FUZZ_ASSERT((fd = ipc_listen(path, 0600)) != -1);

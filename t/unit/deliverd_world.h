@@ -24,6 +24,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
+#include "mail/config.h"
 #include "mail/dns_link.h"
 #include "deliverd/net.h"
 #include "deliverd/qlink.h"
@@ -415,6 +416,20 @@ world_wait(struct world *w, int64_t ms)
 	w->is_timeout = false;
 }
 
+/* Of what the directory holds now. */
+static uint64_t
+config_digest(const char *dir)
+{
+	struct conf_errors errs = { NULL, 0 };
+	struct config *c = config_load(dir, &errs);
+	uint64_t digest;
+
+	assert_non_null(c);
+	digest = c->digest;
+	config_free(&c);
+	return digest;
+}
+
 /* main_cf and policy: additions to the first, replacement of the second; NULL: the defaults. Peers must exist
  * already. */
 static void
@@ -442,6 +457,7 @@ world_start(struct world *w, const char *main_cf, const char *policy, const stru
 	w->seg_fd = open(path, O_RDWR | O_CREAT, 0600);
 	world_listen(w);
 	w->net = net_new(w->loop, w->dir, "pool-a", params, p, tls_client_ctx(&err));
+	w->net->config_digest = config_digest(w->dir);
 	world_new_dns(w);
 	for (i = 0; i < w->n_peers; i++)
 		pthread_create(&w->peers[i]->thread, NULL, peer_main, w->peers[i]);
@@ -545,7 +561,8 @@ copy_or_null(const char *s)
 static void
 world_job(struct world *w, const struct mail *m, const struct record *r, unsigned first, unsigned n)
 {
-	struct ql_job j = { .rec = *r, .received = wall_ms() - 1500, .expires = wall_ms() + 3600000, .ret = m->ret };
+	struct ql_job j = { .rec = *r, .received = wall_ms() - 1500, .expires = wall_ms() + 3600000, .ret = m->ret,
+		.digest = w->net->config_digest };
 	struct wbuf b;
 	unsigned i;
 

@@ -45,7 +45,7 @@ decode_hello(const uint8_t *p, size_t len)
 static void
 test_hello(void **state)
 {
-	struct ql_hello hello = { QL_PROTO, QL_ROLE_CONSUMER, text_pool, 4711, 3 }, back;
+	struct ql_hello hello = { QL_PROTO, QL_ROLE_CONSUMER, text_pool, 4711, 3, 0x1122334455667788 }, back;
 	struct wbuf w;
 	struct rbuf r;
 

@@ -31,6 +31,7 @@
 #include "base/loop.h"
 #include "base/xalloc.h"
 #include "mail/queue_link.h"
+#include "mail/shaping.h"
 #include "queued/queued.h"
 
 struct rig {
@@ -155,7 +156,7 @@ child_main(const struct rig *r)
 	if (getenv("QUEUED_TEST_LOG") == NULL)
 		log_set_level(LOG_LVL_ERROR);
 	(void)snprintf(path, sizeof(path), "%s/run/queued.sock", r->dir);
-	child_queued = queued_new(loop, p, policy, r->dir, &err);
+	child_queued = queued_new(loop, p, policy, shaping_load(&p->shaping_files, &errs), r->dir, &err);
 	if (child_queued == NULL)
 		fatal("%s", err);
 	if ((fd = ipc_listen(path, 0600)) == -1)
@@ -354,7 +355,7 @@ peer_expect(struct peer *p, uint16_t type, struct frame *f, int ms)
 static inline bool
 peer_try(struct peer *p, const struct rig *r, uint8_t role, const char *name)
 {
-	struct ql_hello h = { QL_PROTO, role, NULL, 1, 1 };
+	struct ql_hello h = { QL_PROTO, role, NULL, 1, 1, 0 };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	struct frame f;
 	struct wbuf w;

@@ -270,7 +270,7 @@ core_open(struct core *c)
 	log_init("test", LOG_LVL_ERROR);
 	log_set_level(LOG_LVL_ERROR);
 	c->loop = loop_new();
-	c->q = queued_new(c->loop, params, policy, c->r.dir, &err);
+	c->q = queued_new(c->loop, params, policy, shaping_load(&params->shaping_files, &errs), c->r.dir, &err);
 	assert_non_null(c->q);
 }
 

@@ -378,7 +378,7 @@ test_segment_that_cannot_be_opened(void **state)
 	conf_free(&conf);
 	policy = policy_load(params->policy_file, &errs);
 	assert_non_null(policy);
-	q = queued_new(loop, params, policy, r.dir, &err);
+	q = queued_new(loop, params, policy, shaping_load(&params->shaping_files, &errs), r.dir, &err);
 	assert_non_null(q);
 	seg = segment_find(q->segs, s.number);
 	assert_non_null(seg);

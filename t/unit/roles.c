@@ -106,6 +106,8 @@ role_on_word(enum role_word word, void *arg)
 	report(r, "%s", words[word]);
 	if (flag("deaf"))
 		return;
+	if (word == ROLE_RELOAD)
+		role_link_ready(r->link);
 	if (word == ROLE_STOP || (word == ROLE_DRAIN && strcmp(r->name, "worker") == 0 && !flag("busy")))
 		loop_stop(r->loop);
 }
