@@ -277,11 +277,12 @@ routing_domain_set(lua_State *L, struct policy_msg *m, const char *value)
 	size_t i;
 
 	if (value != NULL) {
-		if (!address_domain_valid(value, true) || strlen(value) >= sizeof(lower))
-			luaL_error(L, "routing_domain: '%s' is not a domain", value);
-		for (i = 0; value[i] != '\0'; i++)
-			lower[i] = value[i] >= 'A' && value[i] <= 'Z' ? (char)(value[i] + 32) : value[i];
+		for (i = 0; value[i] != '\0' && i + 1 < sizeof(lower); i++)
+			lower[i] = *value != '[' && value[i] >= 'A' && value[i] <= 'Z' ? (char)(value[i] + 32) :
+			    value[i];
 		lower[i] = '\0';
+		if (value[i] != '\0' || !destination_valid(lower))
+			luaL_error(L, "routing_domain: '%s' is not a domain, nor an address in brackets", value);
 		value = lower;
 	}
 	replace(&m->routing_domain, value);
