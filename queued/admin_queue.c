@@ -9,6 +9,7 @@
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/reason.h"
+#include "queued/rebind.h"
 #include "queued/result.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -16,6 +17,7 @@
 
 #define STEP_ROWS 1000     /* looked at */
 #define STEP_MATCHES 200   /* shown or changed */
+#define STEP_MS 50
 #define STEP_TALLY 10000
 #define TALLY_MAX 100000   /* rows of one queue that a summary counts; a larger one says so */
 
@@ -111,19 +113,40 @@ next_of_all(struct queued *q, struct admin_job *j)
 static enum step
 next_key(struct queued *q, struct admin_job *j)
 {
-	return !j->filter.has_id && admin_filter_has_queue(&j->filter) ? next_in_queues(q, j) : next_of_all(q, j);
+	/* What is rebound may come to a queue that the filter names too: by its own key it is met once. */
+	return !j->filter.has_id && j->rebind == NULL && admin_filter_has_queue(&j->filter) ? next_in_queues(q, j) : next_of_all(q, j);
 }
 
 /* Under way, and to be held when it comes back: that is taken back. */
 static void
 release_in_flight(struct queued *q, struct admin_job *j, struct qenv *e)
 {
-	if (e->order != ORDER_HOLD)
+	if (e->order != ORDER_HOLD && (e->order != ORDER_REBIND || (e->flags & ENV_HELD) == 0))
 		return;
-	e->order = ORDER_NONE;
+	if (e->order == ORDER_HOLD)
+		e->order = ORDER_NONE;
 	e->flags &= (uint16_t)~ENV_HELD;
 	changes_add(q->changes, e);
 	j->count++;
+}
+
+/* It follows when it comes back; what is to be held, too, is held where it comes to. */
+static void
+rebind_in_flight(struct queued *q, struct admin_job *j, struct qenv *e)
+{
+	if (e->order != ORDER_NONE && e->order != ORDER_HOLD && e->order != ORDER_REBIND)
+		return; /* it is to be ended */
+	if (!rebind_concerns(q, e, j->rebind))
+		return;
+	if (e->order == ORDER_HOLD)
+		e->flags |= ENV_HELD;
+	e->order = ORDER_REBIND;
+	rebind_unref(&e->rebind);
+	e->rebind = j->rebind;
+	e->rebind->refs++;
+	consumer_cancel(e->with->consumer, e);
+	j->count++;
+	j->cancelling++;
 }
 
 static void
@@ -138,7 +161,10 @@ change_in_flight(struct admin_job *j, struct qenv *e)
 		order = ORDER_BOUNCE_QUIET;
 	if (order == ORDER_NONE)
 		return; /* it is being tried as we speak */
-	e->order = (uint8_t)order;
+	if (order == ORDER_HOLD && e->order == ORDER_REBIND)
+		e->flags |= ENV_HELD; /* both */
+	else
+		e->order = (uint8_t)order;
 	consumer_cancel(e->with->consumer, e);
 	j->count++;
 	j->cancelling++;
@@ -148,6 +174,7 @@ static void
 change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 {
 	int64_t now = queue_now(q);
+	enum rebind_done done;
 
 	switch (j->action) {
 	case ADMIN_HOLD:
@@ -172,6 +199,12 @@ change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 	case ADMIN_DELETE:
 		result_admin_bounce(q, e, j->reason != NULL ? j->reason : "deleted by the operator", true);
 		break;
+	case ADMIN_REBIND:
+		done = rebind_apply(q, e, j->rebind);
+		j->failed += done == REBIND_FAILED;
+		if (done != REBIND_DONE)
+			return;
+		break;
 	default:
 		return;
 	}
@@ -194,6 +227,8 @@ change_one(struct queued *q, struct admin_job *j, const uint8_t key[ENV_KEY_LEN]
 	if (e->state == ENVELOPE_INFLIGHT) {
 		if (j->action == ADMIN_RELEASE)
 			release_in_flight(q, j, e);
+		else if (j->action == ADMIN_REBIND)
+			rebind_in_flight(q, j, e);
 		else
 			change_in_flight(j, e);
 		return;
@@ -220,6 +255,7 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 {
 	struct admin_view v;
 	unsigned rows, matches = 0;
+	int64_t start = mono_ms();
 	enum step step;
 	bool is_match;
 
@@ -240,6 +276,9 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 		if (is_match && j->action >= ADMIN_HOLD)
 			change_one(q, j, j->cursor);
 		matches += is_match;
+		/* An event may take long for each. */
+		if (j->rebind != NULL && mono_ms() - start > STEP_MS)
+			break;
 	}
 	return 0;
 }

@@ -59,6 +59,7 @@ struct policy_msg {
 	size_t head_len;
 	const uint8_t *body;    /* NULL: not in memory */
 	size_t body_len;
+	bool is_queued;         /* accepted long since: its sender and its schedule are fixed */
 	bool is_utf8;           /* addresses and header may be UTF-8 */
 	uint32_t max_rcpts;     /* for set_recipient; 0: recipients are fixed */
 	uint16_t num_attempts;
