@@ -212,8 +212,8 @@ test_store_rows(void **state)
 {
 	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
 	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
-	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN, 1234567, 7654321, 99, 451, { 4, 7, 1 },
-	    { "greylisted", 10 } }, got;
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN | ENV_REBOUND, 1234567, 7654321, 99,
+	    451, { 4, 7, 1 }, { "another tenant", 14 }, { "greylisted", 10 } }, got;
 	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
 	uint8_t key[ENV_KEY_LEN];
 	enum store_opened what;
@@ -242,6 +242,9 @@ test_store_rows(void **state)
 	assert_int_equal(got.born, 99);
 	assert_int_equal(got.enhanced.detail, 1);
 	assert_memory_equal(got.text.base, "greylisted", 10);
+	assert_int_equal(got.text.len, 10);
+	assert_int_equal(got.rebound.len, 14);
+	assert_memory_equal(got.rebound.base, "another tenant", 14);
 	assert_true(store_has_message(st, &id.msg));
 	assert_int_equal(store_find_queue(st, long_name), 9);
 	long_name[sizeof(long_name) - 2] = 'r';
