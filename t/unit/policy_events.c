@@ -482,7 +482,7 @@ test_elsewhere(void **state)
 	struct fixture *f = *state;
 	char *pool = NULL, *err = NULL;
 
-	load(f, ON("get_egress_pool", "", "fails('event of smtpd', kumo.reject, 550, 'x') fails('event of smtpd', "
+	load(f, ON("get_egress_pool", "", "fails('event with a message', kumo.reject, 550, 'x') fails('event with a message', "
 	    "kumo.dns.lookup_txt,"
 	    " 'x.example') return 'p'") "fails('event of smtpd', kumo.dns.lookup_mx, 'x.example') fails('event of "
 	    "smtpd', kumo.reject, 550)");
