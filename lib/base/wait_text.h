@@ -2,7 +2,7 @@
 #ifndef BASE_WAIT_TEXT_H
 #define BASE_WAIT_TEXT_H
 
-/* Of a status by wait(2): "exited", "exited with status 3", "killed by SIGALRM (its watchdog: it was stuck)"; malloced. */
+/* Of a status by wait(2): "exited", "exited with status 3", "killed by SIGKILL"; malloced. */
 char *wait_text(int status) __attribute__((warn_unused_result));
 
 #endif
