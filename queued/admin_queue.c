@@ -114,7 +114,9 @@ static enum step
 next_key(struct queued *q, struct admin_job *j)
 {
 	/* What is rebound may come to a queue that the filter names too: by its own key it is met once. */
-	return !j->filter.has_id && j->rebind == NULL && admin_filter_has_queue(&j->filter) ? next_in_queues(q, j) : next_of_all(q, j);
+	if (!j->filter.has_id && j->rebind == NULL && admin_filter_has_queue(&j->filter))
+		return next_in_queues(q, j);
+	return next_of_all(q, j);
 }
 
 /* Under way, and to be held when it comes back: that is taken back. */

@@ -1,5 +1,5 @@
-/* posthorn queue rebind: the request, and what it does to one envelope. As KumoMTA's: what comes to another queue is due
- * at once, what stays keeps its time, attempts are kept. The envelope's recipient never changes. */
+/* posthorn queue rebind: the request, and what it does to one envelope. As KumoMTA's: what comes to another queue is
+ * due at once, what stays keeps its time, attempts are kept. The envelope's recipient never changes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,11 +99,11 @@ check_value(struct meta *m)
 	if (strcmp(m->key, "queue") == 0 || strcmp(m->key, "routing_domain") == 0)
 		lower_domain(m->value);
 	if (strcmp(m->key, "queue") == 0 && !queue_name_valid(m->value))
-		return xasprintf("\"%.300s\" is not a queue: campaign:tenant@domain, of which only the domain is needed",
-		    m->value);
+		return xasprintf("\"%.300s\" is not a queue: campaign:tenant@domain, of which only the domain is "
+		    "needed", m->value);
 	if (strcmp(m->key, "routing_domain") == 0 && !destination_valid(m->value))
-		return xasprintf("\"%.300s\" is not a destination: a domain or an address in brackets, and perhaps a port",
-		    m->value);
+		return xasprintf("\"%.300s\" is not a destination: a domain or an address in brackets, and perhaps "
+		    "a port", m->value);
 	if (strcmp(m->key, "tenant") == 0 && *m->value != '\0' && !tenant_valid(m->value))
 		return xasprintf("\"%.300s\" is not a tenant: letters, digits and \"._+-\", at most %d", m->value,
 		    TENANT_MAX);

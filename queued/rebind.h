@@ -1,5 +1,5 @@
-/* Other queues for mail that waits: what an operator asks for (posthorn queue rebind, the event rebind_message) and what
- * policy says when mail goes back to its queue after a failure (the event requeue_message). */
+/* Other queues for mail that waits: what an operator asks for (posthorn queue rebind, the event rebind_message) and
+ * what policy says when mail goes back to its queue after a failure (the event requeue_message). */
 #ifndef QUEUED_REBIND_H
 #define QUEUED_REBIND_H
 

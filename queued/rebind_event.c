@@ -1,7 +1,7 @@
-/* Where an envelope is to go: as an operator says, or as the events requeue_message and rebind_message do. An event gets
- * a copy of the envelope with its one recipient, under KumoMTA's names; what it set becomes a queue and, where it is more
- * than that, what goes with the row (rebound.h). It runs within one turn of the loop: nothing may wait in it, and one
- * that uses up its time again and again is not asked for a while. */
+/* Where an envelope is to go: as an operator says, or as the events requeue_message and rebind_message do. An event
+ * gets a copy of the envelope with its one recipient, under KumoMTA's names; what it set becomes a queue and, where it
+ * is more than that, what goes with the row (rebound.h). It runs within one turn of the loop: nothing may wait in it,
+ * and one that uses up its time is not asked for a while. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -245,8 +245,8 @@ result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 	notice_add(q, e, &facts);
 }
 
-/* Back to its queue, or to another one that policy names: the record is of the queue that the attempt was made from, and
- * the next attempt is by the schedule of the one it is in then. */
+/* Back to its queue, or to another one that policy names: the record is of the queue that the attempt was made from,
+ * and the next attempt is by the schedule of the one it is in then. */
 static void
 result_requeue(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v, int64_t delay)
 {

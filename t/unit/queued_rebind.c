@@ -220,7 +220,7 @@ test_held_and_flush(void **state)
 	close_world(&w);
 }
 
-/* With a consumer: called back; it follows when it returns, whatever became of it there, and ends if it was delivered. */
+/* With a consumer: called back; it follows when it returns, whatever became of it there, unless it has ended. */
 static void
 test_in_flight(void **state)
 {
@@ -468,7 +468,8 @@ test_requeue(void **state)
 	assert_true(status_becomes(&w.r, "messages", 0));
 	/* Each attempt is on record in the queue that it was made from. */
 	assert_int_equal(events_count(&w.r, "TransientFailure.*\"queue\":\"acme@one.example\""), 1);
-	assert_int_equal(events_count(&w.r, "TransientFailure.*\"queue\":\"slow@one.example\".*\"tenant\":\"slow\""), 1);
+	assert_int_equal(events_count(&w.r,
+	    "TransientFailure.*\"queue\":\"slow@one.example\".*\"tenant\":\"slow\""), 1);
 	assert_int_equal(events_count(&w.r, "TransientFailure.*\"queue\":\"c:last@z.example\""), 1);
 	assert_int_equal(events_count(&w.r, "\"type\":\"Bounce\".*5.4.7\\|\"type\":\"Bounce\".*enough"), 1);
 	close_world(&w);
