@@ -100,6 +100,10 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 	job.auth_user = env->auth_user;
 	meta = qenv_meta(v[0], &job.n_meta);
 	memcpy(&job.meta, &meta, sizeof(job.meta));
+	if (v[0]->rebound != NULL) {
+		job.head = v[0]->rebound->head;
+		job.head_len = v[0]->rebound->head_len;
+	}
 	for (i = 0; i < n; i++) {
 		rcpts[i].index = v[i]->rcpt;
 		rcpts[i].address = env->rcpts[v[i]->rcpt].address;

@@ -240,12 +240,18 @@ verdict_fail(struct queued *q, struct rebind_plan *plan, const char *what)
 
 /* What the event made of its copy. */
 static void
-plan_read(struct queued *q, const struct qenv *e, const struct policy_msg *m, struct rebind_plan *plan)
+plan_read(struct queued *q, const struct qenv *e, const struct policy_msg *m, bool was_ascii,
+    struct rebind_plan *plan)
 {
 	char *campaign = NULL, *tenant = NULL, *domain = NULL, name[QUEUE_NAME_MAX];
 
 	if ((m->changed & POLICY_MSG_HEAD) != 0 && m->head_len > REBOUND_HEAD_MAX) {
 		verdict_fail(q, plan, "the header block has become longer than 64 KiB");
+		return;
+	}
+	/* What the next hop must be able to take was settled when it was accepted. */
+	if ((m->changed & POLICY_MSG_HEAD) != 0 && !m->is_utf8 && was_ascii && !is_ascii(m->head, m->head_len)) {
+		verdict_fail(q, plan, "a header that is not ASCII was added: encode it");
 		return;
 	}
 	policy_msg_queue_name(m, domain_of(q, e), name, sizeof(name));
@@ -280,10 +286,12 @@ ask(struct queued *q, struct qenv *e, struct policy_call *call, struct rebind_pl
 		.num_attempts = e->attempts, .now = loop_wall(q->loop) };
 	int64_t start = mono_ms(), took;
 	struct policy_task *task;
+	bool was_ascii;
 	char *head;
 
 	m.env = copy_for(e);
 	m.head = head = head_read(q, e, &m.head_len);
+	was_ascii = head != NULL && is_ascii(head, m.head_len);
 	if (m.env->queue == NULL && strcmp(e->queue->domain, domain_of(q, e)) != 0)
 		m.routing_domain = xstrdup(e->queue->domain);
 	call->msg = &m;
@@ -293,7 +301,7 @@ ask(struct queued *q, struct qenv *e, struct policy_call *call, struct rebind_pl
 	}
 	took = mono_ms() - start;
 	if (plan->verdict.outcome == POLICY_PASSED)
-		plan_read(q, e, &m, plan);
+		plan_read(q, e, &m, was_ascii, plan);
 	else if (plan->verdict.outcome == POLICY_FAILED && took >= SLOW_MS)
 		q->policy_rest = loop_now(q->loop) + took * REST_FACTOR;
 	policy_msg_clear(&m);

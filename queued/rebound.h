@@ -8,11 +8,11 @@
 #include <stdint.h>
 
 #include "base/wire.h"
-#include "mail/envelope.h"
+#include "mail/queue_link.h"
 
 /* Of the encoding; the meta of a message alone can be half of it. */
 #define REBOUND_MAX (512u << 10)
-#define REBOUND_HEAD_MAX (64u << 10)
+#define REBOUND_HEAD_MAX QL_HEAD_MAX
 
 struct rebound {
 	char *tenant, *campaign; /* in place of the record's; NULL: none */

@@ -390,7 +390,7 @@ test_rebind_event(void **state)
 	    " assert(not pcall(msg.set_scheduling, msg, nil)) assert(not pcall(posthorn.dns.lookup_mx, 'x.example'))"
 	    " assert(msg:queue_name() == 'c1:acme@one.example' and msg:get_meta('campaign') == 'c1')"
 	    " assert(msg:get_first_named_header_value('Subject') == 'test')"
-	    " msg:set_meta('tenant', data.tenant) msg:set_meta('note', 'n')"));
+	    " msg:set_meta('tenant', data.tenant) msg:set_meta('note', 'n') msg:prepend_header('X-R', data.extra)"));
 	(void)add(&w, "acme", "c1", "a@one.example");
 	assert_true(status_becomes(&w.r, "messages", 1));
 	/* It decides, and it alone. */
@@ -403,6 +403,8 @@ test_rebind_event(void **state)
 	assert_string_equal(job.tenant, "t");
 	assert_int_equal(job.n_meta, 1);
 	assert_string_equal(job.meta[0].key, "note");
+	assert_string_equal(job.head, "X-R: yes\r\nFrom: a@b.example\r\nSubject: test\r\n"
+	    "Message-ID: <1@b.example>\r\n\r\n");
 	ql_job_clear(&job);
 	close_world(&w);
 }
