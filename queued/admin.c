@@ -126,7 +126,7 @@ admin_step(struct queued *q, struct client *cl)
 		if (j->action == ADMIN_REBIND && changes_commit(q->changes) == -1)
 			admin_end(&cl->job, 1, "it is done, but not on disk yet: the index cannot be written");
 		else
-			admin_end(&cl->job, 0, "");
+			admin_end(&cl->job, j->refusal != NULL, j->refusal != NULL ? j->refusal : "");
 	}
 }
 

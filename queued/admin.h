@@ -27,6 +27,8 @@ struct admin_job {
 	char *reason;
 	bool is_quiet, want_headers;
 	struct rebind *rebind;
+	unsigned overruns;   /* messages for which rebind_message used up its time */
+	const char *refusal; /* how it ends; NULL: well */
 	uint64_t limit;    /* rows; 0: none */
 	uint64_t count, cancelling, failed;
 	int64_t last_sent; /* loop_now of the last row */

@@ -18,6 +18,7 @@
 #define STEP_ROWS 1000     /* looked at */
 #define STEP_MATCHES 200   /* shown or changed */
 #define STEP_MS 50
+#define OVERRUNS_MAX 10
 #define STEP_TALLY 10000
 #define TALLY_MAX 100000   /* rows of one queue that a summary counts; a larger one says so */
 
@@ -113,8 +114,9 @@ next_of_all(struct queued *q, struct admin_job *j)
 static enum step
 next_key(struct queued *q, struct admin_job *j)
 {
-	/* What is rebound may come to a queue that the filter names too: by its own key it is met once. */
-	if (!j->filter.has_id && j->rebind == NULL && admin_filter_has_queue(&j->filter))
+	/* What is rebound may come to a queue that the filter names too: by its own key it is met once, and its event
+	 * asked once. */
+	if (!j->filter.has_id && (j->rebind == NULL || !j->rebind->is_asking) && admin_filter_has_queue(&j->filter))
 		return next_in_queues(q, j);
 	return next_of_all(q, j);
 }
@@ -175,7 +177,7 @@ change_in_flight(struct admin_job *j, struct qenv *e)
 static void
 change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 {
-	int64_t now = queue_now(q);
+	int64_t now = queue_now(q), rest;
 	enum rebind_done done;
 
 	switch (j->action) {
@@ -202,8 +204,11 @@ change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 		result_admin_bounce(q, e, j->reason != NULL ? j->reason : "deleted by the operator", true);
 		break;
 	case ADMIN_REBIND:
+		rest = q->policy_rest;
 		done = rebind_apply(q, e, j->rebind);
 		j->failed += done == REBIND_FAILED;
+		if (q->policy_rest != rest && ++j->overruns == OVERRUNS_MAX)
+			j->refusal = "given up: rebind_message uses up its time for one message after the other";
 		if (done != REBIND_DONE)
 			return;
 		break;
@@ -265,7 +270,8 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 	if (j->action >= ADMIN_HOLD && q->changes->n_dirty > COMMIT_CHANGES)
 		return 0;
 	for (rows = 0; rows < STEP_ROWS && matches < STEP_MATCHES; rows++) {
-		if ((j->limit > 0 && j->count >= j->limit) || (step = next_key(q, j)) == STEP_END)
+		if ((j->limit > 0 && j->count >= j->limit) || j->refusal != NULL ||
+		    (step = next_key(q, j)) == STEP_END)
 			return 1;
 		if (step == STEP_NONE || !admin_view_open(q, j->cursor, &v))
 			continue;

@@ -147,17 +147,16 @@ rebind_concerns(struct queued *q, struct qenv *e, const struct rebind *r)
 	return is_other;
 }
 
-static enum rebind_done
-apply_failed(struct queued *q, struct qenv *e, const struct rebind *r, const char *line)
+void
+rebind_fail(struct queued *q, struct qenv *e, const struct rebind *r, const char *why)
 {
 	static const struct enhanced_code code = { 4, 3, 5 };
 	char *text = xasprintf("%s, the message stays in its queue: %s",
-	    r->is_asking ? "rebind_message failed" : "it cannot be rebound", line);
+	    r->is_asking ? "rebind_message failed" : "it cannot be rebound", why);
 
-	if (e->msg->env != NULL)
+	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL)
 		events_ended(q, e, EV_TRANSIENT_FAILURE, 451, &code, text);
 	free(text);
-	return REBIND_FAILED;
 }
 
 enum rebind_done
@@ -175,7 +174,8 @@ rebind_apply(struct queued *q, struct qenv *e, const struct rebind *r)
 		free(from);
 		if (plan.verdict.outcome == POLICY_REJECTED && plan.verdict.line[0] == '5')
 			return result_reject(q, e, plan.verdict.line) ? REBIND_DONE : REBIND_FAILED;
-		return apply_failed(q, e, r, plan.verdict.line);
+		rebind_fail(q, e, r, plan.verdict.line);
+		return REBIND_FAILED;
 	}
 	is_moved = plan.to != NULL;
 	is_changed = rebind_plan_take(q, e, &plan);

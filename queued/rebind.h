@@ -41,6 +41,8 @@ enum rebind_done {
 bool rebind_concerns(struct queued *, struct qenv *, const struct rebind *);
 /* Of an envelope that is not in flight. */
 enum rebind_done rebind_apply(struct queued *, struct qenv *, const struct rebind *);
+/* Records that it stays where it is, without asking. */
+void rebind_fail(struct queued *, struct qenv *, const struct rebind *, const char *why);
 
 /* rebind_event.c: what becomes of an envelope, before it is done. */
 struct rebind_plan {

@@ -41,23 +41,25 @@ struct rebound *
 rebound_decode(struct slice s)
 {
 	struct rebound *r = xcalloc(1, sizeof(*r));
-	bool has_head, is_ours;
+	uint8_t version, has_meta, has_head;
 	struct slice head;
 	struct rbuf rb;
 
 	rbuf_init(&rb, s.base, s.len);
-	is_ours = rbuf_u8(&rb) == REBOUND_VERSION;
+	version = rbuf_u8(&rb);
 	r->tenant = codec_get_opt(&rb, CODEC_LINE, CODEC_MAX_WORD);
 	r->campaign = codec_get_opt(&rb, CODEC_LINE, CODEC_MAX_WORD);
-	r->has_meta = rbuf_u8(&rb) != 0;
+	has_meta = rbuf_u8(&rb);
+	r->has_meta = has_meta != 0;
 	r->meta = codec_get_meta(&rb, META_MAX, &r->n_meta);
-	has_head = rbuf_u8(&rb) != 0;
+	has_head = rbuf_u8(&rb);
 	head = rbuf_bytes(&rb, REBOUND_HEAD_MAX);
-	if (!is_ours || !rbuf_done(&rb)) {
+	if (version != REBOUND_VERSION || !rbuf_done(&rb) || has_meta > 1 || has_head > 1 ||
+	    r->n_meta > (has_meta != 0 ? META_MAX : 0) || head.len > (has_head != 0 ? REBOUND_HEAD_MAX : 0)) {
 		rebound_free(&r);
 		return NULL;
 	}
-	if (has_head)
+	if (has_head != 0)
 		rebound_set_head(r, head.base, head.len);
 	return r;
 }

@@ -147,7 +147,11 @@ result_rebind(struct queued *q, struct qenv *e, int64_t due)
 		result_hold(q, e);
 	else
 		result_defer(q, e, due);
-	(void)rebind_apply(q, e, r);
+	/* Here nobody bounds how many are asked about in a turn. */
+	if (r->is_asking && loop_now(q->loop) < q->policy_rest)
+		rebind_fail(q, e, r, "the event takes too long");
+	else
+		(void)rebind_apply(q, e, r);
 	rebind_unref(&r);
 }
 

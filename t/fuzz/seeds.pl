@@ -97,6 +97,13 @@ sub row { my ($which, $key, $value) = @_; chr($which) . chr(length $key) . $key 
 my $id = join '', map { chr } 1 .. 16;
 my $env = pack 'Q>Q>NnnQ>Q>nCnn', 5, 4096, 9, 2, 1, 1700000000000, 1700000360000, 451, 4, 4, 1;
 seed('index_rows', 'env', row(0x80, "$id\0\1", $env . 'connection refused' . "\0\0\0\0"));
+my $rebound = pack 'CC N/a* C C N CN', 1, 1, 'acme', 0, 0, 0, 0, 0;
+my $env_rebound = pack 'Q>Q>NnnQ>Q>nCnn', 5, 4096, 9, 2, 0x40, 1700000000000, 1700000360000, 451, 4, 4, 1;
+seed('index_rows', 'env-rebound', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', $rebound) . "failed\0\0\0\0"));
+seed('index_rows', 'env-rebound-head', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', pack('CC C C N N/a* N/a* C N/a*', 1, 0, 0, 1, 1, 'k', 'v', 1,
+    "X: y\r\n\r\n")) . "\0\0\0\0"));
+seed('index_rows', 'env-rebound-short', row(0x80, "$id\0\1", $env_rebound . pack('N', 100) . "\0\0\0\0"));
+seed('index_rows', 'env-rebound-bad', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', "\2$rebound") . "\0\0\0\0"));
 seed('index_rows', 'env-no-text', row(0x80, "$id\0\0", "$env\0\0\0\0"));
 seed('index_rows', 'env-checksum', row(0, "$id\0\0", "$env\0\0\0\0"));
 seed('index_rows', 'env-short', row(0x80, "$id\0\0", substr $env, 0, 20));

@@ -531,6 +531,24 @@ test_recipients(void **state)
 	close_world(&w);
 }
 
+/* An event that never ends is not asked about thousands of messages. */
+static void
+test_given_up(void **state)
+{
+	struct world w;
+	unsigned i;
+
+	(void)state;
+	open_world(&w, ON_REBIND("while true do end"));
+	for (i = 0; i < 100; i++)
+		(void)add(&w, NULL, NULL, "a@one.example");
+	assert_true(status_becomes(&w.r, "messages", 100));
+	REFUSED(&w, "given up: rebind_message uses up its time", "all", "yes", "trigger_rebind_event", "yes");
+	assert_int_equal(events_count(&w.r, "\"type\":\"TransientFailure\""), 10);
+	assert_int_equal(listed(&w, "domain", "one.example", NULL), 100);
+	close_world(&w);
+}
+
 #define MANY 5000
 
 static void
@@ -590,7 +608,8 @@ main(void)
 		cmocka_unit_test(test_in_flight), cmocka_unit_test(test_in_flight_held), cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_rebind_event), cmocka_unit_test(test_rebind_event_fails),
 		cmocka_unit_test(test_requeue), cmocka_unit_test(test_requeue_fails), cmocka_unit_test(test_recipients),
-		cmocka_unit_test(test_many), cmocka_unit_test(test_overrides),
+		cmocka_unit_test(test_given_up), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_overrides),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
