@@ -236,7 +236,7 @@ admin_queue_verb(struct client *cl, uint32_t request, const struct admin_verb *v
 		free(err);
 		return;
 	}
-	if (verb->action == ADMIN_RETRY)
+	if (verb->action == ADMIN_RETRY || (j->rebind != NULL && j->rebind->is_flushing))
 		consumers_retry(cl->q); /* before the jobs that this brings */
 	if (verb->action >= ADMIN_HOLD)
 		log_info("operator uid=%u: %s", cl->cred.uid, verb->name);

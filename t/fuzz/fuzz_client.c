@@ -106,6 +106,12 @@ qlink_answer_end(struct qlink *q, uint32_t id, uint8_t status, const char *sente
 	FUZZ_ASSERT(q == NULL && id == 0 && status == 0 && sentence == NULL);
 }
 
+void
+qlink_generation(struct qlink *q)
+{
+	FUZZ_ASSERT(q == &x.queue);
+}
+
 const struct imposed *
 qlink_imposed(const struct qlink *q)
 {

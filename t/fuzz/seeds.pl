@@ -287,6 +287,10 @@ seed('queued', 'received-malformed', "\1" . frame(9, 0, 'x' x 40));
 seed('queued', 'same-id', "\1$credit$record$record$work" . frame(17, 1, result(5, 1, 250)) . $work);
 seed('queued', 'operator', "\1$record$work" . query('queue.hold', 'all', 'yes') . $work . query('queue.release', 'domain', 'd5.example') . $work
     . query('queue.retry', 'all', 'yes') . $work . query('queue.bounce', 'recipient', 'u@d5.example', 'reason', "no\nmore") . $work);
+seed('queued', 'rebind', "\1$record$work" . query('queue.rebind', 'all', 'yes', 'set.tenant', 't', 'set.note', 'x', 'reason', 'why') . $work
+    . query('queue.rebind', 'tenant', 't', 'set.queue', "c:u\@[192.0.2.1]:25", 'always_flush', 'yes') . $work . $credit . $work
+    . query('queue.rebind', 'all', 'yes', 'set.routing_domain', 'd6.example:99999') . query('queue.rebind', 'all', 'yes', 'trigger_rebind_event', 'yes')
+    . query('queue.rebind', 'all', 'yes', 'set.tenant', 'v') . $work);
 seed('queued', 'delete', "\1$record$work" . query('queue.delete', 'all', 'yes') . $work . query('queue.show', 'id', 'zz') . $work);
 seed('queued', 'show', "\1$record$work" . query('queue.show', 'all', 'yes', 'headers', 'yes', 'limit', '1') . $work);
 seed('queued', 'admin-unknown', "\1" . query('queue.destroy') . query('queue.hold') . query('ping') . query('queue.list', 'x', 'y') . $work);
