@@ -241,8 +241,8 @@ same_message(const struct item *a, const struct item *b)
 {
 	const struct ql_job *x = &a->job->q, *y = &b->job->q;
 
-	return a->job == b->job || (same_head(x, y) && msgid_cmp(&x->rec.id, &y->rec.id) == 0 && x->rec.segment == y->rec.segment &&
-	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0);
+	return a->job == b->job || (msgid_cmp(&x->rec.id, &y->rec.id) == 0 && x->rec.segment == y->rec.segment &&
+	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0 && same_head(x, y));
 }
 
 /* Adjacent recipients of the first message that fits. */

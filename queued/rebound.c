@@ -83,7 +83,7 @@ rebound_equal(const struct rebound *a, const struct rebound *b)
 	for (i = 0; i < a->n_meta; i++)
 		if (strcmp(a->meta[i].key, b->meta[i].key) != 0 || strcmp(a->meta[i].value, b->meta[i].value) != 0)
 			return false;
-	return a->head_len == 0 || memcmp(a->head, b->head, a->head_len) == 0;
+	return a->head == NULL || memcmp(a->head, b->head, a->head_len) == 0;
 }
 
 void
