@@ -182,7 +182,7 @@ rebind_apply(struct queued *q, struct qenv *e, const struct rebind *r)
 	if (is_changed && !r->is_quiet && e->msg->env != NULL)
 		events_rebound(q, e, from, r->reason);
 	free(from);
-	if (!is_changed && (!r->is_flushing || e->state != ENVELOPE_DEFERRED))
+	if (!is_changed && (!r->is_flushing || e->state != ENVELOPE_DEFERRED || e->due <= queue_now(q)))
 		return REBIND_NOTHING;
 	if (e->flags & ENV_HELD) {
 		result_hold(q, e);

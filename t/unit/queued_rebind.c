@@ -567,6 +567,8 @@ test_many(void **state)
 	assert_int_equal(events_count(&w.r, "\"type\":\"AdminRebind\""), MANY);
 	restart_world(&w);
 	assert_int_equal(REBIND(&w, "domain", "two.example", "set.tenant", "t"), 0);
+	/* The filter names the new queue, too: each counts once, spilled from memory or not. */
+	assert_int_equal(REBIND(&w, "tenant", "t", "set.campaign", "c", "always_flush", "yes"), MANY);
 	assert_int_equal(REBIND(&w, "domain", "two.example", "set.routing_domain", "one.example"), MANY / 2);
 	restart_world(&w);
 	assert_int_equal(listed(&w, "domain", "one.example", NULL), MANY);
