@@ -191,6 +191,8 @@ for my $lib (sort keys %lua) {
 is_deeply [check_says($one . $lines)], [], 'of Lua there is what the manual says';
 
 # Examples.
+# What they read is beside them.
+system("cp -r conf/examples/maps $dir/ && chmod -R a+rX $dir/maps") == 0 or die 'cp';
 my ($part) = $man =~ /^\.Sh EXAMPLES\n(.*?)^\.Sh /ms;
 my @policy = map { s/\\&//gr =~ s/\\e/\\/gr } $part =~ /^\.Bd -literal[^\n]*\n(.*?)^\.Ed$/gms;
 cmp_ok scalar @policy, '>=', 3, 'there are examples';

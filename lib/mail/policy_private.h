@@ -98,6 +98,9 @@ struct policy {
 
 	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
 	struct policy_log_window log_window;
+
+	char **map_dirs;           /* policy_lib_map.c */
+	size_t n_map_dirs;
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
