@@ -107,6 +107,9 @@ struct policy {
 struct policy *policy_new(const char *file, struct conf_errors *);
 bool policy_file_run(struct policy *);
 
+/* policy_errors.c */
+void policy_error_count(enum policy_event_id);
+
 /* policy_sandbox.c */
 int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */
 void policy_sandbox_close(struct policy *);
