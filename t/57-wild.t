@@ -81,7 +81,7 @@ for my $way (@ways) {
 		like session(message($rcpt)), qr/^250/, "mail whose $event is asked for";
 		my $why;
 		ok $p->wait_for("what becomes of $rcpt", sub {
-			($why) = grep { /policy\.lua:\d+: / } map { $_->{reason} // $_->{last_error}{text} // '', JSON::PP::encode_json($_) }
+			($why) = grep { /policy\.lua:\d+: |the policy for this path failed/ } map { $_->{reason} // $_->{last_error}{text} // '', JSON::PP::encode_json($_) }
 				$p->json('queue', 'list', '--recipient', $rcpt);
 			$why;
 		}), "$way in an event of the $event: it waits, for that reason";
