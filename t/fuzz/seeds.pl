@@ -317,6 +317,9 @@ seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
 seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
 seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
 
+# queue_link: the errors of policy
+seed('queue_link', 'policy-errors', "\x0b" . pack('N', 2) . str('get_egress_pool') . pack('Q>', 3) . str('an_event_to_come') . pack('Q>', 1));
+
 # map_csv: whether key and value are named, then the file
 seed('map_csv', 'usual', "\0key,value\na,1\n\"b,\"\"c\",\"2\n3\"\n");
 seed('map_csv', 'named', "\3name,value,key\r\nx,y,z\r\nx,y,w\r\n");
