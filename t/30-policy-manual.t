@@ -1,5 +1,5 @@
 # posthorn-policy(5) says what the code has: every event, definition, key of a table, method and helper, both ways; the numbers it repeats;
-# what is shown as an example works, and the files of conf/examples are shown as they are (man/examples.pl puts them there).
+# what is shown as an example works, and the files of conf/examples are shown as they are (conf/examples/manual.pl puts them there).
 use strict;
 use warnings;
 use Test::More;
@@ -201,10 +201,10 @@ my $tests = join '', map { slurp($_) } grep { $_ ne $0 } glob 't/[0-9]*.t';
 for my $file (sort glob 'conf/examples/*.lua') {
 	my ($name) = $file =~ m{([^/]+)\.lua$};
 	my $lua = slurp($file);
-	ok scalar(grep { $_ eq $lua } @policy), "$file is shown as it is (else: perl man/examples.pl)";
+	ok scalar(grep { $_ eq $lua } @policy), "$file is shown as it is (else: perl conf/examples/manual.pl)";
 	like $part, qr/^[^.\n][^\n]*:\n\.\\" \Q$file\E\n\.Bd /m, "$file: a sentence says what it shows";
 	is_deeply [check_says($lua)], [], "$file is accepted";
 	like $tests, qr/example\('\Q$name\E'\)/, "$file is run by a test";
 }
-is system("$^X man/examples.pl --check >/dev/null"), 0, 'man/examples.pl has nothing to do';
+is system("$^X conf/examples/manual.pl --check >/dev/null"), 0, 'conf/examples/manual.pl has nothing to do';
 done_testing;
