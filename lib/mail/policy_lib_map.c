@@ -94,14 +94,14 @@ file_resolve(struct policy *p, const char *file, char **err_r)
 		*err_r = xasprintf("%s cannot be read: %s", full, strerror(error));
 	} else {
 		n = strcmp(real_dir, "/") == 0 ? 0 : strlen(real_dir);
-		if (strncmp(real, real_dir, n) != 0 || real[n] != '/')
+		if (strncmp(real, real_dir, n) != 0 || real[n] != '/') {
 			*err_r = xasprintf("%s is outside %s: daemons read only files in the directory of the policy",
 			    full,
 			    real_dir);
-	}
-	if (*err_r == NULL) {
-		directory_add(p, full);
-		directory_add(p, real);
+		} else {
+			directory_add(p, full);
+			directory_add(p, real);
+		}
 	}
 	free(dir);
 	free(real);
