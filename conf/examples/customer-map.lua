@@ -1,4 +1,5 @@
--- Customers in a file that another program writes (it renames a new one over the old): which pool, and who may not send.
+-- Customers in a file that another program writes (it renames a new one over
+-- the old): which pool, and who may not send.
 --   tenant,pool,state
 --   shop,dedicated,open
 --   gone,shared,closed
