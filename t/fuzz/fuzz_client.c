@@ -88,6 +88,12 @@ qlink_stop(struct qlink *q)
 }
 
 void
+qlink_generation(struct qlink *q)
+{
+	FUZZ_ASSERT(q == &x.queue);
+}
+
+void
 qlink_pool(struct qlink *q, bool is_usable, const char *reason)
 {
 	FUZZ_ASSERT(q == &x.queue && (is_usable || *reason != '\0'));
@@ -104,12 +110,6 @@ void
 qlink_answer_end(struct qlink *q, uint32_t id, uint8_t status, const char *sentence)
 {
 	FUZZ_ASSERT(q == NULL && id == 0 && status == 0 && sentence == NULL);
-}
-
-void
-qlink_generation(struct qlink *q)
-{
-	FUZZ_ASSERT(q == &x.queue);
 }
 
 const struct imposed *
