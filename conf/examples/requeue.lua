@@ -1,5 +1,5 @@
--- Other ways for mail that waits: by the reply that it got, and by order of an
--- operator.
+-- Other ways for mail that waits: by the reply that it got, and by order of
+-- an operator.
 posthorn.source { name = 'ip-1', source_address = '192.0.2.1' }
 posthorn.pool { name = 'main', entries = { { name = 'ip-1' } } }
 posthorn.source { name = 'ip-2', source_address = '192.0.2.2' }
