@@ -51,14 +51,19 @@ static enum spf_result check_host(struct spf *, const char *domain, bool is_incl
 static enum spf_result
 conclude(struct spf *s, enum spf_result result, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Names in it are a stranger's. */
 static enum spf_result
 conclude(struct spf *s, enum spf_result result, const char *fmt, ...)
 {
 	va_list ap;
+	char *c;
 
 	va_start(ap, fmt);
 	vsnprintf(s->verdict.problem, sizeof(s->verdict.problem), fmt, ap);
 	va_end(ap);
+	for (c = s->verdict.problem; *c != '\0'; c++)
+		if (*c < 0x20 || *c > 0x7e)
+			*c = '?';
 	return result;
 }
 

@@ -316,3 +316,18 @@ seed('policy_message', 'schedule', "\1{\"first_attempt\": \"2023-11-15T00:00:00+
 seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
 seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
 seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
+
+# SPF: flags, sender, helo, then what is answered, a line each, around and around
+sub spf { my ($name, $flags, $sender, @answers) = @_; seed('spf', $name, join "\n", $flags, $sender, 'helo.example', @answers) }
+spf('usual', '0', 'a@b.example', 'v=spf1 a mx include:c.example ip4:192.0.2.0/24 ?exists:%{i}._spf.%{d2} ~all', '192.0.2.9',
+    "m.example\x1fn.example", '192.0.2.8', 'v=spf1 ip6:2001:db8::/32 redirect=_spf.%{d}', 'v=spf1 -all');
+spf('macros', '0', 'a-b+c@d.e.example', 'v=spf1 exists:%{s}.%{l2r-+}.%{o1}.%{d3r}.%{i}.%{p}.%{v}.%{h}%%%_%-.x -all exp=%{L}.%{D2}.e',
+    'h.example', '192.0.2.1', '!', '%{c} %{r} %{t} %{S3R.-+,/_=} %{p}');
+spf('ipv6', '1', 'a@b.example', 'v=spf1 ptr a//64 mx/24//48 -all', "x.b.example\x1fb.example", '2001:db8::1');
+spf('survey', '2', 'a@b.example', 'v=spf1 a mx ptr exists:x.y include:c.d redirect=e.f', 'v=spf1 a a a -all', 'v=spf1 include:%{d}.g');
+spf('loop', '0', '@b.example', 'v=spf1 include:b.example');
+spf('mapped', '4', '', 'v=spf1 ip4:192.0.2.1/32 +all', 'v=spf1 v=spf1', "v=spf1\x1fv=spf1 -all");
+spf('errors', '0', 'a@b.example', 'v=spf1 a mx ?all', '?', 'x.example', '?');
+spf('syntax', '0', 'a@b.example', 'v=spf1 a:%{d0}.e ip4:1.2.3 redirect=x redirect=y exp= foo=%{z} -all/3 a:b.1 =x 1=2 %{');
+spf('long', '0', 'l' x 60 . '@' . join('.', ('d' x 60) x 4), 'v=spf1 exists:' . '%{s}' x 100 . '%{dr}.e -all exp=' . '%{o}' x 90, 'x' x 400);
+spf('bytes', '0', "a\x80\@b\xff.example", "v=spf1 a:\x80 -all");
