@@ -78,24 +78,6 @@ term_text(struct slice t, char out[SPF_TERM_MAX])
 	out[i] = '\0';
 }
 
-/* A name that can be asked for: no label empty or too long, nothing to which the text form of names gives a meaning. */
-static bool
-name_is_askable(const char *name)
-{
-	size_t label = 0, i;
-
-	for (i = 0; name[i] != '\0'; i++) {
-		if (name[i] == '.') {
-			if (label == 0)
-				return false;
-			label = 0;
-		} else if (name[i] < 0x20 || name[i] > 0x7e || name[i] == '\\' || ++label > 63) {
-			return false;
-		}
-	}
-	return label > 0 && i <= SPF_NAME_MAX;
-}
-
 /* The answer, or NULL: it is asked for (SPF_NEED), or there were too many (a verdict). */
 static const struct answer *
 lookup(struct spf *s, const char *name, uint16_t type, enum spf_result *r)
@@ -122,7 +104,7 @@ lookup_term(struct spf *s, const char *name, uint16_t type, enum spf_result *r)
 	static const struct answer nothing;
 	const struct answer *a;
 
-	if (!name_is_askable(name))
+	if (!dns_name_askable(name))
 		return &nothing;
 	if ((a = lookup(s, name, type, r)) == NULL)
 		return NULL;
@@ -179,7 +161,7 @@ name_validate(struct spf *s, const char *name)
 	enum spf_result r;
 	const struct answer *a;
 
-	if (!name_is_askable(name))
+	if (!dns_name_askable(name))
 		return SPF_FAIL;
 	if ((a = lookup(s, name, address_type(s), &r)) == NULL)
 		return r;
@@ -269,7 +251,7 @@ match_mx(struct spf *s, const struct spf_term *t, const char *name)
 	for (i = 0; mx != NULL && i < mx->n; i++) {
 		if (i == SPF_NAMES_MAX)
 			return conclude(s, SPF_PERMERROR, "%s has more than %d mail exchangers", name, SPF_NAMES_MAX);
-		if (!name_is_askable(mx->records[i].text)) /* the root: no mail here */
+		if (!dns_name_askable(mx->records[i].text)) /* the root: no mail here */
 			continue;
 		if ((a = lookup(s, mx->records[i].text, address_type(s), &r)) == NULL)
 			return r;
@@ -410,7 +392,7 @@ explain(struct spf *s, const struct frame *f)
 		return SPF_FAIL;
 	if ((r = target_name(s, f, f->exp, name)) != SPF_PASS)
 		return r == SPF_NEED ? r : SPF_FAIL;
-	if (!name_is_askable(name))
+	if (!dns_name_askable(name))
 		return SPF_FAIL;
 	if ((a = lookup(s, name, DNS_TYPE_TXT, &r)) == NULL)
 		return r == SPF_NEED ? r : SPF_FAIL;
@@ -475,7 +457,7 @@ check_host(struct spf *s, const char *domain, bool is_included)
 	const struct answer *a;
 	enum spf_result r;
 
-	if (!name_is_askable(domain) || strchr(domain, '.') == NULL)
+	if (!dns_name_askable(domain) || strchr(domain, '.') == NULL)
 		return conclude(s, SPF_NONE, "`%.100s' is not a domain name", domain);
 	if ((a = lookup(s, domain, DNS_TYPE_TXT, &r)) == NULL)
 		return r;
