@@ -35,8 +35,8 @@ check_readable(const char *file, const char *what, struct conf_errors *errors)
 }
 
 /* Certificate and key as smtpd will load them, and how long they last. */
-static void
-check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+void
+check_certificate(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	bool wanted = p->submission_listen.n + p->submissions_listen.n > 0;
 	int days = 0, secs = 0;
@@ -209,7 +209,7 @@ check_files(const struct params *p, const struct conf *conf, struct conf_errors 
 	check_daemons(p, errors);
 	check_index(p, warnings);
 	check_names(p, conf, errors, warnings);
-	check_tls(p, errors, warnings);
+	check_certificate(p, errors, warnings);
 	check_secret(p->smtpd_tls_key_file, "private key", errors);
 	check_passwd(p, errors, warnings);
 	check_directories(p, errors);

@@ -92,7 +92,9 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 		return -1;
 	if (a->want == DNS_WANT_RECORDS)
 		return is_type(a->type) && dns_name_askable(a->name) ? 0 : -1;
-	return (a->want == DNS_WANT_MX || a->want == DNS_WANT_HOST) && a->type == 0 && dns_name_valid(a->name) ? 0 : -1;
+	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || a->type != 0)
+		return -1;
+	return dns_name_valid(a->name) ? 0 : -1;
 }
 
 static void
@@ -217,7 +219,8 @@ dns_reply_decode(struct rbuf *r, struct dns_reply *d)
 	d->ttl = rbuf_u32(r);
 	d->text = rbuf_strdup(r, DNS_TEXT_MAX);
 	if (d->status < DNS_OK || d->status > DNS_TEMPORARY ||
-	    d->security > (d->status == DNS_TEMPORARY ? DNS_BOGUS : DNS_SECURE) || (d->status == DNS_OK && hosts_decode(r, d) == -1) ||
+	    d->security > (d->status == DNS_TEMPORARY ? DNS_BOGUS : DNS_SECURE) ||
+	    (d->status == DNS_OK && hosts_decode(r, d) == -1) ||
 	    !rbuf_done(r)) {
 		dns_reply_clear(d);
 		return -1;

@@ -74,7 +74,7 @@ void dns_reply_add(struct dns_reply *, uint16_t pref, char *text, size_t len);
 void dns_reply_clear(struct dns_reply *);
 /* Letters, digits, '-', '_', '.': no empty label, at most 253 characters. */
 bool dns_name_valid(const char *);
-/* The same of any printable ASCII but the backslash: local parts of addresses and such like are parts of names (SPF). */
+/* The same of any printable ASCII but the backslash: SPF makes names of local parts of addresses and such like. */
 bool dns_name_askable(const char *);
 
 #endif

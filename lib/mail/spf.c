@@ -10,6 +10,7 @@
 
 #include "base/xalloc.h"
 #include "mail/dns_answer.h"
+#include "mail/dns_reverse.h"
 #include "mail/spf_private.h"
 
 #define SPF_NEED ((enum spf_result)0) /* beside the results: an answer is missing */
@@ -171,16 +172,9 @@ name_validate(struct spf *s, const char *name)
 static const struct answer *
 lookup_ptr(struct spf *s, enum spf_result *r)
 {
-	const struct spf_macros *m = &s->macros;
 	char name[128];
-	size_t n = 0;
-	int i;
 
-	if (!m->is_ip6)
-		snprintf(name, sizeof(name), "%u.%u.%u.%u.in-addr.arpa", s->ip[3], s->ip[2], s->ip[1], s->ip[0]);
-	for (i = 15; m->is_ip6 && i >= 0; i--)
-		n += (size_t)snprintf(name + n, sizeof(name) - n, "%x.%x.%s", s->ip[i] & 15, s->ip[i] >> 4,
-		    i == 0 ? "ip6.arpa" : "");
+	dns_reverse_name(s->macros.is_ip6, s->ip, NULL, name, sizeof(name));
 	return lookup(s, name, DNS_TYPE_PTR, r);
 }
 

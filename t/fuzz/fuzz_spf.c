@@ -66,7 +66,7 @@ verdict_check(const struct spf_verdict *v, bool survey)
 	FUZZ_ASSERT(v->voids <= SPF_VOIDS_MAX || v->result == SPF_PERMERROR || survey);
 	FUZZ_ASSERT(fuzz_is_clean(v->problem) && fuzz_is_clean(v->term) && fuzz_is_clean(v->explanation));
 	FUZZ_ASSERT(v->explanation[0] == '\0' || v->result == SPF_FAIL);
-	FUZZ_ASSERT(v->result == SPF_NONE || v->result >= SPF_TEMPERROR ? v->problem[0] != '\0' : v->problem[0] == '\0');
+	FUZZ_ASSERT((v->result == SPF_NONE || v->result >= SPF_TEMPERROR) == (v->problem[0] != '\0'));
 }
 
 /* Whatever a check makes of them, terms are parsed alone, too. */
