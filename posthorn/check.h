@@ -31,8 +31,11 @@ int check_config(const char *config_dir, struct pool_list *pools, struct conf_er
 void check_drop(void);
 /* The certificate of smtpd: what smtpd would refuse, and its last days. */
 void check_certificate(const struct params *, struct conf_errors *errors, struct conf_errors *warnings);
-/* That, files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
+/* Other files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
  * warnings. */
+void check_environment(const struct params *, const struct conf *, struct conf_errors *errors,
+    struct conf_errors *warnings);
+/* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
 
 /* supervise_dirs.c: directories that exist and could not be used. */

@@ -206,10 +206,17 @@ check_names(const struct params *p, const struct conf *conf, struct conf_errors 
 void
 check_files(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
 {
+	check_certificate(p, errors, warnings);
+	check_environment(p, conf, errors, warnings);
+}
+
+void
+check_environment(const struct params *p, const struct conf *conf, struct conf_errors *errors,
+    struct conf_errors *warnings)
+{
 	check_daemons(p, errors);
 	check_index(p, warnings);
 	check_names(p, conf, errors, warnings);
-	check_certificate(p, errors, warnings);
 	check_secret(p->smtpd_tls_key_file, "private key", errors);
 	check_passwd(p, errors, warnings);
 	check_directories(p, errors);

@@ -130,7 +130,7 @@ mechanism_parse(struct spf_term *t, size_t m, struct slice rest, const char **wh
 	t->kind = mechanisms[m].kind;
 	*why = "a malformed mechanism";
 	if (t->kind == SPF_IP4 || t->kind == SPF_IP6) {
-		*why = "not an IP network";
+		*why = "a malformed IP network";
 		return has_colon ? network_parse((struct slice){ rest.base + 1, rest.len - 1 }, t) : -1;
 	}
 	if (mechanisms[m].has_bits && dual_bits_take(&rest, t) == -1) {
