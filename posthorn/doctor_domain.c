@@ -164,7 +164,8 @@ doctor_spf_source(struct doctor *d)
 	}
 	(void)spf_records(doctor_ask(d, d->domain->name, DNS_TYPE_TXT), &have);
 	doctor_say(d, DOCTOR_FAILURE, doctor_record_spf(d->domain->name, have, s, 1),
-	    "SPF does not let %s send: %s%s%s", s->address, spf_result_name(v.result), v.term[0] != '\0' ? " by " : v.problem[0] != '\0' ? ", " : "",
+	    "SPF does not let %s send: %s%s%s", s->address, spf_result_name(v.result),
+	    v.term[0] != '\0' ? " by " : v.problem[0] != '\0' ? ", " : "",
 	    v.term[0] != '\0' ? v.term : v.problem);
 }
 

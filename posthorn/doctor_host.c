@@ -33,17 +33,16 @@ doctor_dnssec(struct doctor *d)
 {
 	const char *file = d->params->dns_trust_anchor_file;
 
-	if (d->params->dns_servers.n > 0)
-		doctor_say(d, DOCTOR_WARNING, NULL, "answers are not validated here: dns_servers are trusted with "
-		    "that; so the TLSA records of receivers prove nothing");
+	if (d->params->dns_validation == DNS_VALIDATION_NO)
+		doctor_say(d, DOCTOR_WARNING, NULL, "answers are not validated (dns_validation = no), so TLSA "
+		    "records of receivers are not used");
 	else if (file[0] == '\0' || access(file, R_OK) == -1)
 		doctor_say(d, DOCTOR_WARNING, NULL, "answers are not validated: there is no trust anchor (%s); "
 		    "Debian has it in the package dns-root-data", file[0] != '\0' ? file : "dns_trust_anchor_file is "
 		    "empty");
 	else if (doctor_ask(d, SIGNED_ZONE, DNS_TYPE_A)->security != DNS_SECURE)
-		doctor_say(d, DOCTOR_WARNING, NULL, "the answer for %s, which is signed, is not validated: the "
-		    "resolvers of /etc/resolv.conf are trusted with that, or the trust anchor %s is old", SIGNED_ZONE,
-		    file);
+		doctor_say(d, DOCTOR_WARNING, NULL, "the answer for %s, which is signed, is not validated: that is "
+		    "left to other resolvers (see dns_validation in main.cf(5)), or %s is old", SIGNED_ZONE, file);
 	else
 		doctor_say(d, DOCTOR_OK, NULL, "answers are validated");
 }
@@ -81,16 +80,16 @@ void
 doctor_certificate(struct doctor *d)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
-	const char *file = d->params->smtpd_tls_cert_file;
+	const struct conf_strs *files = &d->params->smtpd_tls_cert_file;
 
 	check_certificate(d->params, &errors, &warnings);
 	say_list(d, DOCTOR_FAILURE, &errors);
 	say_list(d, DOCTOR_WARNING, &warnings);
-	if (errors.n + warnings.n == 0 && (file == NULL || *file == '\0'))
+	if (errors.n + warnings.n == 0 && files->n == 0)
 		doctor_say(d, DOCTOR_WARNING, NULL, "smtpd_tls_cert_file is not set: bounces, complaints and replies "
 		    "come in without encryption");
 	else if (errors.n + warnings.n == 0)
-		doctor_say(d, DOCTOR_OK, NULL, "%s is for %s and lasts two weeks and more", file,
+		doctor_say(d, DOCTOR_OK, NULL, "%s is for %s and lasts two weeks and more", files->v[0],
 		    d->params->myhostname);
 	conf_errors_clear(&errors);
 	conf_errors_clear(&warnings);

@@ -287,21 +287,22 @@ seed('queued', 'fd-unasked', "\1" . frame(FD | 12, 1, pack 'N', 1));
 seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $record . $work);
 
 # dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
-sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join '', map { (length == 4 ? "\4" : "\6") . $_ } @ips }
+sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join('', map { (length == 4 ? "\4" : "\6") . $_ } @ips) . pack 'Cn', 0, 0 }
 sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CCN', $status, 0, 300) . str($text) . ($tail // '') }
-seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('n', 0));
-seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('n', 16));
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nn', 0, 0));
+seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nn', 0, 16));
 seed('dns_answer', 'reply-records', dns_reply(1, '', pack('Cn', 9, 2) . pack('n', 0) . str('v=spf1 -all') . pack('n', 0) . str("a\0b")));
-seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('n', 0));
-seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('n', 0));
-seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('n', 1));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nn', 0, 0));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nn', 0, 0));
+seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nn', 0, 1));
 seed('dns_answer', 'reply-bogus', "\3" . pack('CCN', 5, 2, 5) . str('wrong signature'));
 seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
 seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
-seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
-seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
-seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('Cn', 1, 0)));
-seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('Cn', 4, 1) . host(1, 'a.example')));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32)));
+seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('CCn', 1, 0, 0)));
+seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('CCn', 4, 0, 1) . host(1, 'a.example')));
 my $question = "\1a\1b\0" . pack 'nn', 1, 1;
 seed('dns_answer', 'cname', "\0" . pack('n6', 0, 0x8180, 1, 2, 0, 0) . $question . "\xc0\x0c" . pack('nnNn', 5, 1, 60, 4) . "\1c\1b\0"
     . "\1c\1b\0" . pack('nnNn', 1, 1, 30, 4) . "\x7f\0\0\1");
