@@ -89,6 +89,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct spf_query query = { .receiver = "mx.example" };
 	const struct spf_question *q;
 	struct sockaddr_storage ss;
+	char *sender_text, *helo_text;
 	unsigned n = 0, asked = 0;
 	struct spf *spf;
 	socklen_t len;
@@ -107,8 +108,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_ASSERT(sockaddr_parse(bits & 1 ? "2001:db8::1" : bits & 4 ? "::ffff:192.0.2.1" : "192.0.2.1", 0, &ss,
 	    &len) == 0);
 	query.client = (const struct sockaddr *)&ss;
-	query.sender = xmemdup0(sender.base, sender.len);
-	query.helo = xmemdup0(helo.base, helo.len);
+	query.sender = sender_text = xmemdup0(sender.base, sender.len);
+	query.helo = helo_text = xmemdup0(helo.base, helo.len);
 	query.survey = (bits & 2) != 0;
 	spf = spf_new(&query);
 	while ((q = spf_question(spf)) != NULL) {
@@ -118,7 +119,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	verdict_check(spf_verdict(spf), query.survey);
 	spf_free(&spf);
-	free((char *)query.sender);
-	free((char *)query.helo);
+	free(sender_text);
+	free(helo_text);
 	return 0;
 }
