@@ -63,7 +63,7 @@ void doctor_say(struct doctor *, enum doctor_level, char *publish, const char *f
 const struct dns_reply *doctor_ask(struct doctor *, const char *name, uint16_t type);
 /* Whether the name has that address; *failed_r: nobody knows. */
 bool doctor_has_address(struct doctor *, const char *name, const struct doctor_source *, bool *failed_r);
-void doctor_spf(struct doctor *, const struct spf_query *, struct spf_verdict *out);
+void doctor_spf(struct doctor *, const struct spf_query *, struct spf_verdict *);
 void doctor_forget(struct doctor *);
 
 /* doctor_records.c: what is to be published, malloced. */

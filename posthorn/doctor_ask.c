@@ -132,7 +132,6 @@ doctor_spf(struct doctor *d, const struct spf_query *q, struct spf_verdict *out)
 {
 	struct spf_wait w = { d->loop, out };
 
-	memset(out, 0, sizeof(*out));
 	(void)spf_run_start(d->loop, d->dns, q, on_verdict, &w);
 	(void)loop_run(d->loop);
 }

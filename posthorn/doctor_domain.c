@@ -102,7 +102,7 @@ doctor_spf_record(struct doctor *d)
 	const char *name = d->domain->name, *have = NULL;
 	const struct dns_reply *r = doctor_ask(d, name, DNS_TYPE_TXT);
 	struct doctor_source nobody = { .ehlo = d->params->myhostname, .sa = { .ss_family = AF_INET } };
-	struct spf_verdict v;
+	struct spf_verdict v = { 0 };
 	struct spf_query q;
 	unsigned n = spf_records(r, &have);
 
@@ -147,7 +147,7 @@ doctor_spf_source(struct doctor *d)
 {
 	const struct doctor_source *s = d->source;
 	const char *have = NULL;
-	struct spf_verdict v;
+	struct spf_verdict v = { 0 };
 	struct spf_query q;
 
 	if (!s->is_public || !d->domain->has_spf)

@@ -296,7 +296,7 @@ expand(const struct spf_macros *e, struct slice s, bool is_text, struct sink *k)
 void
 spf_expand_domain(const struct spf_macros *e, struct slice spec, char out[SPF_NAME_MAX + 1])
 {
-	char buf[2048];
+	char buf[2048] = "";
 	struct sink k = { .out = buf, .size = sizeof(buf), .keeps_end = true };
 	const char *p = buf, *dot;
 	size_t len;
