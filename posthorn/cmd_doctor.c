@@ -32,10 +32,12 @@ static const struct {
 	{ "ptr", FOR_SOURCE, true, doctor_ptr },
 	{ "dnsbl-zones", FOR_HOST, true, doctor_dnsbl_zones },
 	{ "dnsbl", FOR_SOURCE, true, doctor_dnsbl },
+	{ "spf-helo", FOR_SOURCE, true, doctor_spf_helo },
 	{ "mx", FOR_DOMAIN, true, doctor_mx },
 	{ "spf-record", FOR_DOMAIN, true, doctor_spf_record },
 	{ "spf", FOR_PAIR, true, doctor_spf_source },
 	{ "dmarc", FOR_DOMAIN, true, doctor_dmarc },
+	{ "extras", FOR_DOMAIN, true, doctor_extras },
 };
 
 static const char *const level_names[] = { [DOCTOR_OK] = "ok", [DOCTOR_WARNING] = "warning",

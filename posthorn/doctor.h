@@ -92,10 +92,12 @@ void doctor_address(struct doctor *);
 void doctor_ptr(struct doctor *);
 void doctor_dnsbl_zones(struct doctor *);
 void doctor_dnsbl(struct doctor *);
+void doctor_spf_helo(struct doctor *);
 /* doctor_domain.c */
 void doctor_mx(struct doctor *);
 void doctor_spf_record(struct doctor *);
 void doctor_dmarc(struct doctor *);
 void doctor_spf_source(struct doctor *);
+void doctor_extras(struct doctor *);
 
 #endif

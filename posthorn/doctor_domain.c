@@ -265,3 +265,64 @@ doctor_dmarc(struct doctor *d)
 		doctor_say(d, DOCTOR_FAILURE, doctor_record_dmarc(name), "the DMARC record of %s has no valid policy "
 		    "(p=%s)", at, policy);
 }
+
+/* ---- records that nobody needs, but that do harm if they are wrong: RFC 8461, RFC 8460, BIMI ---- */
+
+static const struct {
+	const char *what, *prefix, *version;
+	const char *tag; /* must be there, and begin so: */
+	bool may_be_empty;
+	const char *begins[2];
+} extras[] = {
+	{ "MTA-STS", "_mta-sts", "v=STSv1", "id", false, { "" } },
+	{ "TLS-RPT", "_smtp._tls", "v=TLSRPTv1", "rua", false, { "mailto:", "https:" } },
+	{ "BIMI", "default._bimi", "v=BIMI1", "l", true, { "https:" } },
+};
+#define N_EXTRAS (sizeof(extras) / sizeof(extras[0]))
+
+/* NULL if it is right, or what is wrong. */
+static const char *
+extra_fault(size_t e, const char *found, unsigned n)
+{
+	char value[256];
+
+	if (n > 1)
+		return "is there more than once, which counts as none";
+	tag_value(found, extras[e].tag, value, sizeof(value));
+	if (value[0] == '\0')
+		return extras[e].may_be_empty ? NULL : "is malformed";
+	for (size_t i = 0; i < 2 && extras[e].begins[i] != NULL; i++)
+		if (strncmp(value, extras[e].begins[i], strlen(extras[e].begins[i])) == 0)
+			return NULL;
+	return "is malformed";
+}
+
+void
+doctor_extras(struct doctor *d)
+{
+	char name[512], list[64] = "";
+	const struct dns_reply *r;
+	const char *found, *fault;
+	unsigned n, n_bad = 0;
+
+	for (size_t e = 0; e < N_EXTRAS; e++) {
+		snprintf(name, sizeof(name), "%s.%s", extras[e].prefix, d->domain->name);
+		r = doctor_ask(d, name, DNS_TYPE_TXT);
+		found = NULL;
+		n = 0;
+		for (unsigned i = 0; i < r->n_records; i++)
+			if (strncmp(r->records[i].text, extras[e].version, strlen(extras[e].version)) == 0 && n++ == 0)
+				found = r->records[i].text;
+		if (n == 0)
+			continue;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list != '\0' ? ", " : "",
+		    extras[e].what);
+		if ((fault = extra_fault(e, found, n)) == NULL)
+			continue;
+		n_bad++;
+		doctor_say(d, DOCTOR_WARNING, NULL, "the %s record %s %s: %.200s", extras[e].what, name, fault, found);
+	}
+	if (n_bad == 0)
+		doctor_say(d, DOCTOR_OK, NULL, *list != '\0' ? "well-formed: %s" :
+		    "no MTA-STS, TLS-RPT or BIMI record, and none is needed%s", list);
+}

@@ -166,3 +166,31 @@ doctor_dnsbl(struct doctor *d)
 		doctor_say(d, DOCTOR_OK, NULL, "%s is on none of %zu block list%s", s->address, n_asked,
 		    n_asked == 1 ? "" : "s");
 }
+
+/* Bounces and notices have no sender: receivers look at the name that the source greets as. */
+void
+doctor_spf_helo(struct doctor *d)
+{
+	const struct doctor_source *s = d->source;
+	struct spf_query q = { .client = (const struct sockaddr *)&s->sa, .sender = "", .helo = s->ehlo };
+	struct spf_verdict v = { 0 };
+
+	if (!s->is_public)
+		return;
+	doctor_spf(d, &q, &v);
+	switch (v.result) {
+	case SPF_PASS:
+		doctor_say(d, DOCTOR_OK, NULL, "SPF lets %s greet as %s", s->address, s->ehlo);
+		break;
+	case SPF_NONE:
+		doctor_say(d, DOCTOR_OK, NULL, "%s has no SPF record of its own, and needs none", s->ehlo);
+		break;
+	case SPF_TEMPERROR:
+		doctor_say(d, DOCTOR_WARNING, NULL, "whether SPF lets %s greet as %s is not known: %s", s->address,
+		    s->ehlo, v.problem);
+		break;
+	default:
+		doctor_say(d, DOCTOR_FAILURE, doctor_record_txt(s->ehlo, "v=spf1 a -all"), "SPF does not let %s greet "
+		    "as %s (%s): its bounces are refused", s->address, s->ehlo, spf_result_name(v.result));
+	}
+}

@@ -49,6 +49,10 @@ bogus.example. IN TXT "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"
 _dmarc.bogus.example. IN TXT "v=DMARC1; p=reject"
 $v6.ip6.arpa. IN PTR mx6.good.example.
 mx6.good.example. IN AAAA 2001:db8::1
+mx6.good.example. IN TXT "v=spf1 a -all"
+_mta-sts.good.example. IN TXT "v=STSv1; id=20260101;"
+_smtp._tls.good.example. IN TXT "v=TLSRPTv1; rua=mailto:tls\@good.example"
+default._bimi.good.example. IN TXT "v=BIMI1; l=; a="
 good.example. IN MX 10 mx1.good.example.
 good.example. IN TXT "an unrelated record"
 good.example. IN TXT "v=spf1 include:_spf.good.example " "-all"
@@ -131,6 +135,11 @@ for (@sources) {
 	$zone .= "$name.mx.example. IN A $address\n" unless $name =~ /\A(?:noforward|kernel)\z/;
 }
 $zone .= <<'Z';
+noptr.mx.example. IN TXT "v=spf1 -all"
+_mta-sts.ok.example. IN TXT "v=STSv1;"
+_smtp._tls.nospf.example. IN TXT "v=TLSRPTv1; rua=ftp://ok.example"
+default._bimi.twospf.example. IN TXT "v=BIMI1; l=https://ok.example/1.svg"
+default._bimi.twospf.example. IN TXT "v=BIMI1; l=https://ok.example/2.svg"
 15.2.0.192.bl.example. IN A 127.0.0.3
 15.2.0.192.bl.example. IN TXT "spam, see https://bl.example/192.0.2.15"
 *.all.example. IN A 127.0.0.2
@@ -148,6 +157,7 @@ my @faults = (
 	'warning dnssec', 'failure files', 'failure files policy', 'warning certificate',
 	'failure ptr noptr', 'failure ptr otherptr', 'failure ptr noforward', 'warning ptr twoptr', 'failure dnsbl listed',
 	'warning address private', 'warning address kernel', 'failure spf stranger ok.example',
+	'failure spf-helo noptr', map("warning extras $_.example", qw(ok nospf twospf)),
 	'failure spf-record nospf.example', 'failure spf-record twospf.example', 'failure spf-record badspf.example',
 	'failure spf-record manyspf.example', 'warning spf-record nearspf.example', 'warning spf-record openspf.example', 'failure spf-record lostspf.example',
 	'failure dmarc nodmarc.example', 'warning dmarc nonedmarc.example', 'failure dmarc baddmarc.example', 'failure dmarc twodmarc.example',

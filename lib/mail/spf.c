@@ -451,7 +451,8 @@ check_host(struct spf *s, const char *domain, bool is_included)
 	const struct answer *a;
 	enum spf_result r;
 
-	if (!dns_name_askable(domain) || strchr(domain, '.') == NULL)
+	/* Section 4.3: nor is an address. */
+	if (!dns_name_askable(domain) || strchr(domain, '.') == NULL || domain[0] == '[')
 		return conclude(s, SPF_NONE, "`%.100s' is not a domain name", domain);
 	if ((a = lookup(s, domain, DNS_TYPE_TXT, &r)) == NULL)
 		return r;

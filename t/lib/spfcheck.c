@@ -139,13 +139,14 @@ act(char *line)
 	char *words[WORDS_MAX] = { NULL }, *hex;
 	size_t n = 0, i, len;
 
-	for (hex = line; hex != NULL && n < WORDS_MAX;) {
+	hex = line;
+	do {
 		words[n] = strsep(&hex, " \n");
 		/* The value of a record stays as it is, for its length. */
 		words[n] = n == 0 || (n == 4 && strcmp(words[0], "rr") == 0) ? xstrdup(words[n]) :
 		    unhex(words[n], &len);
 		n++;
-	}
+	} while (hex != NULL && n < WORDS_MAX);
 	if (n >= 5 && strcmp(words[0], "rr") == 0)
 		zone_add(words);
 	else if (n >= 4 && (strcmp(words[0], "check") == 0 || strcmp(words[0], "survey") == 0))
