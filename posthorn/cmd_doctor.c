@@ -34,6 +34,7 @@ static const struct {
 	{ "dnsbl", FOR_SOURCE, true, doctor_dnsbl },
 	{ "spf-helo", FOR_SOURCE, true, doctor_spf_helo },
 	{ "mx", FOR_DOMAIN, true, doctor_mx },
+	{ "postmaster", FOR_DOMAIN, true, doctor_postmaster },
 	{ "spf-record", FOR_DOMAIN, true, doctor_spf_record },
 	{ "spf", FOR_PAIR, true, doctor_spf_source },
 	{ "dmarc", FOR_DOMAIN, true, doctor_dmarc },

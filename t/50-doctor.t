@@ -44,7 +44,7 @@ my $p = PosthornTest->new(tls => 1, conf => { dnsbl_zones => 'bl.example', dns_v
 1.2.0.192.in-addr.arpa. IN PTR MX1.good.example.
 mx1.good.example. IN A 192.0.2.1
 iana.org. IN A 192.0.2.99
-bogus.example. IN MX 10 mx1.good.example.
+bogus.example. IN MX 10 mx.good.example.
 bogus.example. IN TXT "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"
 _dmarc.bogus.example. IN TXT "v=DMARC1; p=reject"
 $v6.ip6.arpa. IN PTR mx6.good.example.
@@ -53,17 +53,22 @@ mx6.good.example. IN TXT "v=spf1 a -all"
 _mta-sts.good.example. IN TXT "v=STSv1; id=20260101;"
 _smtp._tls.good.example. IN TXT "v=TLSRPTv1; rua=mailto:tls\@good.example"
 default._bimi.good.example. IN TXT "v=BIMI1; l=; a="
-good.example. IN MX 10 mx1.good.example.
+good.example. IN MX 10 dead.good.example.
+good.example. IN MX 20 mx.good.example.
+mx.good.example. IN A 127.0.0.1
+dead.good.example. IN A 127.0.0.39
 good.example. IN TXT "an unrelated record"
 good.example. IN TXT "v=spf1 include:_spf.good.example " "-all"
 _spf.good.example. IN TXT "v=spf1 ip4:192.0.2.0/28 ip6:2001:db8::/32 ?all"
 _dmarc.good.example. IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc\@good.example"
-news.good.example. IN MX 10 mx1.good.example.
+news.good.example. IN MX 10 mx.good.example.
 news.good.example. IN TXT "v=spf1 a:mx1.good.example a:mx6.good.example ~all"
 Z
     policy => source('one', '192.0.2.1', 'mx1.good.example') . source('six', '2001:db8::1', 'mx6.good.example') . pool('main', 'one', 'six'),
     users => [ [ 'app', 'secret', '--domains', 'good.example,.news.good.example' ] ]);
 $p->{conf}{dns_trust_anchor_file} = $p->etc . '/root.key';
+$p->sink;
+$p->{conf}{smtp_port} = $p->{sink_port};
 $p->dns->configure;
 my ($found) = $p->json('doctor');
 same('nothing is found where nothing is wrong', $found);
@@ -112,14 +117,15 @@ my @sources = (
 	[ 'listed', '192.0.2.15' ], [ 'private', '10.0.0.1' ], [ 'kernel', 'unspecified' ], [ 'stranger', '198.51.100.1' ],
 );
 my $spf = 'v=spf1 ip4:192.0.2.0/24 -all';
-my @domains = map "$_.example", qw(ok nospf twospf badspf manyspf nearspf openspf lostspf nodmarc nonedmarc baddmarc twodmarc nomx nullmx deadmx ownmx lame);
+my @domains = map "$_.example", qw(ok nospf twospf badspf manyspf nearspf openspf lostspf nodmarc nonedmarc baddmarc twodmarc nopostmaster greylist unreachable nomx nullmx deadmx ownmx lame);
 my %spf = (nospf => [], twospf => [ $spf, 'v=spf1 ~all' ], badspf => [ "v=spf1 ip4:192.0.2 -all" ], openspf => [ 'v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.1 ?all' ],
 	manyspf => [ 'v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.1 ' . join(' ', map "a:a$_.example", 1 .. 11) . ' -all' ],
 	nearspf => [ 'v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.1 ' . join(' ', map "a:a$_.example", 1 .. 9) . ' -all' ],
 	lostspf => [ 'v=spf1 include:nowhere.example -all' ], ok => [ 'v=spf1 ip4:192.0.2.0/24 ~all' ]);
 my %dmarc = (nodmarc => [], nonedmarc => [ 'v=DMARC1; p=none' ], baddmarc => [ 'v=DMARC1; p = refuse' ], twodmarc => [ ('v=DMARC1; p=reject') x 2 ]);
-my %mx = (nomx => '', nullmx => '0 .', deadmx => '10 nowhere.ok.example.', ownmx => '');
-my $zone = $lists . "lame.example. IN NS ns.elsewhere.test.\nownmx.example. IN A 192.0.2.80\nmx.ok.example. IN A 192.0.2.25\n";
+my %mx = (nomx => '', nullmx => '0 .', deadmx => '10 nowhere.ok.example.', ownmx => '', nopostmaster => '10 mx1.ok.example.', greylist => '10 mx2.ok.example.', unreachable => '10 mx3.ok.example.');
+my $zone = $lists . "lame.example. IN NS ns.elsewhere.test.\nownmx.example. IN A 192.0.2.80\nmx.ok.example. IN A 127.0.0.1\n"
+    . "mx1.ok.example. IN A 127.0.0.31\nmx2.ok.example. IN A 127.0.0.32\nmx3.ok.example. IN A 127.0.0.39\n";
 for my $name (map { s/\.example\z//r } grep { $_ ne 'lame.example' } @domains) {
 	$zone .= "$name.example. IN TXT \"$_\"\n" for @{ $spf{$name} // [ 'v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.1 -all' ] };
 	my $n = 0;
@@ -148,6 +154,9 @@ empty.example. IN TXT "closed"
 Z
 $p = PosthornTest->new(tls => 1, zone => $zone, conf => { dnsbl_zones => 'bl.example all.example refuses.example empty.example', myhostname => 'other.test' }, users => [ [ 'app', 'secret' ] ],
     policy => join('', map({ source($_->[0], $_->[1], "$_->[0].mx.example") } @sources), pool('main', map { $_->[0] } @sources)));
+$p->{sink_addresses} = [ '127.0.0.1', '127.0.0.31', '127.0.0.32' ];
+$p->{conf}{smtp_port} = $p->{sink_port} = PosthornTest::free_port();
+$p->sink('-s', "rcpt\@127.0.0.31:$p->{sink_port}=550 5.1.1 no such user", '-s', "rcpt\@127.0.0.32:$p->{sink_port}=451 4.7.1 come back");
 $p->configure->dns;
 chmod 0644, $p->etc . '/server.key';
 chmod 0666, $p->etc . '/policy.lua';
@@ -161,6 +170,7 @@ my @faults = (
 	'failure spf-record nospf.example', 'failure spf-record twospf.example', 'failure spf-record badspf.example',
 	'failure spf-record manyspf.example', 'warning spf-record nearspf.example', 'warning spf-record openspf.example', 'failure spf-record lostspf.example',
 	'failure dmarc nodmarc.example', 'warning dmarc nonedmarc.example', 'failure dmarc baddmarc.example', 'failure dmarc twodmarc.example',
+	'failure postmaster nopostmaster.example', 'warning postmaster greylist.example', 'warning postmaster unreachable.example',
 	'failure mx nomx.example', 'failure mx nullmx.example', 'failure mx deadmx.example', 'warning mx ownmx.example',
 	map "warning $_ lame.example", qw(mx spf-record dmarc),
 );
@@ -192,7 +202,7 @@ for (['ptr otherptr', qr/^12\.2\.0\.192\S+ IN PTR .*\n/m], ['spf stranger ok.exa
 	$p->{zone} =~ s/$old/$publish{$key}\n/ or die "no record for $key";
 	$mended{$key} = 1;
 }
-$p->{zone} .= "other.test. IN A 192.0.2.26\n";
+$p->{zone} .= "other.test. IN A 127.0.0.1\n";
 $p->dns;
 ($found) = $p->json('doctor', @arguments);
 for (@{ $found->{findings} }) {
