@@ -45,8 +45,10 @@ conn_unlink(struct conn *c)
 	TAILQ_REMOVE(&p->conns, c, path_link);
 	TAILQ_REMOVE(&c->net->conns, c, all_link);
 	p->n_conns--;
-	if (!c->is_open)
+	if (!c->is_open) {
 		p->n_connecting--;
+		p->source->is_trying = false; /* whatever became of it: another may try */
+	}
 	if (c->step == STEP_QUIT)
 		p->n_quitting--;
 	c->net->n_conns--;
