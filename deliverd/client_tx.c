@@ -89,13 +89,13 @@ fail_and_close(struct conn *c, const struct outcome *o)
 	return false;
 }
 
-/* It was counted, and nothing came of it. */
+/* What the peer has heard of is counted there too, whatever came of it. */
 static void
 uncount(struct conn *c)
 {
-	if (c->tx.is_counted)
+	if (!c->tx.is_written && c->tx.counted == c->path->generation && c->tx.counted != 0)
 		path_message_unused(c->path);
-	c->tx.is_counted = false;
+	c->tx.counted = 0;
 }
 
 /* The message was not touched by what happened to this connection: back to the head of the queue. */
@@ -188,8 +188,7 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	note_for_next(c);
 	if (c->step < STEP_DOT && c->path->config.try_next_host_on_transport_error && conn_has_next(c))
 		return go_on_elsewhere(c, &o);
-	if (c->step < STEP_DOT)
-		uncount(c);
+	uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, false);
 	return false;
@@ -354,6 +353,7 @@ send_mail(struct conn *c)
 {
 	wbuf_reset(&c->net->scratch);
 	put_mail(c, &c->net->scratch);
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, STEP_MAIL);
 }
@@ -382,6 +382,7 @@ send_group(struct conn *c)
 		put_rcpt(c, c->tx.items[i], w);
 	put(w, "DATA\r\n");
 	c->tx.group_len = w->len;
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, c->needs_rset ? STEP_RSET : STEP_MAIL);
 }
@@ -395,7 +396,8 @@ client_tx_begin(struct conn *c)
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_answered_early = false;
-	c->tx.is_counted = false;
+	c->tx.is_written = false;
+	c->tx.counted = 0;
 	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0 && c->path->config.enable_pipelining;
 	if (c->tx.is_pipelined) {
 		send_group(c);

@@ -523,7 +523,7 @@ path_send(struct path *p)
 		if (!take_message(p))
 			break;
 		if (client_tx_begin(c))
-			c->tx.is_counted = p->sets[LIMIT_MESSAGE].n > 0;
+			c->tx.counted = p->sets[LIMIT_MESSAGE].n > 0 ? p->generation : 0;
 		else
 			path_message_unused(p);
 	}

@@ -56,11 +56,78 @@ test_probe_refused(void **state UNUSED)
 	probe_again(is_silent, "smtp_banner_timeout = 1s\n");
 }
 
+static const char two_an_hour[] = SOURCE_33
+    "kumo.on('get_egress_path_config', function() return { max_message_rate = '2/h,max_burst=2' } end)\n";
+
+static unsigned
+count_outcome(const struct world *w, int outcome)
+{
+	unsigned i, n = 0;
+
+	for (i = 0; i < w->n_results; i++)
+		n += w->results[i].outcome == outcome;
+	return n;
+}
+
+/* One after the other, so that each has a connection of its own. */
+static void
+send_each(struct world *w, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		world_mail(w, &to_example);
+		world_run(w, w->n_results + 1);
+	}
+}
+
+/* The peer has heard of it: it counts, whatever came of it. */
+static void
+test_written_counts(void **state UNUSED)
+{
+	static const script at_mail[] = { { HELLO, "C:MAIL", "X" } };
+	static const script at_data[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA",
+	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "C:", "X" } };
+	static const script after_rset[] = { { HELLO, TX1, "C:MAIL", "X" } };
+	static const script *const all[] = { at_mail, at_data, after_rset };
+	struct world *w;
+	unsigned i;
+
+	for (i = 0; i < 3; i++) {
+		w = world_new();
+		peer_new(w, 1, all[i], 1);
+		world_start(w, NULL, two_an_hour, dest_1);
+		send_each(w, 5);
+		assert_int_equal(peer_count(w->peers[0], "MAIL FROM"), 2);
+		assert_true(count_outcome(w, QL_RETURNED) >= 3);
+		world_free(w);
+	}
+}
+
+/* Nothing of it was said: it does not count. */
+static void
+test_unwritten_does_not_count(void **state UNUSED)
+{
+	static const script scripts[] = { { "S:421 busy\r\n", "X" }, { "X" }, { "S:421 busy\r\n", "X" },
+		{ "S:421 busy\r\n", "X" }, { HELLO, TX1, TX1 } };
+	struct world *w = world_new();
+
+	peer_new(w, 1, scripts, 5);
+	world_start(w, NULL, two_an_hour, dest_1);
+	send_each(w, 7);
+	assert_int_equal(count_outcome(w, QL_FAILED), 4);
+	assert_int_equal(count_outcome(w, QL_DELIVERED), 2);
+	assert_int_equal(count_outcome(w, QL_RETURNED), 1);
+	world_free(w);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_probe_refused),
+		cmocka_unit_test(test_written_counts),
+		cmocka_unit_test(test_unwritten_does_not_count),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
