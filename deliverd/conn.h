@@ -40,6 +40,7 @@ struct conn {
 	struct plan *plan;
 	unsigned at; /* in plan */
 	enum step step;
+	bool is_dialled;    /* some host heard of it */
 	bool is_open;       /* greeted: counts as healthy */
 	bool is_in_clear;   /* no STARTTLS with this address: its handshake failed */
 	bool is_closing;    /* after this transaction */

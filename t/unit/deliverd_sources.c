@@ -121,6 +121,60 @@ test_unwritten_does_not_count(void **state UNUSED)
 	world_free(w);
 }
 
+/* An attempt to connect that never left the host. */
+static void
+test_undialled_does_not_count(void **state UNUSED)
+{
+	static const script one[] = { { HELLO, TX1, "C:QUIT", "S:221 bye\r\n", "X" } };
+	struct world *w = world_new();
+	struct sockaddr_storage sa;
+	struct source *s;
+
+	peer_new(w, 1, one, 1);
+	world_start(w, NULL, SOURCE_33 "kumo.on('get_egress_path_config', function()\n"
+	    "  return { max_connection_rate = '2/h,max_burst=2', max_deliveries_per_connection = 1 } end)\n", dest_1);
+	s = TAILQ_FIRST(&w->net->sources);
+	sa = s->sa;
+	assert_int_equal(sockaddr_parse("192.0.2.41", 0, &s->sa, &s->salen), 0);
+	send_each(w, 1);
+	assert_int_equal(count_outcome(w, QL_RETURNED), 1);
+	s->sa = sa;
+	s->out_until = 0;
+	send_each(w, 3);
+	assert_int_equal(count_outcome(w, QL_DELIVERED), 2);
+	assert_int_equal(count_outcome(w, QL_RETURNED), 2);
+	world_free(w);
+}
+
+/* What was chosen for a source and handed back by a reload may be chosen again. */
+static void
+test_unselected_by_reload(void **state UNUSED)
+{
+	static const script scripts[] = { { HELLO, TX1, "C:QUIT", "S:221 bye\r\n", "X" } };
+	static const char policy[] = SOURCE_33 "kumo.on('get_egress_path_config', function()\n"
+	    "  return { source_selection_rate = '2/h', max_deliveries_per_connection = 1 } end)\n";
+	struct world *w = world_new();
+	struct limit *l;
+	struct path *p;
+
+	peer_new(w, 1, scripts, 1);
+	world_start(w, NULL, policy, dest_1);
+	send_each(w, 1);
+	p = RB_MIN(path_tree, &w->net->paths);
+	assert_true(limit_set_wait(&p->sets[LIMIT_SELECT], &l) == 0);
+	p->open_after = loop_now(w->loop) + 60000; /* the next one waits */
+	p->window = 0;
+	world_mail(w, &to_example);
+	world_wait(w, 100);
+	assert_true(limit_set_wait(&p->sets[LIMIT_SELECT], &l) > 0);
+	write_config(w, "# another\n", policy);
+	net_reload(w->net);
+	world_run(w, 2);
+	assert_int_equal(count_outcome(w, QL_RETURNED), 1);
+	assert_true(limit_set_wait(&p->sets[LIMIT_SELECT], &l) == 0);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -128,6 +182,8 @@ main(void)
 		cmocka_unit_test(test_probe_refused),
 		cmocka_unit_test(test_written_counts),
 		cmocka_unit_test(test_unwritten_does_not_count),
+		cmocka_unit_test(test_undialled_does_not_count),
+		cmocka_unit_test(test_unselected_by_reload),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
