@@ -98,18 +98,30 @@ uncount(struct conn *c)
 	c->tx.counted = 0;
 }
 
-/* The message was not touched by what happened to this connection: back to the head of the queue. */
-static bool
-requeue_and_close(struct conn *c, const struct outcome *o)
+/* Back to the head of the queue; to queued, if it was routed by a configuration that is not in force any more. */
+static void
+put_back(struct conn *c, const struct outcome *o)
 {
-	struct path *p = c->path;
+	struct outcome other = outcome_returned("the configuration has changed", 0);
 	unsigned i;
 
 	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
+	for (i = 0; i < c->tx.n; i++) {
+		if (c->tx.items[i] == NULL)
+			continue;
+		if (c->tx.items[i]->job->q.digest != c->net->config_digest)
+			finish_at(c, i, &other);
+		else if (++c->tx.items[i]->free_tries > FREE_TRIES)
 			finish_at(c, i, o);
-	path_add_front(p, c->tx.items, c->tx.n);
+	}
+	path_add_front(c->path, c->tx.items, c->tx.n);
+}
+
+/* The message was not touched by what happened to this connection. */
+static bool
+requeue_and_close(struct conn *c, const struct outcome *o)
+{
+	put_back(c, o);
 	c->tx.n = c->tx.n_left = 0;
 	conn_close(&c, false);
 	return false;
@@ -163,13 +175,7 @@ note_for_next(struct conn *c)
 static bool
 go_on_elsewhere(struct conn *c, const struct outcome *o)
 {
-	unsigned i;
-
-	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
-			finish_at(c, i, o);
-	path_add_front(c->path, c->tx.items, c->tx.n);
+	put_back(c, o);
 	return conn_go_on(c);
 }
 

@@ -163,9 +163,9 @@ close_conns(struct path *p)
 void
 path_unselect(struct path *p, struct item *it)
 {
-	if (it->is_selected)
+	if (it->selected != 0 && it->selected == p->generation)
 		limit_set_give_back(&p->sets[LIMIT_SELECT]);
-	it->is_selected = false;
+	it->selected = 0;
 }
 
 void

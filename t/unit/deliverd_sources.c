@@ -175,6 +175,27 @@ test_unselected_by_reload(void **state UNUSED)
 	world_free(w);
 }
 
+/* In a transaction when the configuration changes, then the connection breaks: it is not for the new one to send. */
+static void
+test_broken_at_reload(void **state UNUSED)
+{
+	static const script scripts[] = { { HELLO, TX1, "C:MAIL", "W:400", "X" }, { HELLO, TX1 } };
+	struct world *w = world_new();
+
+	peer_new(w, 1, scripts, 2);
+	world_start(w, "smtp_connection_limit = 1\n", SOURCE_33, dest_1);
+	send_each(w, 1);
+	world_mail(w, &to_example);
+	world_wait(w, 100);
+	assert_int_equal(w->n_results, 1);
+	write_config(w, "# another\n", SOURCE_33);
+	net_reload(w->net);
+	world_run(w, 2);
+	assert_int_equal(w->results[1].outcome, QL_RETURNED);
+	assert_int_equal(w->peers[0]->n_conns, 1);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -184,6 +205,7 @@ main(void)
 		cmocka_unit_test(test_unwritten_does_not_count),
 		cmocka_unit_test(test_undialled_does_not_count),
 		cmocka_unit_test(test_unselected_by_reload),
+		cmocka_unit_test(test_broken_at_reload),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
