@@ -231,7 +231,7 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 	if (c->step == STEP_TLS && c->path->config.opportunistic_tls_reconnect_on_failed_handshake &&
 	    c->path->limits.tls != TLS_LEVEL_ENCRYPT)
 		return conn_retry_in_clear(c, why);
-	if (is_timeout && (c->step == STEP_CONNECT || c->step == STEP_BANNER))
+	if (is_timeout)
 		path_shrink(c->path);
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?

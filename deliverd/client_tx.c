@@ -185,6 +185,8 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	char text[512], command[COMMAND_MAX];
 	struct outcome o;
 
+	if (is_timeout) /* a server that does not keep up is not asked for more */
+		path_shrink(c->path);
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	command_text(c, command);
 	o = outcome_local(client_steps[c->step].phase, 451, "4.4.2", text);

@@ -21,6 +21,7 @@
 #define PATH_LIFE_MS 60000
 #define WINDOW_START 2
 #define SHRINK_MS 1000 /* what many connections are told at the same time counts once */
+#define GROW_MS 5000   /* once a server had enough: one more after so long, not at the pace of its replies */
 #define HOLD_MS 5000 /* what has to wait longer goes back to queued, so that it takes no room from others */
 #define RETURN_MAX_MS 3600000
 #define REST_MS 2000 /* after too many failures in a row; doubled up to the next */
@@ -381,12 +382,17 @@ open_conns(struct path *p)
 void
 path_grow(struct path *p)
 {
+	int64_t now = loop_now(p->net->loop);
+
 	p->n_failures = 0;
 	if (p->n_ready == 0 || p->window >= p->limits.connections)
 		return;
-	if (p->window < p->threshold || ++p->n_successes >= p->window) {
+	if (p->window < p->threshold) {
+		p->window++;
+	} else if (++p->n_successes >= p->window && now - p->resized >= GROW_MS) {
 		p->window++;
 		p->n_successes = 0;
+		p->resized = now;
 	}
 }
 
@@ -398,7 +404,7 @@ path_shrink(struct path *p)
 
 	if (now - p->shrunk < SHRINK_MS)
 		return;
-	p->shrunk = now;
+	p->shrunk = p->resized = now;
 	p->window = p->threshold = n > 3 ? n / 2 : 1;
 	p->n_successes = 0;
 }
@@ -425,8 +431,8 @@ return_expired(struct path *p)
 int
 path_prepare(struct path *p)
 {
+	char *err, text[512];
 	struct outcome o;
-	char *err;
 
 	if (p->generation == p->net->generation)
 		return 0;
@@ -435,8 +441,9 @@ path_prepare(struct path *p)
 	if (path_configure(p, &err) == 0)
 		return 0;
 	log_error("path %s: %s", p->name, err);
+	snprintf(text, sizeof(text), "the policy for this path failed: %s", err);
 	free(err);
-	o = outcome_local(PHASE_NONE, 451, "4.3.5", "the policy for this path failed");
+	o = outcome_local(PHASE_NONE, 451, "4.3.5", text);
 	path_fail_ready(p, &o, NULL);
 	return -1;
 }

@@ -56,7 +56,7 @@ struct path {
 	unsigned window;       /* so many connections at the moment: grows with success, up to the limit */
 	unsigned n_successes;  /* since the window grew */
 	unsigned threshold;    /* from here on it grows slowly */
-	int64_t shrunk;        /* loop_now() */
+	int64_t shrunk, resized; /* loop_now() */
 	int64_t connected_at;  /* loop_now(): last success */
 	unsigned n_failures;   /* rounds over all hosts, without success */
 	int64_t rest_until;    /* loop_now(): nothing is tried before */

@@ -196,6 +196,41 @@ test_broken_at_reload(void **state UNUSED)
 	world_free(w);
 }
 
+/* Half of the connections that are in use, at a time-out of whatever reply and at 421; then no more for a while. */
+static void
+test_shrink(void **state UNUSED)
+{
+	static const script slow[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA", "S:250 ok\r\n", "W:3000" } };
+	static const script busy[] = { { HELLO, "C:MAIL", "C:RCPT", "C:DATA",
+	    "S:250 ok\r\n421 too much\r\n", "W:300", "X" } };
+	static const script *const all[] = { slow, busy };
+	struct world *w;
+	struct path *p;
+	unsigned i, k;
+
+	for (i = 0; i < 2; i++) {
+		w = world_new();
+		peer_new(w, 1, all[i], 1);
+		world_start(w, "smtp_rcpt_timeout = 1s\n", SOURCE_33
+		    "kumo.on('get_egress_path_config', function() return { connection_limit = 8 } end)\n", dest_1);
+		p = path_get(site_get(w->net, make_hosts(MX_RECORDS, "10 a.example=127.0.0.1"), NULL),
+		    TAILQ_FIRST(&w->net->sources), "dest.example");
+		p->window = 8;
+		for (k = 0; k < 80; k++)
+			world_mail(w, &to_example);
+		world_run(w, 1);
+		assert_int_equal(w->results[0].outcome, QL_FAILED);
+		assert_int_equal(p->window, 4);
+		for (k = 0; k < 20; k++)
+			path_grow(p);
+		assert_int_equal(p->window, 4);
+		p->resized -= 60000;
+		path_grow(p);
+		assert_int_equal(p->window, 5);
+		world_free(w);
+	}
+}
+
 int
 main(void)
 {
@@ -206,6 +241,7 @@ main(void)
 		cmocka_unit_test(test_undialled_does_not_count),
 		cmocka_unit_test(test_unselected_by_reload),
 		cmocka_unit_test(test_broken_at_reload),
+		cmocka_unit_test(test_shrink),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
