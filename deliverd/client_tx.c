@@ -32,6 +32,7 @@ static bool
 tx_end(struct conn *c)
 {
 	client_tx_clear(c);
+	path_served(c->path);
 	c->n_tx++;
 	return conn_idle(c);
 }
@@ -84,6 +85,7 @@ static bool
 fail_and_close(struct conn *c, const struct outcome *o)
 {
 	note_for_next(c);
+	path_served(c->path);
 	client_tx_settle(c, o);
 	conn_close(&c, false);
 	return false;
