@@ -27,6 +27,7 @@ struct path_limits {
 struct tls_peer {
 	char *host;
 	SSL_SESSION *session;
+	uint64_t session_need; /* what was expected of the server then (tls_need.h) */
 	int64_t broken_until;
 };
 #define PATH_TLS_PEERS 32
@@ -94,6 +95,8 @@ void path_round_failed(struct path *, const struct outcome *, const struct conn 
 /* Routes all that waits anew (its source is out or gone). */
 void path_reassign(struct path *);
 void path_fail_ready(struct path *, const struct outcome *, const struct conn *);
+/* An administrator wants mail tried now: rests after failures end. */
+void paths_retry(struct net *);
 /* Frees paths that have been without mail and connections for a while. all: now, whatever they have (at the end). */
 void paths_sweep(struct net *, bool all);
 

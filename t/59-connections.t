@@ -107,8 +107,13 @@ is PosthornTest::slurp($p->dir . '/ledger-plain'), '', '... nothing went there';
 reload($all =~ s/'RequiredInsecure' \},       --/'Required' }, --/r);
 send_one('b@secret.example');
 my $e = first_of('TransientFailure', qr/^b\@secret/);
-is status($e), '451 4.3.5', 'what is not supported yet is refused';
-like $e->{response}{content}, qr/enable_tls 'Required' is not supported by this version/, '... and says so';
+is status($e), '451 4.7.5', 'Required, and a certificate that nobody signed: not at all';
+like $e->{response}{content}, qr/certificate cannot be verified/, '... and says so';
+reload($all =~ s/'RequiredInsecure' \},       --/'Secret' }, --/r);
+send_one('c@secret.example');
+$e = first_of('TransientFailure', qr/^c\@secret/);
+is status($e), '451 4.3.5', 'a word that is not known is refused';
+like $e->{response}{content}, qr/enable_tls 'Secret' is not one of/, '... and says so';
 reload($all);
 
 # Hosts.
