@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Test::More;
+use JSON::PP ();
 use Time::HiRes qw(sleep);
 use PosthornTest;
 
@@ -31,7 +32,12 @@ sub send_one {
 	PosthornTest::say_smtp($s, $_) for 'EHLO a.example', 'MAIL FROM:<' . ($from // 'a@b.example') . '>', "RCPT TO:<$rcpt>", 'DATA';
 	like PosthornTest::say_smtp($s, "Subject: x\r\n\r\nx\r\n."), qr/^250/, "$rcpt was accepted";
 }
-sub of { my ($type, $re) = @_; return grep { $_->{recipient} =~ $re } $p->events($type) }
+# Not events(): to decode those of all the others takes too long.
+sub of {
+	my ($type, $re) = @_;
+	my @lines = grep { /"type":"$type"/ && /"recipient":"([^"]*)"/ && $1 =~ $re } map { split /\n/, PosthornTest::slurp($_) } sort glob $p->log_dir . '/events/*.jsonl';
+	return map { eval { JSON::PP::decode_json($_) } // () } @lines;
+}
 sub arrives { my ($n, $re, $time) = @_; return $p->wait_for("$n for $re", sub { $n <= (my $c = () = grep { $_->{rcpt} =~ $re } $p->ledger) }, $time // 30) }
 sub first_of { my ($type, $re) = @_; my @e; $p->wait_for("$type of $re", sub { @e = of($type, $re) }, 20); return $e[0] // {} }
 sub status { my ($e) = @_; my $c = $e->{response}{enhanced_code} // {}; return join ' ', $e->{response}{code} // '', join '.', map { $_ // '' } @$c{qw(class subject detail)} }
@@ -104,12 +110,13 @@ is $tls{'a@secret.example'}, 1, 'under TLS where it is required';
 is $tls{'a@clear.example'}, 0, 'in the clear where TLS is disabled';
 is status(first_of('TransientFailure', qr/\@insecure/)), '451 4.7.4', 'not at all where it is required and not to be had';
 is PosthornTest::slurp($p->dir . '/ledger-plain'), '', '... nothing went there';
-reload($all =~ s/'RequiredInsecure' \},       --/'Required' }, --/r);
+my $of_secret = qr/(?<='secret\.example'\] = \{ enable_tls = )'RequiredInsecure'/;
+reload($all =~ s/$of_secret/'Required'/r);
 send_one('b@secret.example');
 my $e = first_of('TransientFailure', qr/^b\@secret/);
 is status($e), '451 4.7.5', 'Required, and a certificate that nobody signed: not at all';
 like $e->{response}{content}, qr/certificate cannot be verified/, '... and says so';
-reload($all =~ s/'RequiredInsecure' \},       --/'Secret' }, --/r);
+reload($all =~ s/$of_secret/'Secret'/r);
 send_one('c@secret.example');
 $e = first_of('TransientFailure', qr/^c\@secret/);
 is status($e), '451 4.3.5', 'a word that is not known is refused';
