@@ -85,6 +85,7 @@ path_free(struct path *p)
 	for (i = 0; i < LIMIT_KINDS; i++)
 		limit_set_clear(&p->sets[i]);
 	free(p->again_host);
+	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);
 		SSL_SESSION_free(p->peers[i].session);
@@ -126,6 +127,7 @@ path_add_front(struct path *p, struct item **v, unsigned n)
 		v[n]->path = p;
 		TAILQ_INSERT_HEAD(&p->ready, v[n], link);
 		p->n_ready++;
+		p->has_new_holds = p->n_holds > 0; /* they may have come while it was being sent */
 	}
 	path_dirty(p);
 }
@@ -146,9 +148,8 @@ path_fail_ready(struct path *p, const struct outcome *o, const struct conn *c)
 		item_finish(p->net, it, o, p, c);
 }
 
-/* At once, or after what they are doing. */
-static void
-close_conns(struct path *p)
+void
+path_close_conns(struct path *p)
 {
 	struct conn *c, *next;
 
@@ -174,7 +175,7 @@ path_reassign(struct path *p)
 	unsigned n = p->n_ready;
 	struct item *it;
 
-	close_conns(p);
+	path_close_conns(p);
 	for (; n > 0 && (it = TAILQ_FIRST(&p->ready)) != NULL; n--) {
 		item_unlink(it);
 		path_unselect(p, it);
@@ -431,7 +432,7 @@ path_prepare(struct path *p)
 	if (p->generation == p->net->generation)
 		return 0;
 	/* Port, TLS, hosts and our own name may be others now. */
-	close_conns(p);
+	path_close_conns(p);
 	if (path_configure(p, &err) == 0)
 		return 0;
 	log_error("path %s: %s", p->name, err);
@@ -455,7 +456,10 @@ path_ready_to_send(struct path *p)
 		path_reassign(p);
 		return false;
 	}
-	return path_prepare(p) == 0;
+	if (path_prepare(p) == -1)
+		return false;
+	path_leave_held(p);
+	return p->n_ready > 0;
 }
 
 /* What has to wait for long, or is too much, waits with queued: here it would take the room of others' mail. Each
@@ -537,7 +541,9 @@ path_pump(struct path *p)
 	int64_t wait;
 
 	if (p->n_ready == 0 && p->generation != p->net->generation)
-		close_conns(p);
+		path_close_conns(p);
+	if (p->n_ready == 0 && p->has_new_holds)
+		path_leave_held(p);
 	if (p->n_ready == 0 && !p->source->is_gone) {
 		path_leave_limits(p);
 		return;

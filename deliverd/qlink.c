@@ -253,7 +253,7 @@ on_override_end(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		imposed_ended(q->imposed, id);
 }
 
-const struct imposed *
+struct imposed *
 qlink_imposed(const struct qlink *q)
 {
 	return q->imposed;
