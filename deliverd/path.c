@@ -598,6 +598,15 @@ paths_pump(struct net *net)
 }
 
 void
+paths_retry(struct net *net)
+{
+	struct path *p;
+
+	RB_FOREACH(p, path_tree, &net->paths)
+		p->rest_until = 0;
+}
+
+void
 paths_sweep(struct net *net, bool all)
 {
 	int64_t now = loop_now(net->loop);

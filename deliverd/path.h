@@ -98,6 +98,8 @@ void path_close_conns(struct path *);
 /* Routes all that waits anew (its source is out or gone). */
 void path_reassign(struct path *);
 void path_fail_ready(struct path *, const struct outcome *, const struct conn *);
+/* An administrator wants mail tried now: rests after failures end. */
+void paths_retry(struct net *);
 /* Frees paths that have been without mail and connections for a while. all: now, whatever they have (at the end). */
 void paths_sweep(struct net *, bool all);
 

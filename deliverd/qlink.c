@@ -14,6 +14,7 @@
 #include "deliverd/explain.h"
 #include "deliverd/limit.h"
 #include "deliverd/overrides.h"
+#include "deliverd/path.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
@@ -253,6 +254,17 @@ on_override_end(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		imposed_ended(q->imposed, id);
 }
 
+static void
+on_retry(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct qlink *q = arg;
+
+	(void)ipc;
+	(void)m;
+	paths_retry(q->net);
+	sources_retry(q->net);
+}
+
 struct imposed *
 qlink_imposed(const struct qlink *q)
 {
@@ -270,6 +282,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_limits },
 	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_override },
 	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_override_end },
+	{ QL_RETRY, false, QL_MAX_SMALL, "RETRY", on_retry },
 };
 static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_gone };
 

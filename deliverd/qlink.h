@@ -20,9 +20,9 @@ void qlink_answer_end(struct qlink *, uint32_t id, uint8_t status, const char *s
 void qlink_pool(struct qlink *, bool is_usable, const char *reason);
 /* Before sleep: grants credit for what was finished. */
 void qlink_step(struct qlink *);
-/* No credit any more. */
 /* Says which configuration is in force here now. */
 void qlink_generation(struct qlink *);
+/* No credit any more. */
 void qlink_stop(struct qlink *);
 /* Nothing that was reported is still on this side. */
 bool qlink_is_flushed(const struct qlink *);

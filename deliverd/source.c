@@ -342,6 +342,16 @@ sources_tell(struct net *net, bool again)
 	qlink_pool(net->queue, !is_out, is_out ? reason : "a source can be used");
 }
 
+void
+sources_retry(struct net *net)
+{
+	struct source *s;
+
+	TAILQ_FOREACH(s, &net->sources, link)
+		if (!source_is_in(s))
+			timer_set(&s->timer, 0);
+}
+
 /* The site's shares follow the sources of this generation. */
 static void
 shares_refresh(struct site *site)

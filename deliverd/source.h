@@ -56,6 +56,8 @@ void source_choice(struct site *);
 struct source *source_choose(struct site *, const struct msgid *, bool *is_out_r);
 /* Not that one, in this choice. */
 void source_refuse(struct site *, const struct source *);
+/* An administrator wants mail tried now: those that are out are tried at once. */
+void sources_retry(struct net *);
 /* Tells queued if the pool has a source, when that changes; again: in any case. */
 void sources_tell(struct net *, bool again);
 

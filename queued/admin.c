@@ -9,6 +9,7 @@
 
 #include "queued/admin.h"
 #include "queued/changes.h"
+#include "queued/consumer.h"
 #include "queued/explain.h"
 #include "queued/queued.h"
 
@@ -197,6 +198,8 @@ admin_queue_verb(struct client *cl, uint32_t request, const struct admin_verb *v
 		free(err);
 		return;
 	}
+	if (verb->action == ADMIN_RETRY)
+		consumers_retry(cl->q); /* before the jobs that this brings */
 	if (verb->action >= ADMIN_HOLD)
 		log_info("operator uid=%u: %s", cl->cred.uid, verb->name);
 	/* The index has everything that is still true afterwards; what cannot be committed now is merely not listed. */

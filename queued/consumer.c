@@ -246,6 +246,17 @@ consumers_review(struct queued *q)
 			consumer_review(cl->consumer);
 }
 
+void
+consumers_retry(struct queued *q)
+{
+	struct client *cl;
+
+	wbuf_reset(&q->clients->out);
+	TAILQ_FOREACH(cl, &q->clients->all, next)
+		if (cl->consumer != NULL)
+			ipc_send(cl->ipc, QL_RETRY, 0, &q->clients->out, -1);
+}
+
 static void
 on_generation(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {

@@ -46,6 +46,8 @@ struct consumer_seg *consumer_seg_get(struct consumer *, uint64_t number);
 struct consumer_seg *consumer_segment(struct consumer *, struct segment *);
 /* Our configuration has changed: who has the same one now? */
 void consumers_review(struct queued *);
+/* An administrator wants mail tried now. */
+void consumers_retry(struct queued *);
 void consumer_cancel(struct consumer *, const struct qenv *);
 extern const struct ipc_ops consumer_ops;
 

@@ -24,12 +24,12 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
-#include "mail/config.h"
 #include "mail/dns_link.h"
 #include "deliverd/net.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 
+#include "config_digest.h"
 #include "deliverd_peer.h"
 
 #define UNUSED __attribute__((unused))
@@ -64,6 +64,8 @@ struct world {
 	unsigned n_results, n_want;
 	struct envid held[RESULTS_MAX];
 	unsigned n_held, n_hello;
+	uint32_t generation; /* what deliverd said last */
+	uint64_t digest;
 	uint64_t credit;
 	int seg_fd;
 	uint64_t seg_end;
@@ -202,12 +204,21 @@ q_pool(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg UNUSED)
 	free(reason);
 }
 
+static void
+q_generation(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg)
+{
+	struct world *w = arg;
+
+	assert_int_equal(ql_generation_decode(&m->body, &w->generation, &w->digest), 0);
+}
+
 static const struct ipc_rule q_rules[] = {
 	{ QL_HELLO, false, QL_MAX_SMALL, "HELLO", q_hello },
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", q_held },
 	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", q_credit },
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", q_result },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", q_pool },
+	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", q_generation },
 };
 
 static void
@@ -218,7 +229,7 @@ q_gone(struct ipc *ipc UNUSED, const char *why UNUSED, void *arg)
 	w->consumer = NULL;
 }
 
-static const struct ipc_ops q_ops = { q_rules, 5, q_gone };
+static const struct ipc_ops q_ops = { q_rules, 6, q_gone };
 
 static void
 q_accept(struct loop *loop, int fd, void *arg)
@@ -414,20 +425,6 @@ world_wait(struct world *w, int64_t ms)
 	timer_set(&w->deadline, ms);
 	assert_int_equal(loop_run(w->loop), 0);
 	w->is_timeout = false;
-}
-
-/* Of what the directory holds now. */
-static uint64_t
-config_digest(const char *dir)
-{
-	struct conf_errors errs = { NULL, 0 };
-	struct config *c = config_load(dir, &errs);
-	uint64_t digest;
-
-	assert_non_null(c);
-	digest = c->digest;
-	config_free(&c);
-	return digest;
 }
 
 /* main_cf and policy: additions to the first, replacement of the second; NULL: the defaults. Peers must exist

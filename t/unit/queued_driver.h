@@ -34,6 +34,8 @@
 #include "mail/shaping.h"
 #include "queued/queued.h"
 
+#include "config_digest.h"
+
 struct rig {
 	char dir[64];
 	char extra[2048];  /* of main.cf */
@@ -548,6 +550,18 @@ consumer_open(struct peer *p, const struct rig *r, const char *pool, uint32_t cr
 {
 	peer_open(p, r, QL_ROLE_CONSUMER, pool);
 	send_u32(p, QL_CREDIT, credit);
+}
+
+/* As deliverd does after a reload: it has what the directory holds now. */
+static inline void
+consumer_reload(struct peer *p, const struct rig *r)
+{
+	struct wbuf w;
+
+	wbuf_init(&w);
+	ql_generation_encode(2, config_digest(r->dir), &w);
+	peer_send(p, QL_GENERATION, &w);
+	wbuf_clear(&w);
 }
 
 static inline void

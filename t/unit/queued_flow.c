@@ -335,6 +335,9 @@ test_unresolved_pool_waits(void **state)
 	    TWO_POOLS "posthorn.on('get_egress_pool', function(d,t,c) return 'p2' end)\n");
 	rig_write_config(&r);
 	assert_int_equal(kill(r.pid, SIGHUP), 0);
+	consumer_reload(&p1, &r);
+	assert_int_equal(take_all(&p2, QL_DELIVERED, 250, 500), 0); /* it has not read the new one yet */
+	consumer_reload(&p2, &r);
 	assert_int_equal(take_all(&p2, QL_DELIVERED, 250, 2000), 1);
 	assert_int_equal(take_all(&p1, 0, 0, 100), 0);
 	peer_close(&p1);
