@@ -244,13 +244,17 @@ obstacle_text(const struct obstacle *first, char *text, size_t size)
 static struct outcome
 nothing_to_choose(struct site *site, bool is_out, const struct obstacle *first, char *text, size_t size)
 {
+	struct outcome o;
 	struct source *s;
 
 	if (first->limit != NULL || first->held_by != NULL) {
 		obstacle_text(first, text, size);
 		/* When an override ends, queued offers again what it held; the rest may change without a word. */
-		return outcome_returned(text, first->wait < SELECT_WAIT_MAX_MS ? (uint32_t)(first->wait / 1000 + 1) :
+		o = outcome_returned(text, first->wait < SELECT_WAIT_MAX_MS ? (uint32_t)(first->wait / 1000 + 1) :
 		    SELECT_WAIT_MAX_MS / 1000);
+		if (first->held_by != NULL)
+			o.enhanced = QL_SUSPENDED;
+		return o;
 	}
 	if (!is_out)
 		return outcome_local(PHASE_CONNECT, 451, "4.4.4",

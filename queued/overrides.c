@@ -366,6 +366,10 @@ overrides_end(struct queued *q, struct effect **efp, const char *why)
 	}
 	set->gone[set->n_gone++] = ef->o.id;
 	changes_poke(q->changes);
+	if (is_path_suspend) {
+		set->has_ended = true;
+		set->path_ended = loop_now(q->loop);
+	}
 	if (is_path_suspend && set->has_path_waits) {
 		/* What path a queue takes is not known here: all that the rest of the scope names ask again. */
 		memset(&scope, 0, sizeof(scope));

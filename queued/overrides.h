@@ -73,6 +73,8 @@ struct overrides {
 	struct timer timer;
 	uint32_t n_path_suspends; /* live */
 	bool has_path_waits;      /* mail may wait because of one */
+	bool has_ended;           /* one of them, */
+	int64_t path_ended;       /* at this loop_now() */
 	TAILQ_HEAD(sweep_list, sweep) sweeps;
 	uint64_t n_refused;
 	int64_t refused_logged;   /* loop_now */
@@ -116,6 +118,11 @@ char *overrides_why(struct queued *, const struct squeue *) __attribute__((warn_
 bool overrides_intake(struct queued *, struct qenv *);
 /* Given back without an attempt: true if it waits because of a suspension. Otherwise its path may be suspended. */
 bool overrides_returned(struct queued *, struct qenv *);
+/* Why mail that was given back may wait, for people: which path it takes is not known here. malloced; NULL: no path is
+ * suspended that it could take. */
+char *overrides_path_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
+/* Whether the suspension of a path has just ended: what was given back because of it is offered again. */
+bool overrides_path_ended(const struct overrides *);
 /* Why what is bounced of this queue is; NULL: no BOUNCE covers it. */
 const char *overrides_bounce_reason(struct queued *, const struct squeue *);
 /* The strictest rate that the overrides say for a queue's tenant or campaign: true if there is one. */

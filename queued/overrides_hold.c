@@ -27,6 +27,7 @@
 #define WAKE_EACH_MS 5     /* between two queues that wake after a suspension, */
 #define WAKE_ALL_MS 30000  /* but all have within this time */
 #define RELEASE_EACH_MS 2  /* between two messages */
+#define PATH_ENDED_MS 5000 /* what deliverd says may be from before that */
 #define SCOPE_PARTS 4
 #define SCOPE_KEY_MAX (SCOPE_PARTS * (OVERRIDE_TEXT_MAX + 1))
 
@@ -169,6 +170,37 @@ overrides_why(struct queued *q, const struct squeue *sq)
 
 	return ef == NULL ? NULL : xasprintf("suspended by override %" PRIu64 " (%s): %s", ef->o.id, ef->o.made_by,
 	    ef->o.reason);
+}
+
+char *
+overrides_path_why(struct queued *q, const struct squeue *sq)
+{
+	struct override_target t = { .pool = sq->pool == NULL ? NULL : sq->pool->name, .domain = sq->domain,
+		.tenant = sq->tenant, .campaign = sq->campaign };
+	struct effect *ef, *next, *found = NULL;
+	struct override_scope s;
+	unsigned n = 0;
+
+	HASH_ITER(hh, q->overrides->by_id, ef, next) {
+		s = ef->o.scope;
+		s.source = s.site = s.provider = NULL;
+		if (ef->o.kind != OVERRIDE_SUSPEND || !ef->is_live || override_is_of_queue(&ef->o.scope) ||
+		    !override_matches(&s, &t))
+			continue;
+		found = ef;
+		if (++n > 1)
+			break;
+	}
+	if (found == NULL)
+		return NULL;
+	return xasprintf("its path is suspended by %soverride %" PRIu64 " (%s): %s", n > 1 ? "overrides, such as " : "",
+	    found->o.id, found->o.made_by, found->o.reason);
+}
+
+bool
+overrides_path_ended(const struct overrides *set)
+{
+	return set->has_ended && loop_now(set->q->loop) - set->path_ended < PATH_ENDED_MS;
 }
 
 const char *
@@ -454,7 +486,7 @@ sweep_one(struct queued *q, struct sweep *s, uint16_t flags)
 	if (ef != NULL) {
 		bounce_one(q, ef, e);
 	} else if (e->state == ENVELOPE_DEFERRED && (e->flags & ENV_HELD) == 0) {
-		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
+		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_PATH_HELD | ENV_DELAY_LOGGED);
 		result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
 	} else {
 		return false;

@@ -233,7 +233,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_PATH_HELD);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -253,6 +253,18 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	}
 }
 
+/* A Delayed event is written once for each reason: a suspension is another one than a limit. */
+static void
+note_path_held(struct qenv *e, const struct ql_result *r)
+{
+	bool is_held = ql_result_is_suspended(r);
+
+	if (is_held == ((e->flags & ENV_PATH_HELD) != 0))
+		return;
+	e->flags ^= ENV_PATH_HELD;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+}
+
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -267,6 +279,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		result_expire(q, e);
 		return;
 	}
+	note_path_held(e, r);
 	if (overrides_returned(q, e))
 		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
@@ -274,7 +287,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		qenv_set_state(q->mem, e, ENVELOPE_READY);
 		return;
 	}
-	e->due = now + (r->retry_after > 0 ? (int64_t)r->retry_after * 1000 : RETURN_PAUSE_MS);
+	e->due = now + (r->retry_after > 0 && !overrides_path_ended(q->overrides) ? (int64_t)r->retry_after * 1000 : RETURN_PAUSE_MS);
 	if (r->text != NULL && *r->text != '\0' && !(e->flags & ENV_DELAY_LOGGED) &&
 	    message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL) {
 		e->flags |= ENV_DELAY_LOGGED;
