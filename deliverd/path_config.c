@@ -1,6 +1,6 @@
 /* The settings of an egress path, laid over one another: main.cf, shaping data, what the policy's
- * get_egress_path_config says, overrides; and what follows from them. Asked once for each path and configuration. In the net
- * process; input is the administrator's. */
+ * get_egress_path_config says, overrides; and what follows from them. Asked once for each path and configuration. In
+ * the net process; input is the administrator's. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
