@@ -30,7 +30,7 @@ sub to { my ($re) = @_; return grep { $_->{rcpt} =~ $re } $p->ledger }
 sub of { my ($re, $type) = @_; return grep { ($_->{recipient} // '') =~ $re && $_->{type} eq $type } $p->events }
 sub event { my ($re, $type, $n) = @_; ok $p->wait_for("$type of $re", sub { of($re, $type) >= ($n // 1) }, 40), "$re: $type" }
 sub order { my @r = $p->posthorn(@_); is $r[0], 0, "@_" or diag $r[2]; return }
-sub overrides { my ($rule) = @_; return sort { $a->{id} <=> $b->{id} } grep { defined $_->{id} && $_->{made_by} eq "rule $rule" } $p->json('overrides') }
+sub overrides { my ($rule) = @_; my @r = grep { defined $_->{id} && $_->{made_by} eq "rule $rule" } $p->json('overrides'); return @r }
 sub path { my ($rcpt) = @_; my ($x) = $p->json('explain', $rcpt); return $x->{sources}[0] // {} }
 sub setting { my ($rcpt, $name) = @_; my ($x) = grep { $_->{name} eq $name } @{ path($rcpt)->{settings} // [] }; return $x // {} }
 sub said { my ($rule) = @_; return map { $_->{override}{action} } grep { $_->{type} eq 'Override' && $_->{override}{made_by} eq "rule $rule" } $p->events }
@@ -59,7 +59,7 @@ event(qr/^b.*\@basic/, 'Delayed', 2);
 is to(qr/\@basic/), 0, 'nothing leaves';
 is_deeply [said('default/slow-down')], [('begun') x 3], 'one event for each beginning';
 order('overrides', 'cancel', $o[0]{id});
-event(qr/\@basic/, 'Delivery', 3);
+ok $p->wait_for('all', sub { of(qr/\@basic/, 'Delivery') >= 3 }, 100), 'then all leaves';
 my @when = sort { $a <=> $b } map { $_->{time} } to(qr/\@basic/);
 cmp_ok $when[-1] - $when[0], '>', 25, 'without the suspension three messages take two thirds of a minute';
 my %sessions;
@@ -119,7 +119,7 @@ event(qr/\@trial/, 'Delivery');
 @o = overrides('default/on-trial');
 ok @o == 1 && $o[0]{is_dry_run}, 'a rule on trial is listed as such';
 my ($ev) = grep { $_->{type} eq 'Override' && $_->{override}{made_by} eq 'rule default/on-trial' } $p->events;
-ok $ev->{override}{is_dry_run}, '... and logged as such' or diag explain $ev;
+ok $ev->{override}{dry_run}, '... and logged as such' or diag explain $ev;
 
 # Windows: three within an hour, of one site.
 send_to(2, 'a%u@often2.example');
@@ -134,7 +134,7 @@ is_deeply [map { $_->{scope} } overrides('default/often')], ['source trans-1, si
 # ... of a provider: hits of all its sites count, and all are suspended.
 send_to(2, 'a%u@p1.example');
 event(qr/\@p1/, 'Delivery', 2);
-is scalar(overrides('provider prov/reputation') || overrides('prov/reputation')), 0, 'two hits at one site of a provider';
+is scalar(grep { ($_->{provider} // '') eq 'prov' } $p->json('overrides')), 0, 'two hits at one site of a provider';
 send_to(1, 'a%u@p2.example');
 event(qr/\@p2/, 'Delayed');
 @o = grep { ($_->{provider} // '') eq 'prov' } $p->json('overrides');

@@ -45,6 +45,7 @@ shaping.default {
 shaping.provider {
   name = 'prov',
   match = { { mx_suffix = '.prov.example' } },
+  known = { ['p1.example'] = { 'mx.p1.prov.example' } },
   automation = {
     -- Several complaints of any of its sites, for one address of ours.
     rule('reputation', '^451 .*reputation', 'Suspend',
