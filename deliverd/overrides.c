@@ -159,6 +159,17 @@ imposed_has_changed(const struct imposed *set)
 	return set->n_changes > 0;
 }
 
+bool
+imposed_limits_changed(const struct imposed *set)
+{
+	unsigned i;
+
+	for (i = 0; i < set->n_changes && i < CHANGES_MAX; i++)
+		if (set->changes[i].kind == OVERRIDE_LIMIT)
+			return true;
+	return set->n_changes > CHANGES_MAX;
+}
+
 /* Whether it is about mail of that path, all of it or some. */
 static bool
 is_of_path(const struct override_scope *scope, const struct override_target *path)

@@ -24,6 +24,7 @@ uint64_t imposed_generation(const struct imposed *);
 
 /* What has changed since imposed_seen(), as far as a path has to know. */
 bool imposed_has_changed(const struct imposed *);
+bool imposed_limits_changed(const struct imposed *); /* of any path */
 enum { IMPOSED_LIMITS = 1, IMPOSED_HOLDS = 2 };
 /* Which of both has changed for a path (source, site, provider, pool). */
 unsigned imposed_touches(const struct imposed *, const struct override_target *path);

@@ -86,7 +86,7 @@ path_leave_held(struct path *p)
 }
 
 static void
-follow(struct path *p, const struct imposed *set)
+follow(struct path *p, const struct imposed *set, bool is_new_epoch)
 {
 	struct override_target t;
 	unsigned touched;
@@ -97,21 +97,24 @@ follow(struct path *p, const struct imposed *set)
 		p->generation = 0; /* asks for all layers when it is its turn */
 	else if (touched & IMPOSED_HOLDS)
 		find_holds(p);
-	if (p->generation == p->net->generation)
-		path_share_limits(p); /* they are shared with paths that may have got other values */
-	path_dirty(p);
+	if (is_new_epoch && p->generation == p->net->generation)
+		path_share_limits(p); /* they are shared with paths that have got other values */
+	if (is_new_epoch || touched != 0)
+		path_dirty(p);
 }
 
 void
 paths_follow_imposed(struct net *net)
 {
 	struct imposed *set = qlink_imposed(net->queue);
+	bool has_limits;
 	struct path *p;
 
 	if (!imposed_has_changed(set))
 		return;
-	net->limits->epoch++;
+	has_limits = imposed_limits_changed(set);
+	net->limits->epoch += has_limits;
 	RB_FOREACH(p, path_tree, &net->paths)
-		follow(p, set);
+		follow(p, set, has_limits);
 	imposed_seen(set);
 }

@@ -1,5 +1,5 @@
 # Automation rules at work, from a reply to what happens on the wire. After KumoMTA's shaping daemon scenarios: basic, bounce,
-# bounce_tenant, bounce_campaign, tenant_suspension, campaign_suspension.
+# bounce_tenant, bounce_campaign, tenant_suspension, campaign_suspension. The row "provider complains" of posthorn-faults(7).
 use strict;
 use warnings;
 use Test::More;

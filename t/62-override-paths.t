@@ -1,5 +1,5 @@
 # Suspensions and limits of egress paths, made by the admin command. After KumoMTA's suspend_delivery_ready_q(_and_deliver); unlike
-# there, other sources of the pool carry on, and waiting is no attempt.
+# there, other sources of the pool carry on, and waiting is no attempt. The row "override over a restart" of posthorn-faults(7).
 use strict;
 use warnings;
 use Test::More;

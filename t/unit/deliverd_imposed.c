@@ -1,5 +1,5 @@
-/* What overrides do to paths of deliverd, from the frame to the wire: what is under way ends as it began, what waits takes another source
- * or goes back, and connections of paths that are not concerned stay. */
+/* What overrides do to paths of deliverd, from the frame to the wire: what is under way ends as it began, what waits
+ * takes another source or goes back, and connections of paths that are not concerned stay. */
 #include "deliverd_world.h"
 
 #include "deliverd/overrides.h"
@@ -74,7 +74,8 @@ test_waiting_moves(void **state UNUSED)
 	world_wait(w, 200);
 	assert_int_equal(w->n_results, 0);
 	assert_true(path_of(w, "x->a.example")->n_ready > 0);
-	impose(w, 1, (struct override){ .kind = OVERRIDE_SUSPEND, .scope = { .source = S("x"), .site = S("a.example") } });
+	impose(w, 1, (struct override){ .kind = OVERRIDE_SUSPEND,
+	    .scope = { .source = S("x"), .site = S("a.example") } });
 	world_run(w, 8);
 	for (i = 0; i < 8; i++) {
 		assert_int_equal(world_result(w, &id[i], 0)->outcome, QL_DELIVERED);
@@ -101,7 +102,8 @@ test_nothing_left(void **state UNUSED)
 	/* In one turn: the override is known when the job is. */
 	impose(w, 1, (struct override){ .kind = OVERRIDE_SUSPEND, .scope = { .site = S("A.example") },
 	    .expires = wall_ms() + 600000 });
-	impose(w, 2, (struct override){ .kind = OVERRIDE_SUSPEND, .scope = { .source = S("x"), .tenant = S("other") } });
+	impose(w, 2, (struct override){ .kind = OVERRIDE_SUSPEND,
+	    .scope = { .source = S("x"), .tenant = S("other") } });
 	world_mail(w, &to_example);
 	world_run(w, 3);
 	r = &w->results[2];
@@ -118,7 +120,8 @@ test_nothing_left(void **state UNUSED)
 	world_run(w, 4);
 	assert_int_equal(w->results[3].outcome, QL_DELIVERED);
 	assert_int_equal(peer_count(w->peers[0], "EHLO"), 3);
-	impose(w, 3, (struct override){ .kind = OVERRIDE_SUSPEND, .scope = { .site = S("a.example"), .tenant = S("tenant") } });
+	impose(w, 3, (struct override){ .kind = OVERRIDE_SUSPEND,
+	    .scope = { .site = S("a.example"), .tenant = S("tenant") } });
 	world_mail(w, &to_example);
 	world_run(w, 5);
 	assert_true(ql_result_is_suspended(&w->results[4]));
@@ -148,8 +151,8 @@ test_limits(void **state UNUSED)
 	    .setting = S("max_deliveries_per_connection"), .value = S("1") });
 	impose(w, 8, (struct override){ .kind = OVERRIDE_LIMIT, .scope = { .source = S("x") },
 	    .setting = S("max_deliveries_per_connection"), .value = S("3") });
-	impose(w, 9, (struct override){ .kind = OVERRIDE_LIMIT, .scope = { .source = S("x") }, .setting = S("connection_limit"),
-	    .value = S("50") });
+	impose(w, 9, (struct override){ .kind = OVERRIDE_LIMIT, .scope = { .source = S("x") },
+	    .setting = S("connection_limit"), .value = S("50") });
 	world_mail(w, &to_example);
 	world_mail(w, &to_example);
 	world_mail(w, &to_other);

@@ -101,8 +101,8 @@ test_limits(void **state)
 static void
 test_changes(void **state)
 {
-	struct override_target a = { .source = "ip-1", .site = "a.example", .provider = "google" }, b = { .source = "ip-1",
-		.site = "b.example" };
+	struct override_target a = { .source = "ip-1", .site = "a.example", .provider = "google" };
+	struct override_target b = { .source = "ip-1", .site = "b.example" };
 	struct override hold = { .kind = OVERRIDE_SUSPEND, .scope = { .site = S("a.example"), .tenant = S("acme") } };
 	struct override limit = { .kind = OVERRIDE_LIMIT, .scope = { .provider = S("google") },
 		.setting = S("connection_limit"), .value = S("2") };
