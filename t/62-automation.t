@@ -52,6 +52,8 @@ like((of(qr/\@basic/, 'Delayed'))[0]{response}{content}, qr{^suspended by overri
 is setting('basic.example', 'max_message_rate')->{value}, '3/min', 'the limit holds';
 like setting('basic.example', 'max_message_rate')->{origin}, qr{^override \d+ \(rule default/slow-down\)}, '... by the override';
 like path('basic.example')->{waits}, qr/^suspended by override/, '... and the suspension';
+order('limit', 'max_message_rate=10/min', '--site', 'mx.basic.example');
+like setting('basic.example', 'max_message_rate')->{origin}, qr{^override \d+ \(rule default/slow-down\)}, '... also over a looser one of an administrator';
 restart($_) for qw(queued deliverd);
 is_deeply [map { $_->{id} } overrides('default/slow-down')], [map { $_->{id} } @o], 'restarts keep them';
 send_to(2, 'b%u@basic.example');
@@ -160,6 +162,7 @@ order('overrides', 'cancel', map { $_->{id} } grep { ($_->{reason} // '') =~ /^(
 send_to(1, 'a%u@crowd.example');
 event(qr/^a.*\@crowd/, 'TransientFailure');
 is setting('crowd.example', 'connection_limit')->{value}, 1, 'a limit';
+restart('queued');
 my $i = 0;
 ok $p->wait_for('recovery', sub {
 	$p->load('-m', 1, '-t', 'r' . $i++ . '%u@crowd.example');
