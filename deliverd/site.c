@@ -192,14 +192,18 @@ struct obstacle {
 	const struct limit *limit;
 	const struct override *held_by;
 	int64_t wait;
+	bool is_held; /* an override is among them */
 };
 
 static void
 note_obstacle(struct obstacle *first, const struct limit *l, const struct override *o, int64_t wait)
 {
+	first->is_held |= o != NULL;
 	if ((first->limit != NULL || first->held_by != NULL) && wait >= first->wait)
 		return;
-	*first = (struct obstacle){ .limit = l, .held_by = o, .wait = wait };
+	first->limit = l;
+	first->held_by = o;
+	first->wait = wait;
 }
 
 /* Whether this source may be chosen now: by overrides, by its selection rates. */
@@ -252,7 +256,7 @@ nothing_to_choose(struct site *site, bool is_out, const struct obstacle *first, 
 		/* When an override ends, queued offers again what it held; the rest may change without a word. */
 		o = outcome_returned(text, first->wait < SELECT_WAIT_MAX_MS ? (uint32_t)(first->wait / 1000 + 1) :
 		    SELECT_WAIT_MAX_MS / 1000);
-		if (first->held_by != NULL)
+		if (first->is_held)
 			o.enhanced = QL_SUSPENDED;
 		return o;
 	}
@@ -269,7 +273,7 @@ nothing_to_choose(struct site *site, bool is_out, const struct obstacle *first, 
 void
 site_add(struct site *site, struct item *it)
 {
-	struct obstacle first = { NULL, NULL, 0 };
+	struct obstacle first = { NULL, NULL, 0, false };
 	char text[1024];
 	struct outcome o;
 	struct source *s;

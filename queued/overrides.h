@@ -116,7 +116,7 @@ void overrides_look(struct queued *, struct squeue *);   /* sets its held_by */
 char *overrides_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
 /* A new envelope: true if it was bounced. Says so in the log if it will wait. */
 bool overrides_intake(struct queued *, struct qenv *);
-/* Given back without an attempt: true if it waits because of a suspension. Otherwise its path may be suspended. */
+/* Given back without an attempt: true if it waits because of a suspension of its queue. */
 bool overrides_returned(struct queued *, struct qenv *);
 /* Why mail that was given back may wait, for people: which path it takes is not known here. malloced; NULL: no path is
  * suspended that it could take. */

@@ -348,10 +348,8 @@ overrides_returned(struct queued *q, struct qenv *e)
 		changes_add(q->changes, e); /* so that it leaves memory with the commit */
 		return true;
 	}
-	if (q->overrides->n_path_suspends > 0) {
-		e->flags |= ENV_PATH_WAIT;
+	if (e->flags & ENV_PATH_WAIT)
 		q->overrides->has_path_waits = true;
-	}
 	return false;
 }
 
@@ -486,7 +484,7 @@ sweep_one(struct queued *q, struct sweep *s, uint16_t flags)
 	if (ef != NULL) {
 		bounce_one(q, ef, e);
 	} else if (e->state == ENVELOPE_DEFERRED && (e->flags & ENV_HELD) == 0) {
-		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_PATH_HELD | ENV_DELAY_LOGGED);
+		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
 		result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
 	} else {
 		return false;

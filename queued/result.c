@@ -233,7 +233,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_PATH_HELD);
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -259,9 +259,9 @@ note_path_held(struct qenv *e, const struct ql_result *r)
 {
 	bool is_held = ql_result_is_suspended(r);
 
-	if (is_held == ((e->flags & ENV_PATH_HELD) != 0))
+	if (is_held == ((e->flags & ENV_PATH_WAIT) != 0) || r->retry_after == 0)
 		return;
-	e->flags ^= ENV_PATH_HELD;
+	e->flags ^= ENV_PATH_WAIT;
 	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
 }
 
