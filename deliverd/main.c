@@ -20,6 +20,7 @@
 
 #define USER "posthorn-deliverd"
 #define WATCHDOG_SECONDS 20
+#define WATCHDOG_CPU_SECONDS 5 /* no turn takes that much, but for a policy event that no instruction hook stops */
 #define NET_MAX_FDS 65536
 
 struct args {
@@ -131,6 +132,10 @@ net_role_main(const struct args *a)
 
 	if (tls == NULL)
 		fatal("TLS: %s", err);
+	if (s.params->smtp_tls_CAfile[0] != '\0' && tls_client_trust(tls, s.params->smtp_tls_CAfile, &err) == -1) {
+		log_warn("TLS: %s: no server can be verified, and no mail sent where that is required", err);
+		free(err);
+	}
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
@@ -140,6 +145,7 @@ net_role_main(const struct args *a)
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
 	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
+	loop_watchdog_cpu(r.loop, WATCHDOG_CPU_SECONDS);
 	role_link_ready(r.link);
 	status = loop_run(r.loop);
 	net_free(&r.net);

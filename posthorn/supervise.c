@@ -263,7 +263,7 @@ sup_open(struct supervisor *sup)
 		return -1;
 	sup->image_path = xasprintf("%s/" CONFIG_IMAGE_DIR "/" CONFIG_IMAGE_NAME, sup->params->run_directory);
 	sup->image->number = sup_generation_first(sup);
-	if (sup_generation_save(sup, sup->image, "start") == -1)
+	if (sup_generation_write(sup, sup->image) == -1 || sup_generation_begin(sup, "start") == -1)
 		return -1;
 	sup_sockets_inherit(&sup->sockets);
 	sup->has_foreign_sockets = sup->sockets.n > 0;

@@ -145,8 +145,10 @@ void sup_control_poll(struct supervisor *); /* answers clients whose wish has co
 
 /* supervise_reload.c. True if done; a malloced sentence (several lines if several errors) in both cases. */
 bool sup_reload(struct supervisor *, const char *by, char **sentence_r);
-/* Puts the image in force: for daemons that start or reload from now on. 0, or -1 (logged). */
-int sup_generation_save(struct supervisor *, struct config_image *, const char *by) __attribute__((warn_unused_result));
+/* Writes the image beside the one in force: what can fail for lack of space fails here. 0, or -1 (logged). */
+int sup_generation_write(const struct supervisor *, const struct config_image *) __attribute__((warn_unused_result));
+/* Puts what was written in force: for daemons that start or reload from now on. 0, or -1 (logged). */
+int sup_generation_begin(struct supervisor *, const char *by) __attribute__((warn_unused_result));
 /* The next number: after the one that lies in run_directory. */
 uint32_t sup_generation_first(const struct supervisor *);
 /* All daemons run the generation in force? Else *text_r, malloced, says who does not. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/parent_watch.h"
 #include "base/roles.h"
+#include "base/wait_text.h"
 #include "base/xalloc.h"
 
 #include "supervise.h"
@@ -225,16 +226,6 @@ sup_daemon_reload(struct sup_daemon *d)
 		kill(d->pid, SIGHUP);
 }
 
-static char *
-sup_exit_text(int status)
-{
-	if (WIFSIGNALED(status))
-		return xasprintf("killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-	if (WEXITSTATUS(status) == 0)
-		return xstrdup("exited");
-	return xasprintf("exited with status %d", WEXITSTATUS(status));
-}
-
 void
 sup_daemon_gone(struct sup_daemon *d, int status)
 {
@@ -245,13 +236,13 @@ sup_daemon_gone(struct sup_daemon *d, int status)
 	d->state = SUP_DOWN;
 	if (was == SUP_STOPPING) {
 		if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)
-			sup_daemon_set_exit(d, sup_exit_text(status));
+			sup_daemon_set_exit(d, wait_text(status));
 		log_info("%s has stopped", d->name);
 		if (d->is_wanted)
 			sup_daemon_start(d);
 		return;
 	}
-	sup_daemon_set_exit(d, sup_exit_text(status));
+	sup_daemon_set_exit(d, wait_text(status));
 	log_error("%s %s", d->name, d->last_exit);
 	if (!d->is_wanted)
 		return;

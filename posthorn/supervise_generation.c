@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "supervise.h"
 
 #define RETRY_MS 10000
+#define NEXT ".next"
 
 uint32_t
 sup_generation_first(const struct supervisor *sup)
@@ -74,14 +76,29 @@ is_public(const struct config_image *image)
 }
 
 int
-sup_generation_save(struct supervisor *sup, struct config_image *image, const char *by)
+sup_generation_write(const struct supervisor *sup, const struct config_image *image)
 {
 	mode_t mode = geteuid() != 0 || !is_public(image) ? 0600 : 0644;
+	char *next = xasprintf("%s" NEXT, sup->image_path);
+	int rv = config_image_save(image, next, mode, (gid_t)-1);
 
-	if (config_image_save(image, sup->image_path, mode, (gid_t)-1) == -1) {
+	if (rv == -1)
+		log_error("%s: %s", next, strerror(errno));
+	free(next);
+	return rv;
+}
+
+int
+sup_generation_begin(struct supervisor *sup, const char *by)
+{
+	char *next = xasprintf("%s" NEXT, sup->image_path);
+	int rv = rename(next, sup->image_path);
+
+	if (rv == -1)
 		log_error("%s: %s", sup->image_path, strerror(errno));
+	free(next);
+	if (rv == -1)
 		return -1;
-	}
 	sup->in_force_since = wall_ms();
 	sup->in_force_by = by;
 	sup->retries = 0;

@@ -11,22 +11,30 @@
 
 #include "supervise.h"
 
+#define ANSWER_MAX 2900 /* of the answer's 3072 octets (mail/queue_link.h) */
+
+/* All go to the log; the answer has as many as it holds, and says how many more there are. */
 static char *
 reload_errors_text(const struct conf_errors *errors)
 {
+	bool is_full = false;
 	struct wbuf out;
 	char *text;
 
 	wbuf_init(&out);
 	for (size_t i = 0; i < errors->n; i++) {
-		const struct conf_error *e = &errors->v[i];
-		char *line = e->file == NULL ? xstrdup(e->text) : e->line == 0 ? xasprintf("%s: %s", e->file, e->text) :
-		    xasprintf("%s:%u: %s", e->file, e->line, e->text);
+		char *line = conf_error_text(&errors->v[i]), *more;
 
-		if (i > 0)
-			wbuf_raw(&out, "\n", 1);
-		wbuf_raw(&out, line, strlen(line));
 		log_error("reload refused: %s", line);
+		if (!is_full && out.len + strlen(line) + 1 > ANSWER_MAX) {
+			is_full = true;
+			more = xasprintf("\nand %zu more errors: `posthorn check' lists all", errors->n - i);
+			wbuf_raw(&out, more, strlen(more));
+			free(more);
+		} else if (!is_full) {
+			wbuf_raw(&out, "\n", i > 0);
+			wbuf_raw(&out, line, strlen(line));
+		}
 		free(line);
 	}
 	text = xmemdup0(out.p, out.len);
@@ -206,7 +214,8 @@ sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 	if (check_config(sup->config_dir, &pools, &errors, &warnings) == 0 &&
 	    (new = params_load(sup->config_dir, &conf, &errors)) != NULL &&
 	    (check_files(new, conf, &errors, &warnings), errors.n == 0) && is_whole(image, sentence_r) &&
-	    (changed = reload_sockets(sup, new, sentence_r)) != -1 && sup_generation_save(sup, image, by) == 0) {
+	    sup_generation_write(sup, image) == 0 && (changed = reload_sockets(sup, new, sentence_r)) != -1 &&
+	    sup_generation_begin(sup, by) == 0) {
 		sup_log_warnings(&warnings);
 		*sentence_r = reload_apply(sup, image, new, conf, &pools, changed == 1);
 		log_info("reloaded, %zu pools generation=%u digest=%016jx by=%s", pools.n, sup->image->number,

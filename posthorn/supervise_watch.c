@@ -49,10 +49,11 @@ watch_act(struct supervisor *sup)
 		sup->disk_errors = 0; /* touched, or put back */
 		return;
 	}
-	(void)sup_reload(sup, "auto", &sentence); /* says in the log what it did, or every error */
+	/* It says in the log what it did, or every error. After a success the set of files may be another one, and an
+	 * edit may have come after the files were read: the next look compares again. */
+	if (sup_reload(sup, "auto", &sentence))
+		sup->seen = sup->handled = 0;
 	free(sentence);
-	/* The set of files may be another one now. */
-	sup->seen = sup->handled = signature(sup);
 	sup_advance(sup);
 }
 

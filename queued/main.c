@@ -29,6 +29,7 @@
 #define USER_CONSUMER "posthorn-deliverd"
 #define LOCK_TRIES 100 /* of 100 ms */
 #define WATCHDOG_SECONDS 60 /* a commit or a reload on a slow disk takes its time */
+#define WATCHDOG_CPU_SECONDS 5 /* no turn takes that much, but for a policy event that no instruction hook stops */
 #define MAX_FDS 8192
 
 struct daemon {
@@ -225,6 +226,7 @@ run(struct daemon *d, const char *config_dir)
 	loop_signal(d->loop, SIGTERM, on_term, d);
 	loop_signal(d->loop, SIGINT, on_term, d);
 	loop_watchdog(d->loop, WATCHDOG_SECONDS);
+	loop_watchdog_cpu(d->loop, WATCHDOG_CPU_SECONDS);
 	queued_serve(d->q, fd);
 	notify_ready();
 	if (loop_run(d->loop) == -1)

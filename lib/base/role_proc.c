@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/roles_private.h"
+#include "base/wait_text.h"
 #include "base/xalloc.h"
 
 #define DELAY_MIN_MS 100
@@ -236,23 +237,17 @@ static void
 log_end(const struct role_proc *p, int status)
 {
 	bool wanted = p->stopping || p->gen->state == GEN_DRAINING;
-	char how[128];
-	int sig;
+	char *how;
 
-	if (WIFSIGNALED(status)) {
-		sig = WTERMSIG(status);
-		snprintf(how, sizeof(how), "killed by SIG%s%s%s", sigabbrev_np(sig) == NULL ? "?" : sigabbrev_np(sig),
-		    sig == SIGALRM ? " (its watchdog: it was stuck)" :
-		    sig == SIGSYS ? " (a forbidden system call)" : "",
-		    WCOREDUMP(status) ? ", core dumped" : "");
-	} else
-		snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(status));
 	if (wanted && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		log_debug("role ended role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)p->pid,
 		    p->gen->number);
-	else
+	else {
+		how = wait_text(status);
 		log_error("role ended: %s role=%s instance=%u pid=%d generation=%u", how, p->spec->name, p->index,
 		    (int)p->pid, p->gen->number);
+		free(how);
+	}
 }
 
 bool
