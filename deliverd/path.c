@@ -472,6 +472,8 @@ return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms,
 	struct outcome o = outcome_returned(text, 0);
 	struct item *it = TAILQ_FIRST(&p->ready), *next;
 
+	if (p->n_imposed > 0)
+		o.enhanced = QL_IMPOSED;
 	for (; it != NULL && keep > 0; keep--)
 		it = TAILQ_NEXT(it, link);
 	if (p->return_at < now + first_ms)

@@ -50,6 +50,7 @@ struct path {
 	/* of those that shaping data say, until the next reload */
 	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX];
 	uint64_t imposed[POLICY_PATH_FIELDS_MAX]; /* of those that an override says: its number */
+	unsigned n_imposed;
 	uint64_t *holds;  /* suspensions of all its mail, or of some */
 	unsigned n_holds;
 	bool has_new_holds; /* what waits is to be looked at */

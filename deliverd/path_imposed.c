@@ -43,9 +43,12 @@ path_lay_imposed(struct path *p)
 	path_target(p, NULL, &t);
 	t.domain = p->domain; /* as for the layers below */
 	imposed_apply(qlink_imposed(p->net->queue), &t, &p->config, p->imposed);
+	p->n_imposed = 0;
 	for (i = 0; i < policy_path_count(); i++)
-		if (p->imposed[i] != 0)
+		if (p->imposed[i] != 0) {
 			p->layers[i] = PATH_LAYER_OVERRIDE;
+			p->n_imposed++;
+		}
 	find_holds(p);
 }
 
@@ -91,6 +94,9 @@ follow(struct path *p, const struct imposed *set, bool is_new_epoch)
 	struct override_target t;
 	unsigned touched;
 
+	/* queued offers again what overrides hold back when one of them ends: each gets a new time. */
+	if (p->n_imposed > 0)
+		p->return_at = 0;
 	path_target(p, NULL, &t);
 	touched = p->generation == p->net->generation ? imposed_touches(set, &t) : 0;
 	if (touched & IMPOSED_LIMITS)

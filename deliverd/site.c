@@ -195,13 +195,12 @@ struct obstacle {
 	const struct limit *limit;
 	const struct override *held_by;
 	int64_t wait;
-	bool is_held; /* an override is among them */
+	bool is_imposed; /* an override has a part in it */
 };
 
 static void
 note_obstacle(struct obstacle *first, const struct limit *l, const struct override *o, int64_t wait)
 {
-	first->is_held |= o != NULL;
 	if ((first->limit != NULL || first->held_by != NULL) && wait >= first->wait)
 		return;
 	first->limit = l;
@@ -221,9 +220,11 @@ may_select(struct path *p, struct item *it, struct obstacle *first)
 	if (path_prepare(p) == -1)
 		return true; /* that is said when it is about to send */
 	if ((o = path_held_by(p, it->job)) != NULL) {
+		first->is_imposed = true;
 		note_obstacle(first, NULL, o, o->expires == 0 ? INT64_MAX : o->expires > now ? o->expires - now : 0);
 		return false;
 	}
+	first->is_imposed |= p->n_imposed > 0;
 	if (p->sets[LIMIT_SELECT].n == 0)
 		return true;
 	ms = limit_set_take(&p->sets[LIMIT_SELECT], NULL, &l);
@@ -259,8 +260,8 @@ nothing_to_choose(struct site *site, bool is_out, const struct obstacle *first, 
 		/* When an override ends, queued offers again what it held; the rest may change without a word. */
 		o = outcome_returned(text, first->wait < SELECT_WAIT_MAX_MS ? (uint32_t)(first->wait / 1000 + 1) :
 		    SELECT_WAIT_MAX_MS / 1000);
-		if (first->is_held)
-			o.enhanced = QL_SUSPENDED;
+		if (first->is_imposed)
+			o.enhanced = QL_IMPOSED;
 		return o;
 	}
 	if (!is_out)

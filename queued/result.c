@@ -257,7 +257,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 static void
 note_path_held(struct qenv *e, const struct ql_result *r)
 {
-	bool is_held = ql_result_is_suspended(r);
+	bool is_held = ql_result_is_imposed(r);
 
 	if (is_held == ((e->flags & ENV_PATH_WAIT) != 0) || r->retry_after == 0)
 		return;
@@ -288,7 +288,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		return;
 	}
 	e->due = now + RETURN_PAUSE_MS;
-	if (r->retry_after > 0 && !(ql_result_is_suspended(r) && overrides_path_ended(q->overrides)))
+	if (r->retry_after > 0 && !(ql_result_is_imposed(r) && overrides_path_ended(q->overrides, e)))
 		e->due = now + (int64_t)r->retry_after * 1000;
 	if (r->text != NULL && *r->text != '\0' && !(e->flags & ENV_DELAY_LOGGED) &&
 	    message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL) {

@@ -108,7 +108,7 @@ test_nothing_left(void **state UNUSED)
 	world_run(w, 3);
 	r = &w->results[2];
 	assert_int_equal(r->outcome, QL_RETURNED);
-	assert_true(ql_result_is_suspended(r));
+	assert_true(ql_result_is_imposed(r));
 	assert_string_equal(r->text, "suspended by override 1 (admin root): too much");
 	assert_in_range(r->retry_after, 500, 601);
 	for (i = 0; i < 100 && path_of(w, "x->a.example")->n_conns > 0; i++)
@@ -124,7 +124,7 @@ test_nothing_left(void **state UNUSED)
 	    .scope = { .site = S("a.example"), .tenant = S("tenant") } });
 	world_mail(w, &to_example);
 	world_run(w, 5);
-	assert_true(ql_result_is_suspended(&w->results[4]));
+	assert_true(ql_result_is_imposed(&w->results[4]));
 	assert_int_equal(w->results[4].retry_after, 3600); /* without end: queued says when */
 	world_free(w);
 }

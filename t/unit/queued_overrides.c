@@ -167,7 +167,7 @@ give_back(struct peer *cons, struct ql_job *job, bool is_suspended)
 	res.text = job->domain;
 	res.retry_after = 3600;
 	if (is_suspended)
-		res.enhanced = QL_SUSPENDED;
+		res.enhanced = QL_IMPOSED;
 	wbuf_init(&w);
 	ql_result_encode(&res, &w);
 	peer_send(cons, QL_RESULT, &w);
@@ -212,8 +212,8 @@ test_paths(void **state)
 	rig_clear(&r);
 }
 
-/* What a rate holds is not offered again because a suspension of something else has ended: it has its time. What comes
- * back from before the end of a suspension is. */
+/* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back from
+ * before the end of an override is. */
 static void
 test_ends_of_others(void **state)
 {
@@ -389,7 +389,7 @@ test_window(void **state)
 	core_open(&c);
 	assert_int_equal(n_of(&c), 1);
 	assert_int_equal(c.q->overrides->by_id->o.hits, 3);
-	assert_int_equal(c.q->overrides->n_path_suspends, 1);
+	assert_int_equal(c.q->overrides->n_paths, 1);
 	core_close(&c);
 	rig_clear(&c.r);
 }
