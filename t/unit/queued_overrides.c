@@ -212,8 +212,8 @@ test_paths(void **state)
 	rig_clear(&r);
 }
 
-/* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back from
- * before the end of an override is. */
+/* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back
+ * from before the end of an override is. */
 static void
 test_ends_of_others(void **state)
 {
