@@ -9,7 +9,7 @@ use PosthornTest;
 my %n = (basic => 21, closed => 22, spam => 23, camp => 24, compl => 25, unread => 26, trial => 27, often => 28, often2 => 29, crowd => 30,
 	p1 => 31, p2 => 32, p3 => 33, strict => 34);
 my $p = PosthornTest->new(conf => { smtpd_processes => 1, bounce_notice => 'no', retry_interval => '1s', max_retry_interval => '2s' },
-	shaping => PosthornTest::slurp('conf/examples/automation.lua'));
+	shaping => PosthornTest::slurp('conf/examples/shaping/automation.lua'));
 for my $d (sort keys %n) {
 	my $host = $d =~ /^p\d/ ? "mx.$d.prov.example" : "mx.$d.example";
 	$p->{zone} .= "$d.example. 60 IN MX 10 $host.\n$host. 60 IN A 127.0.0.$n{$d}\n";
@@ -24,6 +24,7 @@ $p->sink(rule('basic', 1, '450 4.7.0 Please slow down'), rule('closed', 1, '550 
 	rule('often2', 2, '451 4.7.1 Busy, try later'), rule('crowd', 1, '421 4.7.0 Too many connections'),
 	rule('p1', 2, '451 4.7.1 Low reputation'), rule('p2', 1, '451 4.7.1 Low reputation'));
 $p->start;
+is +($p->posthorn('shaping', 'check', 'conf/examples/shaping/automation.lua'))[0], 0, 'the example is good';
 
 sub send_to { my ($n, $rcpt, @more) = @_; is $p->load('-m', $n, '-t', $rcpt, map { ('-h', $_) } @more)->{acked}, $n, join ' ', 'mail for', $rcpt, @more }
 sub to { my ($re) = @_; return grep { $_->{rcpt} =~ $re } $p->ledger }
