@@ -216,7 +216,7 @@ may_select(struct path *p, struct item *it, struct obstacle *first)
 	const struct override *o;
 	struct limit *l;
 
-	it->is_selected = false;
+	it->selected = 0;
 	if (path_prepare(p) == -1)
 		return true; /* that is said when it is about to send */
 	if ((o = path_held_by(p, it->job)) != NULL) {
@@ -228,7 +228,7 @@ may_select(struct path *p, struct item *it, struct obstacle *first)
 	if (p->sets[LIMIT_SELECT].n == 0)
 		return true;
 	ms = limit_set_take(&p->sets[LIMIT_SELECT], NULL, &l);
-	it->is_selected = ms == 0;
+	it->selected = ms == 0 ? p->generation : 0;
 	if (ms > 0)
 		note_obstacle(first, l, NULL, ms);
 	return ms == 0;
