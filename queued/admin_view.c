@@ -202,6 +202,8 @@ view_reason(struct queued *q, const struct admin_view *v)
 	case ENVELOPE_HELD:
 		return xstrdup(v->flags & ENV_DAMAGED ? "held: its record is damaged" : "held by the operator");
 	case ENVELOPE_DEFERRED:
+		if ((v->flags & ENV_PATH_WAIT) && (why = overrides_path_why(q, sq)) != NULL)
+			return why;
 		return xstrdup(v->attempts > 0 ? "waits for its next attempt after a temporary failure"
 		    : "waits for its time");
 	default:

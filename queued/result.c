@@ -332,6 +332,18 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	}
 }
 
+/* A Delayed event is written once for each reason: a suspension is another one than a limit. */
+static void
+note_path_held(struct qenv *e, const struct ql_result *r)
+{
+	bool is_held = ql_result_is_imposed(r);
+
+	if (is_held == ((e->flags & ENV_PATH_WAIT) != 0) || r->retry_after == 0)
+		return;
+	e->flags ^= ENV_PATH_WAIT;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+}
+
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -346,6 +358,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		result_expire(q, e);
 		return;
 	}
+	note_path_held(e, r);
 	if (overrides_returned(q, e))
 		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
@@ -353,7 +366,9 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		qenv_set_state(q->mem, e, ENVELOPE_READY);
 		return;
 	}
-	e->due = now + (r->retry_after > 0 ? (int64_t)r->retry_after * 1000 : RETURN_PAUSE_MS);
+	e->due = now + RETURN_PAUSE_MS;
+	if (r->retry_after > 0 && !(ql_result_is_imposed(r) && overrides_path_ended(q->overrides, e)))
+		e->due = now + (int64_t)r->retry_after * 1000;
 	if (r->text != NULL && *r->text != '\0' && !(e->flags & ENV_DELAY_LOGGED) &&
 	    message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL) {
 		e->flags |= ENV_DELAY_LOGGED;

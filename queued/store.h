@@ -32,7 +32,7 @@ enum {
 	ENV_DELAY_NOTIFIED = 1 << 1,/* the sender got a delay notice */
 	ENV_DELAY_LOGGED = 1 << 2,  /* a Delayed event was written for the present reason */
 	ENV_DAMAGED = 1 << 3,       /* its record cannot be read; held so that somebody looks */
-	ENV_PATH_WAIT = 1 << 4,     /* given back, perhaps because its path is suspended: due again when that ends */
+	ENV_PATH_WAIT = 1 << 4,     /* given back because its path is suspended: due again when that ends */
 	ENV_BORN = 1 << 5,          /* the row says when it came: it expires by the queue's max_age */
 	ENV_REBOUND = 1 << 6        /* the row says what has become of it (rebound.h) */
 };

@@ -165,6 +165,10 @@ struct ql_result {
 	bool dsn_passed; /* QL_DELIVERED: the peer offers DSN and was given NOTIFY: a success notice is its affair */
 };
 
+/* A returned envelope that an override of its path holds back has this status. */
+#define QL_IMPOSED ((struct enhanced_code){ 4, 7, 1 })
+bool ql_result_is_imposed(const struct ql_result *);
+
 struct ql_received {
 	struct record rec;
 	struct envelope *env; /* decoded from the frame */
