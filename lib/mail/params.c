@@ -64,6 +64,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
+	STRS(bounce_rules_files, "$config_directory/bounce_rules"),
 	STR(passwd_file, "$config_directory/passwd"),
 	STR_RESTART(admin_group, "posthorn"),
 	ENUM(policy_reload, "manual", policy_reload_words),
@@ -173,6 +174,14 @@ check_line(const struct check *c, const char *first, const char *second)
 	conf_error_add((c)->errs, conf_file((c)->conf), check_line((c), (first), (second)), __VA_ARGS__)
 
 static void
+check_file_list(const struct check *c, const char *name, const struct conf_strs *files)
+{
+	for (size_t i = 0; i < files->n; i++)
+		if (files->v[i][0] != '/')
+			CHECK_ADD(c, name, NULL, "%s: '%.100s' is not a path that starts with /", name, files->v[i]);
+}
+
+static void
 check_paths(const struct check *c)
 {
 	static const struct {
@@ -192,10 +201,8 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
-	for (i = 0; i < c->p->shaping_files.n; i++)
-		if (c->p->shaping_files.v[i][0] != '/')
-			CHECK_ADD(c, "shaping_files", NULL, "shaping_files: '%.100s' is not a path that starts with /",
-			    c->p->shaping_files.v[i]);
+	check_file_list(c, "shaping_files", &c->p->shaping_files);
+	check_file_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	if (strlen(c->p->run_directory) > RUN_DIRECTORY_MAX)
 		CHECK_ADD(c, "run_directory", NULL,
 		    "run_directory: the path is longer than the %d bytes that socket names below it leave",
@@ -445,15 +452,15 @@ params_warn(const struct params *p, const struct conf *conf, struct conf_errors 
 
 /* An upgrade does not bring a file into the configuration; only one that main.cf names must exist. */
 static void
-shaping_default(struct params *p, const struct conf *conf)
+files_default(const char *name, struct conf_strs *files, const struct conf *conf)
 {
 	bool is_set = false;
 
-	(void)conf_text(conf, "shaping_files", &is_set);
-	if (is_set || p->shaping_files.n != 1 || slurp_exists(p->shaping_files.v[0]))
+	(void)conf_text(conf, name, &is_set);
+	if (is_set || files->n != 1 || slurp_exists(files->v[0]))
 		return;
-	free(p->shaping_files.v[0]);
-	p->shaping_files.n = 0;
+	free(files->v[0]);
+	files->n = 0;
 }
 
 struct params *
@@ -467,7 +474,8 @@ params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *er
 
 	free(file);
 	if (conf != NULL) {
-		shaping_default(p, conf);
+		files_default("shaping_files", &p->shaping_files, conf);
+		files_default("bounce_rules_files", &p->bounce_rules_files, conf);
 		check_paths(&c);
 		check_names(&c);
 		check_headers(&c);

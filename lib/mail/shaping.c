@@ -472,6 +472,15 @@ shaping_provider(const struct shaping *s, const struct shaping_path *path)
 }
 
 bool
+shaping_has_provider(const struct shaping *s, const char *name)
+{
+	for (size_t i = 0; i < s->providers.n; i++)
+		if (strcmp(s->providers.v[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+bool
 shaping_known(const struct shaping *s, size_t i, struct shaping_known *out)
 {
 	const struct block *b;
