@@ -150,7 +150,7 @@ bounce_rules_count(const struct bounce_rules *rs)
 	for (i = 0; i < rs->n_rules + rs->n_vetoes; i++) {
 		const struct bounce_rule *r = i < rs->n_rules ? &rs->rules[i] : &rs->vetoes[i - rs->n_rules];
 
-		n.unaided += r->pattern.text != NULL && r->pattern.literal == NULL;
+		n.unaided += r->pattern.text != NULL && r->pattern.n_literals == 0;
 	}
 	return n;
 }

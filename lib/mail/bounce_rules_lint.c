@@ -74,9 +74,9 @@ is_costly(const struct bounce_rule *r, const struct pattern_matcher *strict, con
 	if (len == 0)
 		return false;
 	/* What the pattern needs comes first, so that it is tried at all; it must not hit at once either. */
-	if (r->pattern.literal != NULL && strlen(r->pattern.literal) < sizeof(text) / 2) {
-		n = strlen(r->pattern.literal);
-		memcpy(text, r->pattern.literal, n);
+	if (r->pattern.n_literals > 0) {
+		n = strlen(r->pattern.literals[0].text);
+		memcpy(text, r->pattern.literals[0].text, n);
 	}
 	while (n + len < sizeof(text)) {
 		memcpy(text + n, unit, len);
@@ -97,8 +97,8 @@ cost_lint(const struct lint *l, const struct bounce_rule *r, const struct patter
 		return;
 	for (i = 0; !is_bad && i < sizeof(units) / sizeof(units[0]); i++)
 		is_bad = is_costly(r, strict, units[i]);
-	if (!is_bad && r->pattern.literal != NULL)
-		is_bad = is_costly(r, strict, r->pattern.literal);
+	for (i = 0; !is_bad && i < r->pattern.n_literals; i++)
+		is_bad = is_costly(r, strict, r->pattern.literals[i].text);
 	for (i = 0; !is_bad && i < r->n_samples; i++)
 		is_bad = is_costly(r, strict, r->samples[i].text);
 	if (is_bad)

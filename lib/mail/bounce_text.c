@@ -63,17 +63,34 @@ is_address_char(unsigned char c)
 	    (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~.", c) != NULL);
 }
 
+/* Behind a domain or an address in brackets. */
+static size_t
+domain_end(const char *text, size_t len, size_t i)
+{
+	size_t begin = i;
+	unsigned char c;
+
+	if (i < len && text[i] == '[') {
+		while (i < len && i < begin + 50 && text[i] != ']' && text[i] != ' ')
+			i++;
+		return i < len && text[i] == ']' ? i + 1 : begin;
+	}
+	for (; i < len; i++) {
+		c = (unsigned char)text[i];
+		if (c < 0x80 && c != '-' && c != '.' && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z'))
+			break;
+	}
+	while (i > begin && text[i - 1] == '.') /* the sentence's */
+		i--;
+	return i;
+}
+
 /* At an '@' with something on both sides: what was written of the local part goes, and the domain is stepped over. */
 static size_t
 fold_address(const char *text, size_t len, size_t i, char *out, size_t *n)
 {
-	size_t end = i + 1, begin = *n;
+	size_t end = domain_end(text, len, i + 1), begin = *n;
 
-	while (end < len && (is_address_char((unsigned char)text[end]) || text[end] == '[' || text[end] == ']' ||
-	    text[end] == ':') && !(text[end] == ':' && (end + 1 >= len || text[end + 1] == ' ')))
-		end++;
-	while (end > i + 1 && strchr(".!?'", text[end - 1]) != NULL) /* the sentence's */
-		end--;
 	while (begin > 0 && is_address_char((unsigned char)out[begin - 1]))
 		begin--;
 	if (end > i + 1 && begin < *n)

@@ -1,5 +1,5 @@
-/* Perl's regular expressions for texts of strangers, many patterns on one text. A pattern is tried only if a literal that
- * it needs is in the text; which three characters in a row the text has is hashed once, so that most literals are seen
+/* Perl's regular expressions for texts of strangers, many patterns on one text. A pattern is tried only if one of the
+ * literals that it needs is in the text; which three characters in a row the text has is hashed once, so that most literals are seen
  * not to be in it after one or two looks, however many patterns there are. Then it is tried with limits on steps, depth
  * and memory: whatever the text says, it costs bounded time. No JIT: the daemons' sandbox forbids memory that can be
  * written and executed. Texts are bytes. */
@@ -15,9 +15,15 @@
 #define PATTERN_MAX 1000
 #define PATTERN_SUBJECT_MAX 4096
 
+struct pattern_literal {
+	char *text;        /* lower case */
+	uint32_t gram;     /* hash of its end */
+};
+
 struct pattern {
 	char *text;
-	char *literal;     /* lower case, in every text it hits; NULL: none found */
+	struct pattern_literal *literals; /* one of them is in every text it hits; none: not known */
+	size_t n_literals;
 	pcre2_code *code;
 	bool is_literal;   /* and nothing else is needed */
 };
