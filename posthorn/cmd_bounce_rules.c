@@ -60,9 +60,9 @@ origin_print(const char *what, const struct bounce_origin *o)
 static void
 verdict_print(const struct bounce_verdict *v)
 {
-	printf("class    %s (%s)\nkind     %s\nscope    %s\naction   %s\nsuppress %s\n", v->cause->class, v->cause->name,
-	    bounce_kind_names[v->cause->kind], bounce_scope_names[v->cause->scope], bounce_action_names[v->action],
-	    v->is_suppressing ? "yes" : "no");
+	printf("class    %s (%s)\nkind     %s\nscope    %s\naction   %s\nsuppress %s\n", v->cause->class,
+	    v->cause->name, bounce_kind_names[v->cause->kind], bounce_scope_names[v->cause->scope],
+	    bounce_action_names[v->action], v->is_suppressing ? "yes" : "no");
 	if (v->rule.file == NULL)
 		printf("rule     none\n");
 	origin_print("rule", &v->rule);
@@ -134,8 +134,8 @@ phase_find(const char *name, uint8_t *out)
 			*out = i;
 			return ADM_OK;
 		}
-	return adm_usage("bounce", "there is no phase '%s': those are dns, connect, banner, ehlo, starttls, auth, mail, rcpt, "
-	    "data, dot", name);
+	return adm_usage("bounce", "there is no phase '%s': those are dns, connect, banner, ehlo, starttls, auth, "
+	    "mail, rcpt, data, dot", name);
 }
 
 static int
@@ -216,8 +216,8 @@ rules_check(const struct admin *adm, const struct conf_strs *files, const struct
 		adm_print_errors(&found);
 	rv = found.n > 0 ? ADM_FAILED : ADM_OK;
 	if (rv == ADM_OK && !adm->json)
-		printf("bounce rules are good: %zu rules and %zu vetoes, %zu of them without a literal\n", n.rules, n.vetoes,
-		    n.unaided);
+		printf("bounce rules are good: %zu rules and %zu vetoes, %zu of them without a literal\n", n.rules,
+		    n.vetoes, n.unaided);
 	conf_errors_clear(&found);
 	shaping_free(&shaping);
 	bounce_rules_free(&rules);

@@ -53,13 +53,14 @@ sample_lint(const struct lint *l, const struct bounce_rule *r, const struct boun
 			FIND(l, r, "%s hits '%.200s' (line %u), which it must not", rule_name(r), s->text, s->line);
 	} else if (!hits) {
 		FIND(l, r, "%s does not hit its sample '%.200s' (line %u)%s", rule_name(r), s->text, s->line,
-		    r->pattern.text != NULL && strstr(r->pattern.text, "\\\\") != NULL ? "; a backslash is doubled" : "");
-	} else if (r->cause != NULL && v.rule.file != NULL && v.rule.line != r->line && strcmp(v.rule.file, r->file) == 0) {
-		FIND(l, r, "%s is shadowed by %s in line %u for its sample '%.200s'", rule_name(r), v.cause->name, v.rule.line,
-		    s->text);
-	} else if (r->cause != NULL && r->is_suppressing && v.rule.line == r->line && v.veto.file != NULL) {
-		FIND(l, r, "%s would suppress, but for its sample '%.200s' %s:%u says no", rule_name(r), s->text, v.veto.file,
-		    v.veto.line);
+		    r->pattern.text != NULL && strstr(r->pattern.text, "\\\\") != NULL ? "; a backslash is doubled"
+		    : "");
+	} else if (r->cause != NULL && v.rule.line != r->line && v.rule.file == r->file) {
+		FIND(l, r, "%s is shadowed by %s in line %u for its sample '%.200s'", rule_name(r), v.cause->name,
+		    v.rule.line, s->text);
+	} else if (r->cause != NULL && r->is_suppressing && v.rule.file == r->file && v.veto.file != NULL) {
+		FIND(l, r, "%s would suppress, but for its sample '%.200s' the veto in %s:%u says no", rule_name(r),
+		    s->text, v.veto.file, v.veto.line);
 	}
 	free(buf);
 }
@@ -102,8 +103,8 @@ cost_lint(const struct lint *l, const struct bounce_rule *r, const struct patter
 	for (i = 0; !is_bad && i < r->n_samples; i++)
 		is_bad = is_costly(r, strict, r->samples[i].text);
 	if (is_bad)
-		FIND(l, r, "%s is too costly: its pattern takes more than %u steps for some texts; it has a repeat within a "
-		    "repeat, or several without bounds", rule_name(r), COSTLY_STEPS);
+		FIND(l, r, "%s is too costly: its pattern takes more than %u steps for some texts; it has a repeat "
+		    "within a repeat, or several without bounds", rule_name(r), COSTLY_STEPS);
 }
 
 static void
@@ -111,7 +112,8 @@ providers_lint(const struct lint *l, const struct bounce_rule *r, bool (*is_prov
 {
 	for (size_t i = 0; i < r->n_providers; i++)
 		if (!is_provider(ud, r->providers[i]))
-			FIND(l, r, "%s is for the provider %s, which the shaping data do not know", rule_name(r), r->providers[i]);
+			FIND(l, r, "%s is for the provider %s, which the shaping data do not know", rule_name(r),
+			    r->providers[i]);
 }
 
 void

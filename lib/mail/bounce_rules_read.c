@@ -153,7 +153,8 @@ condition_add(struct reader *r, struct bounce_rule *rule, const char *key, const
 		if (is_good)
 			rule->providers[rule->n_providers++] = xstrdup(value);
 	} else if (strcmp(key, "suppress") == 0 && rule->cause != NULL) {
-		is_good = strcmp(value, "no") == 0 || (strcmp(value, "yes") == 0 && rule->cause->action == BOUNCE_SUPPRESS);
+		is_good = strcmp(value, "no") == 0 ||
+		    (strcmp(value, "yes") == 0 && rule->cause->action == BOUNCE_SUPPRESS);
 		rule->is_suppressing = is_good && *value == 'y';
 	} else {
 		COMPLAIN(r, "'%.40s' is not a condition: those are code, status, phase, provider%s", key,
@@ -271,7 +272,8 @@ sample_read(struct reader *r, const char *s)
 		s += 1 + strspn(s + 1, " \t");
 	}
 	if (rule == NULL || rule->n_samples >= SAMPLES_MAX) {
-		COMPLAIN(r, "%s", rule == NULL ? "a sample without a rule in front of it" : "a rule has too many samples");
+		COMPLAIN(r, "%s", rule == NULL ? "a sample without a rule in front of it" :
+		    "a rule has too many samples");
 		return;
 	}
 	sample.text = xstrdup(s);

@@ -17,8 +17,7 @@ _Static_assert(sizeof(latin) - 1 == 0x180 - 0xC0, "a letter for each");
 static size_t
 utf8_len(const unsigned char *s, size_t len, unsigned *value)
 {
-	size_t n = s[0] >= 0xC2 && s[0] <= 0xDF ? 2 : s[0] >= 0xE0 && s[0] <= 0xEF ? 3 : s[0] >= 0xF0 && s[0] <= 0xF4 ? 4 : 0;
-	size_t i;
+	size_t n = s[0] < 0xC2 || s[0] > 0xF4 ? 0 : s[0] <= 0xDF ? 2 : s[0] <= 0xEF ? 3 : 4, i;
 
 	if (n == 0 || n > len)
 		return 0;
@@ -57,10 +56,15 @@ fold_char(const unsigned char *s, size_t len, char *out, size_t *n)
 }
 
 static bool
+is_address_letter(unsigned char c)
+{
+	return c >= 0x80 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+}
+
+static bool
 is_address_char(unsigned char c)
 {
-	return c >= 0x80 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
-	    (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~.", c) != NULL);
+	return is_address_letter(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~.", c) != NULL);
 }
 
 /* Behind a domain or an address in brackets. */
@@ -77,7 +81,7 @@ domain_end(const char *text, size_t len, size_t i)
 	}
 	for (; i < len; i++) {
 		c = (unsigned char)text[i];
-		if (c < 0x80 && c != '-' && c != '.' && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z'))
+		if (c != '-' && c != '.' && !is_address_letter(c))
 			break;
 	}
 	while (i > begin && text[i - 1] == '.') /* the sentence's */

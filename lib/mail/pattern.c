@@ -266,8 +266,10 @@ pattern_compile(struct pattern *p, const char *text, uint32_t options)
 	set = literals_of(text);
 	p->literals = xcalloc(set.n + 1, sizeof(*p->literals));
 	for (p->n_literals = 0; p->n_literals < set.n; p->n_literals++) {
-		p->literals[p->n_literals].text = xstrdup(set.v[p->n_literals]);
-		p->literals[p->n_literals].gram = gram(set.v[p->n_literals] + strlen(set.v[p->n_literals]) - LITERAL_MIN);
+		const char *l = set.v[p->n_literals];
+
+		p->literals[p->n_literals].text = xstrdup(l);
+		p->literals[p->n_literals].gram = gram(l + strlen(l) - LITERAL_MIN);
 	}
 	set_clear(&set);
 	p->is_literal = p->n_literals == 1 && (options & PCRE2_CASELESS) && is_plain(text);

@@ -1,8 +1,8 @@
 /* Perl's regular expressions for texts of strangers, many patterns on one text. A pattern is tried only if one of the
- * literals that it needs is in the text; which three characters in a row the text has is hashed once, so that most literals are seen
- * not to be in it after one or two looks, however many patterns there are. Then it is tried with limits on steps, depth
- * and memory: whatever the text says, it costs bounded time. No JIT: the daemons' sandbox forbids memory that can be
- * written and executed. Texts are bytes. */
+ * literals that it needs is in the text; which three characters in a row the text has is hashed once, so that most
+ * literals are seen not to be in it after one or two looks, however many patterns there are. Then it is tried with
+ * limits on steps, depth and memory: whatever the text says, it costs bounded time. No JIT: the daemons' sandbox
+ * forbids memory that can be written and executed. Texts are bytes. */
 #ifndef MAIL_PATTERN_H
 #define MAIL_PATTERN_H
 

@@ -177,7 +177,7 @@ test_verdict(void **state)
 		in.code = v[i].code;
 		in.phase = v[i].phase;
 		in.is_local = v[i].is_local;
-		verdict_decide(&in, &out);
+		verdict_decide(NULL, &in, &out);
 		assert_int_equal(out.action, v[i].action);
 		assert_non_null(out.class);
 	}
