@@ -42,7 +42,7 @@ sub params_of_code {
 		}
 		$says .= '; restart' if $restart;
 		my $kind = $type eq 'ENUM' ? $words{ $rest =~ s/_words$//r } : $type{$type};
-		$kind = $1 if $name =~ /_(directory|file)$/;
+		$kind = $1 if $name =~ /_(directory|file)$/ && $type ne 'STRS';
 		$p{$name} = "$kind ($says)";
 	}
 	is_deeply \@left, [], 'every line of the table is understood';

@@ -10,6 +10,8 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 
+#define TLS_CERTS_MAX 8
+
 static const char alpn_smtp[] = "\x04smtp";
 
 /* The sentence that names the file, with OpenSSL's own words. */
@@ -76,8 +78,37 @@ server_cert(SSL_CTX *ctx, const char *cert_file, const char *key_file, char **er
 	return 0;
 }
 
-SSL_CTX *
-tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
+static const char *
+kind_name(int kind)
+{
+	return kind == EVP_PKEY_RSA ? "an RSA" : kind == EVP_PKEY_EC ? "an ECDSA" :
+	    kind == EVP_PKEY_ED25519 ? "an Ed25519" : "the same kind of";
+}
+
+/* OpenSSL keeps one certificate of each kind: a second one would take the first one's place without a word. */
+static int
+server_certs(SSL_CTX *ctx, const char *const *cert_files, const char *const *key_files, size_t n, char **err_r)
+{
+	int kinds[TLS_CERTS_MAX];
+	size_t i, j;
+
+	for (i = 0; i < n; i++) {
+		if (server_cert(ctx, cert_files[i], key_files[i], err_r) == -1)
+			return -1;
+		kinds[i] = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_CTX_get0_certificate(ctx)));
+		for (j = 0; j < i && kinds[j] != kinds[i]; j++)
+			;
+		if (j < i) {
+			*err_r = xasprintf("the certificates %s and %s both have %s key; one of each kind is used",
+			    cert_files[j], cert_files[i], kind_name(kinds[i]));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static SSL_CTX *
+server_ctx_make(const char *const *cert_files, const char *const *key_files, size_t n, const char *name, char **err_r)
 {
 	SSL_CTX *ctx;
 
@@ -87,7 +118,7 @@ tls_server_ctx(const char *cert_file, const char *key_file, const char *name, ch
 		*err_r = tls_error("cannot set up TLS", NULL);
 		return NULL;
 	}
-	if (server_cert(ctx, cert_file, key_file, err_r) == -1) {
+	if (server_certs(ctx, cert_files, key_files, n, err_r) == -1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -106,6 +137,30 @@ tls_server_ctx(const char *cert_file, const char *key_file, const char *name, ch
 		return NULL;
 	}
 	return ctx;
+}
+
+SSL_CTX *
+tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
+{
+	return server_ctx_make(&cert_file, &key_file, 1, name, err_r);
+}
+
+SSL_CTX *
+tls_server_ctx_of(const struct conf_strs *cert_files, const struct conf_strs *key_files, const char *name, char **err_r)
+{
+	const char *certs[TLS_CERTS_MAX], *keys[TLS_CERTS_MAX];
+	size_t i;
+
+	if (cert_files->n == 0 || cert_files->n > TLS_CERTS_MAX || key_files->n != cert_files->n) {
+		*err_r = xasprintf("%zu certificates and %zu keys: as many of one as of the other, %d at most",
+		    cert_files->n, key_files->n, TLS_CERTS_MAX);
+		return NULL;
+	}
+	for (i = 0; i < cert_files->n; i++) {
+		certs[i] = cert_files->v[i];
+		keys[i] = key_files->v[i];
+	}
+	return server_ctx_make(certs, keys, cert_files->n, name, err_r);
 }
 
 SSL_CTX *

@@ -82,8 +82,8 @@ const struct conf_param params_table[] = {
 	LISTEN(smtpd_listen, "127.0.0.1:25"),
 	LISTEN(submission_listen, ""),
 	LISTEN(submissions_listen, ""),
-	STR(smtpd_tls_cert_file, ""),
-	STR(smtpd_tls_key_file, ""),
+	STRS(smtpd_tls_cert_file, ""),
+	STRS(smtpd_tls_key_file, ""),
 	BOOL(smtpd_tls_auth_only, "yes"),
 	INT_RESTART(smtpd_processes, "0", 0, 256),
 	INT(smtpd_connection_limit, "20000", 1, 1000000),
@@ -174,11 +174,13 @@ check_line(const struct check *c, const char *first, const char *second)
 	conf_error_add((c)->errs, conf_file((c)->conf), check_line((c), (first), (second)), __VA_ARGS__)
 
 static void
-check_file_list(const struct check *c, const char *name, const struct conf_strs *files)
+check_path_list(const struct check *c, const char *name, const struct conf_strs *list)
 {
-	for (size_t i = 0; i < files->n; i++)
-		if (files->v[i][0] != '/')
-			CHECK_ADD(c, name, NULL, "%s: '%.100s' is not a path that starts with /", name, files->v[i]);
+	size_t i;
+
+	for (i = 0; i < list->n; i++)
+		if (list->v[i][0] != '/')
+			CHECK_ADD(c, name, NULL, "%s: '%.100s' is not a path that starts with /", name, list->v[i]);
 }
 
 static void
@@ -190,7 +192,7 @@ check_paths(const struct check *c)
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
-		{ "smtpd_tls_cert_file", true }, { "smtpd_tls_key_file", true }, { "dns_trust_anchor_file", true },
+		{ "dns_trust_anchor_file", true },
 	};
 	const char *text;
 	size_t i;
@@ -201,8 +203,10 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
-	check_file_list(c, "shaping_files", &c->p->shaping_files);
-	check_file_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
+	check_path_list(c, "shaping_files", &c->p->shaping_files);
+	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
+	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
+	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
 	if (strlen(c->p->run_directory) > RUN_DIRECTORY_MAX)
 		CHECK_ADD(c, "run_directory", NULL,
 		    "run_directory: the path is longer than the %d bytes that socket names below it leave",
@@ -264,7 +268,7 @@ static void
 check_tls(const struct check *c)
 {
 	const struct params *p = c->p;
-	bool has_cert = p->smtpd_tls_cert_file[0] != '\0', has_key = p->smtpd_tls_key_file[0] != '\0';
+	bool has_cert = p->smtpd_tls_cert_file.n > 0, has_key = p->smtpd_tls_key_file.n > 0;
 
 	if (has_cert && !has_key)
 		CHECK_ADD(c, "smtpd_tls_cert_file", NULL,
@@ -272,6 +276,10 @@ check_tls(const struct check *c)
 		    "key (they may be one file)");
 	if (has_key && !has_cert)
 		CHECK_ADD(c, "smtpd_tls_key_file", NULL, "smtpd_tls_key_file is set, but not smtpd_tls_cert_file");
+	if (has_cert && has_key && p->smtpd_tls_cert_file.n != p->smtpd_tls_key_file.n)
+		CHECK_ADD(c, "smtpd_tls_key_file", "smtpd_tls_cert_file",
+		    "smtpd_tls_cert_file names %zu files and smtpd_tls_key_file %zu; each certificate has a key, in "
+		    "the same order", p->smtpd_tls_cert_file.n, p->smtpd_tls_key_file.n);
 	if (has_cert || has_key)
 		return;
 	if (p->submission_listen.n > 0)

@@ -31,7 +31,7 @@ struct params {
 
 	/* smtpd */
 	struct conf_addrs smtpd_listen, submission_listen, submissions_listen;
-	char *smtpd_tls_cert_file, *smtpd_tls_key_file;
+	struct conf_strs smtpd_tls_cert_file, smtpd_tls_key_file; /* as many of both */
 	bool smtpd_tls_auth_only;
 	int64_t smtpd_processes; /* 0: one for two cores */
 	int64_t smtpd_connection_limit, smtpd_client_connection_limit;
