@@ -65,43 +65,55 @@ sample_lint(const struct lint *l, const struct bounce_rule *r, const struct boun
 	free(buf);
 }
 
+/* The unit again and again, behind what the pattern may begin with, and then something that lets it fail late and what
+ * it needs, so that it is tried at all. */
 static bool
-is_costly(const struct bounce_rule *r, const struct pattern_matcher *strict, const char *unit)
+is_costly(const struct bounce_rule *r, const struct pattern_matcher *strict, const char *unit, const char *begin,
+    const char *end)
 {
-	struct pattern_subject su;
 	char text[PATTERN_SUBJECT_MAX];
-	size_t n = 0, len = strlen(unit);
+	struct pattern_subject su;
+	size_t len = strlen(unit), n = strlen(begin), end_len = strlen(end);
 
-	if (len == 0)
+	if (len == 0 || n + len + end_len >= sizeof(text))
 		return false;
-	/* What the pattern needs comes first, so that it is tried at all; it must not hit at once either. */
-	if (r->pattern.n_literals > 0) {
-		n = strlen(r->pattern.literals[0].text);
-		memcpy(text, r->pattern.literals[0].text, n);
-	}
-	while (n + len < sizeof(text)) {
+	memcpy(text, begin, n);
+	for (; n + len + 1 + end_len < sizeof(text); n += len)
 		memcpy(text + n, unit, len);
-		n += len;
-	}
-	pattern_subject_set(&su, text, n);
+	text[n++] = '!';
+	memcpy(text + n, end, end_len);
+	pattern_subject_set(&su, text, n + end_len);
 	return pattern_try(&r->pattern, &su, strict) == PATTERN_GIVES_UP;
+}
+
+static bool
+is_costly_with(const struct bounce_rule *r, const struct pattern_matcher *strict, const char *begin, const char *end)
+{
+	static const char *const units[] = { "a", "0", " ", "a ", "ab1.", "[", "<", "(", "@ ", "-", "=" };
+	size_t i;
+
+	for (i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (is_costly(r, strict, units[i], begin, end))
+			return true;
+	for (i = 0; i < r->pattern.n_literals; i++)
+		if (is_costly(r, strict, r->pattern.literals[i].text, begin, end))
+			return true;
+	return is_costly(r, strict, end, "", "");
 }
 
 static void
 cost_lint(const struct lint *l, const struct bounce_rule *r, const struct pattern_matcher *strict)
 {
-	static const char *const units[] = { "a", "0", " ", "a ", "ab1.", "[", "<", "(", "@ ", "-", "=" };
-	bool is_bad = false;
+	const char *literal;
+	bool is_bad;
 	size_t i;
 
 	if (r->pattern.text == NULL)
 		return;
-	for (i = 0; !is_bad && i < sizeof(units) / sizeof(units[0]); i++)
-		is_bad = is_costly(r, strict, units[i]);
-	for (i = 0; !is_bad && i < r->pattern.n_literals; i++)
-		is_bad = is_costly(r, strict, r->pattern.literals[i].text);
+	literal = r->pattern.n_literals > 0 ? r->pattern.literals[0].text : "";
+	is_bad = is_costly_with(r, strict, literal, literal);
 	for (i = 0; !is_bad && i < r->n_samples; i++)
-		is_bad = is_costly(r, strict, r->samples[i].text);
+		is_bad = is_costly_with(r, strict, "", r->samples[i].text);
 	if (is_bad)
 		FIND(l, r, "%s is too costly: its pattern takes more than %u steps for some texts; it has a repeat "
 		    "within a repeat, or several without bounds", rule_name(r), COSTLY_STEPS);
