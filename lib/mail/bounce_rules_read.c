@@ -14,7 +14,7 @@
 #define RULES_MAX 20000
 #define SAMPLES_MAX 100
 #define CONDITIONS_MAX 100 /* of one kind */
-#define MATCH_STEPS 100000u
+#define MATCH_STEPS 20000u /* from one start */
 #define MATCH_DEPTH 1000u
 #define MATCH_HEAP_KIB 1024u
 
