@@ -69,16 +69,6 @@ verdict_print(const struct bounce_verdict *v)
 	origin_print("veto", &v->veto);
 }
 
-/* In an argument and in a line of standard input \n stands for the end of a reply's line. */
-static void
-lines_unfold(char *s)
-{
-	for (; (s = strstr(s, "\\n")) != NULL; s++) {
-		*s = '\n';
-		memmove(s + 1, s + 2, strlen(s + 2) + 1);
-	}
-}
-
 static void
 classify(const struct admin *adm, const struct bounce_rules *rules, char *text, const struct bounce_reply *facts)
 {
@@ -86,7 +76,7 @@ classify(const struct admin *adm, const struct bounce_rules *rules, char *text, 
 	struct bounce_verdict v;
 	char *buf;
 
-	lines_unfold(text);
+	bounce_lines_unfold(text);
 	buf = xmalloc(strlen(text) + 1);
 	bounce_reply_parse(text, strlen(text), buf, &reply);
 	reply.provider = facts->provider;

@@ -42,8 +42,10 @@ struct bounce_rules *bounce_rules_load(const struct conf_strs *files, struct con
     __attribute__((warn_unused_result));
 void bounce_rules_free(struct bounce_rules **);
 void bounce_classify(const struct bounce_rules *, const struct bounce_reply *, struct bounce_verdict *);
-/* A reply as logs and bounces have it: "550-5.1.1 text\n550 5.1.1 more", "smtp; 550 text", "host x said: 550 text".
- * buf: for the text, as long as the line. */
+/* "\n" as people write it becomes the end of a line. */
+void bounce_lines_unfold(char *);
+/* A reply as logs and bounces have it: "550-5.1.1 text", an end of line, "550 5.1.1 more"; "smtp; 550 text"; "host x
+ * said: 550 text". buf: for the text, as long as the line. */
 void bounce_reply_parse(const char *line, size_t len, char *buf, struct bounce_reply *out);
 
 struct bounce_counts {

@@ -26,9 +26,11 @@ rule_name(const struct bounce_rule *r)
 static char *
 sample_reply(const struct bounce_rule *r, const struct bounce_sample *s, struct bounce_reply *out)
 {
-	char *buf = xmalloc(strlen(s->text) + 1);
+	char *buf = xmalloc(strlen(s->text) + 1), *text = xstrdup(s->text);
 
-	bounce_reply_parse(s->text, strlen(s->text), buf, out);
+	bounce_lines_unfold(text);
+	bounce_reply_parse(text, strlen(text), buf, out);
+	free(text);
 	out->provider = r->n_providers > 0 ? r->providers[0] : NULL;
 	for (out->phase = 0; r->phases != 0 && (r->phases & 1u << out->phase) == 0; out->phase++)
 		;

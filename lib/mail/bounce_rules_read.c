@@ -264,8 +264,6 @@ sample_read(struct reader *r, const char *s)
 {
 	struct bounce_rule *rule = r->last;
 	struct bounce_sample sample = { .line = r->line };
-	size_t n;
-	char *p;
 
 	if (*s == '!') {
 		sample.is_counter = true;
@@ -277,22 +275,23 @@ sample_read(struct reader *r, const char *s)
 		return;
 	}
 	sample.text = xstrdup(s);
-	for (p = sample.text; (p = strstr(p, "\\n")) != NULL; p++) { /* several lines of a reply */
-		*p = '\n';
-		memmove(p + 1, p + 2, strlen(p + 2) + 1);
-	}
-	n = rule->n_samples;
-	rule->samples = xreallocarray(rule->samples, n + 1, sizeof(*rule->samples));
+	rule->samples = xreallocarray(rule->samples, rule->n_samples + 1, sizeof(*rule->samples));
 	rule->samples[rule->n_samples++] = sample;
 }
 
 static void
 line_read(struct reader *r, char *line)
 {
-	size_t blank = strspn(line, " \t"), len = strlen(line);
+	size_t blank = strspn(line, " \t"), len = strlen(line), i;
 
 	while (len > 0 && (line[len - 1] == ' ' || line[len - 1] == '\t' || line[len - 1] == '\r'))
 		line[--len] = '\0';
+	for (i = 0; i < len; i++)
+		if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f) {
+			COMPLAIN(r, "the line has a control character");
+			r->last = NULL;
+			return;
+		}
 	if (blank >= len || line[blank] == '#')
 		return;
 	if (blank > 0)

@@ -209,6 +209,15 @@ repeats(const char *s, const char *end, bool is_begin, const struct bounce_reply
 }
 
 void
+bounce_lines_unfold(char *s)
+{
+	for (; (s = strstr(s, "\\n")) != NULL; s++) {
+		*s = '\n';
+		memmove(s + 1, s + 2, strlen(s + 2) + 1);
+	}
+}
+
+void
 bounce_reply_parse(const char *line, size_t len, char *buf, struct bounce_reply *out)
 {
 	const char *end = line + len, *s;

@@ -17,7 +17,8 @@ check(const struct bounce_rules *rules, const struct bounce_reply *reply)
 	bounce_classify(rules, reply, &v);
 	FUZZ_ASSERT(v.cause != NULL && v.action != BOUNCE_BY_CODE);
 	FUZZ_ASSERT(!v.is_suppressing || (v.veto.file == NULL && v.rule.file != NULL &&
-	    v.cause->action == BOUNCE_SUPPRESS && reply->phase != PHASE_MAIL && (reply->code == 0 || reply->code >= 500)));
+	    v.cause->action == BOUNCE_SUPPRESS && reply->phase != PHASE_MAIL &&
+	    (reply->code == 0 || reply->code >= 500)));
 	FUZZ_ASSERT((v.action == BOUNCE_SUPPRESS) == v.is_suppressing);
 }
 
