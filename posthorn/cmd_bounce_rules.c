@@ -94,9 +94,8 @@ classify_input(const struct admin *adm, const struct bounce_rules *rules, const 
 {
 	char *line = NULL;
 	size_t size = 0;
-	ssize_t n;
 
-	while ((n = getline(&line, &size, stdin)) > 0) {
+	while (getline(&line, &size, stdin) > 0) {
 		line[strcspn(line, "\r\n")] = '\0';
 		classify(adm, rules, line, facts);
 	}
@@ -105,12 +104,11 @@ classify_input(const struct admin *adm, const struct bounce_rules *rules, const 
 }
 
 static struct bounce_rules *
-rules_load(const struct admin *adm, const struct params *params)
+rules_load(const struct params *params)
 {
 	struct conf_errors errors = { NULL, 0 };
 	struct bounce_rules *rules = bounce_rules_load(&params->bounce_rules_files, &errors);
 
-	(void)adm;
 	adm_print_errors(&errors);
 	conf_errors_clear(&errors);
 	return rules;
@@ -119,9 +117,9 @@ rules_load(const struct admin *adm, const struct params *params)
 static int
 phase_find(const char *name, uint8_t *out)
 {
-	for (uint8_t i = 1; i < PHASES; i++)
+	for (unsigned i = 1; i < PHASES; i++)
 		if (strcmp(phase_names[i], name) == 0) {
-			*out = i;
+			*out = (uint8_t)i;
 			return ADM_OK;
 		}
 	return adm_usage("bounce", "there is no phase '%s': those are dns, connect, banner, ehlo, starttls, auth, "
@@ -151,7 +149,7 @@ cmd_classify(struct admin *adm, int argc, char **argv)
 		return adm_usage("bounce", "bounce classify wants one reply, in quotes; - reads one a line");
 	if ((params = adm_params(adm, NULL)) == NULL)
 		return ADM_FAILED;
-	if ((rules = rules_load(adm, params)) == NULL)
+	if ((rules = rules_load(params)) == NULL)
 		rv = ADM_FAILED;
 	else if (strcmp(argv[optind], "-") == 0)
 		rv = classify_input(adm, rules, &facts);

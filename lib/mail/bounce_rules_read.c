@@ -24,6 +24,7 @@ struct reader {
 	const char *file;
 	unsigned line;
 	struct bounce_rule *last; /* whose samples follow; NULL: none */
+	bool has_said;            /* suppress= */
 };
 
 #define COMPLAIN(r, ...) conf_error_add((r)->errs, (r)->file, (r)->line, __VA_ARGS__)
@@ -156,6 +157,7 @@ condition_add(struct reader *r, struct bounce_rule *rule, const char *key, const
 		is_good = strcmp(value, "no") == 0 ||
 		    (strcmp(value, "yes") == 0 && rule->cause->action == BOUNCE_SUPPRESS);
 		rule->is_suppressing = is_good && *value == 'y';
+		r->has_said = true;
 	} else {
 		COMPLAIN(r, "'%.40s' is not a condition: those are code, status, phase, provider%s", key,
 		    rule->cause != NULL ? ", suppress" : "");
@@ -243,8 +245,8 @@ rule_read(struct reader *r, char *line)
 			r->last = NULL;
 			return;
 		}
-		rule.is_suppressing = rule.cause->action == BOUNCE_SUPPRESS;
 	}
+	r->has_said = false;
 	while (save != NULL) {
 		save += strspn(save, " \t");
 		if (*save == '/') {
@@ -255,6 +257,9 @@ rule_read(struct reader *r, char *line)
 		if (*word != '\0')
 			condition_read(r, &rule, word);
 	}
+	/* Codes alone mean too many things. */
+	if (!r->has_said && rule.cause != NULL && (rule.pattern.text != NULL || rule.n_providers > 0))
+		rule.is_suppressing = rule.cause->action == BOUNCE_SUPPRESS;
 	rule_finish(r, &rule);
 }
 

@@ -159,7 +159,7 @@ skip_type(const char *s, const char *end)
 {
 	const char *p = s;
 
-	while (p < end && ((*p | 32) == '-' + 32 || *p == '-' || ((*p | 32) >= 'a' && (*p | 32) <= 'z')))
+	while (p < end && (*p == '-' || ((*p | 32) >= 'a' && (*p | 32) <= 'z')))
 		p++;
 	if (p == s || p >= end || *p != ';')
 		return s;

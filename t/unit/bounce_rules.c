@@ -137,7 +137,8 @@ test_conditions(void **state)
 	    "virus status=5.7.600-649 code=550-554\n"
 	    "spam_content phase=dot /no/\n"
 	    "greylist code=4xx /no/\n"
-	    "rcpt_unknown status=x.1.1\n"
+	    "rcpt_unknown status=x.1.1 suppress=yes\n"
+	    "rcpt_unknown status=x.1.10\n"
 	    "rcpt_unknown suppress=no /nobody/\n"
 	    "InvalidRecipient /gone/\n"
 	    "veto code=550 /but not that/\n");
@@ -159,6 +160,7 @@ test_conditions(void **state)
 		{ "550 x (#5.1.1)", NULL, "rcpt_unknown", PHASE_RCPT, true },
 		{ "550 5.1.1 x", NULL, "rcpt_unknown", PHASE_RCPT, true },
 		{ "450 4.1.1 x", NULL, "rcpt_unknown", PHASE_RCPT, false },
+		{ "550 5.1.10 x", NULL, "rcpt_unknown", PHASE_RCPT, false },
 		{ "550 nobody", NULL, "rcpt_unknown", PHASE_RCPT, false },
 		{ "550 gone", NULL, "rcpt_unknown", PHASE_RCPT, true },
 		{ "550 GONE", NULL, "rcpt_unknown", PHASE_DOT, true },
