@@ -1,6 +1,7 @@
 # Bounce rules: what is shipped is good, and how good it is on t/data/bounce/replies.tsv. Every reply there has the class and the decision
-# to suppress that a person would give it. The part "held" was written before the rules, in other words, and rules are not tuned on it: do
-# not look at what it gets wrong, or move it to "tuned" and write new ones. "Status alone" is what the codes say without the text.
+# to suppress that a person would give it. The part "held" was written before the rules, or at least before it was tried on them, in other
+# words than "tuned", by the same hand; rules are not tuned on it: do not look at what it gets wrong, or move that to "tuned" and write new
+# ones. "Status alone" is what the codes say without the text.
 use strict;
 use warnings;
 use Test::More;
