@@ -52,7 +52,8 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
-static const char *const tls_level_words[] = { "none", "may", "encrypt", NULL };
+static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
+static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
 
 const struct conf_param params_table[] = {
 	/* general */
@@ -129,12 +130,14 @@ const struct conf_param params_table[] = {
 	/* deliverd */
 	STRS_RESTART(dns_servers, ""),
 	STR_RESTART(dns_trust_anchor_file, "/usr/share/dns/root.key"),
+	ENUM_RESTART(dns_validation, "auto", dns_validation_words),
 	TIME(dns_timeout, "30s", SECONDS(1), MINUTES(10)),
 	STR(relayhost, ""),
 	CIDRS(prohibited_hosts, "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 "
 	    "192.168.0.0/16 224.0.0.0/4 240.0.0.0/4 [::]/128 [::1]/128 [fc00::]/7 [fe80::]/10 [ff00::]/8"),
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
+	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -192,7 +195,7 @@ check_paths(const struct check *c)
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
-		{ "dns_trust_anchor_file", true },
+		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
 	};
 	const char *text;
 	size_t i;
