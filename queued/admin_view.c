@@ -240,8 +240,8 @@ admin_view_json(struct queued *q, const struct admin_view *v, bool is_full, stru
 		json_int(j, "last_code", v->code);
 	}
 	if (is_full && env != NULL) {
-		json_str(j, "tenant", env->tenant);
-		json_str(j, "campaign", env->campaign);
+		json_str(j, "tenant", v->flags & ENV_REBOUND ? v->sq->tenant : env->tenant);
+		json_str(j, "campaign", v->flags & ENV_REBOUND ? v->sq->campaign : env->campaign);
 		json_str(j, "domain", v->sq->domain);
 		json_str(j, "message_id", env->message_id);
 		json_str(j, "client", env->client);
