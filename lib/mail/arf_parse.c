@@ -421,7 +421,7 @@ static bool
 is_hidden(const char *address)
 {
 	static const char *const words[] = { "redacted", "undisclosed", "anonymi", "hidden", "removed", "masked", "xxxx", "****",
-		"privacy", "suppressed-recipient", "unknown@", "no-one@", "user@example" };
+		"privacy", "suppressed-recipient", "unknown@", "no-one@" };
 	const char *at = strrchr(address, '@');
 	size_t hex;
 

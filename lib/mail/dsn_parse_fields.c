@@ -154,13 +154,25 @@ keep(char **to, char *value)
 		free(value);
 }
 
+/* A recipient that is named twice is one. */
+static struct dsn_report_rcpt *
+rcpt_of(struct dsn_report *r, const struct group *g)
+{
+	const char *address = g->final != NULL ? g->final : g->original;
+
+	for (unsigned i = 0; i < r->n_rcpts; i++)
+		if (r->rcpts[i].address != NULL && strcasecmp(r->rcpts[i].address, address) == 0)
+			return &r->rcpts[i];
+	return dsnp_rcpt_add(r);
+}
+
 static void
 group_flush(struct dsn_report *r, struct group *g)
 {
 	struct dsn_report_rcpt *rcpt = NULL;
 
 	if (g->is_begun)
-		rcpt = dsnp_rcpt_add(r);
+		rcpt = rcpt_of(r, g);
 	else if (r->n_rcpts > 0)
 		rcpt = &r->rcpts[r->n_rcpts - 1]; /* the rest of a group that a blank line cut */
 	if (rcpt != NULL) {

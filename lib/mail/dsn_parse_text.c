@@ -310,6 +310,16 @@ is_domain_char(char c)
 	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || c == '-' || c == '.';
 }
 
+/* The first octet of a sequence of a script without blanks between words: what stands before or behind an address in
+ * Latin letters is not part of it. */
+static bool
+is_wide(char c)
+{
+	unsigned char u = (unsigned char)c;
+
+	return u >= 0xe3 && u <= 0xef;
+}
+
 /* The address around the "@" at `at`. */
 static bool
 address_around(const char *text, size_t len, size_t at, struct place *out)
@@ -326,6 +336,9 @@ address_around(const char *text, size_t len, size_t at, struct place *out)
 	} else {
 		while (from > 0 && at - from < LOCAL_MAX && is_local_char(text[from - 1]))
 			from--;
+		for (size_t i = from; i + 3 < at; i++)
+			if (is_wide(text[i]) && (unsigned char)text[i + 3] < 0x80)
+				from = i + 3;
 		while (from < at && strchr("'*`|=/.", text[from]) != NULL)
 			from++;
 	}
@@ -337,7 +350,8 @@ address_around(const char *text, size_t len, size_t at, struct place *out)
 		to++;
 		has_dot = true;
 	} else {
-		while (to < len && to - at < DOMAIN_MAX && is_domain_char(text[to]))
+		while (to < len && to - at < DOMAIN_MAX && is_domain_char(text[to]) &&
+		    !(has_dot && is_wide(text[to]) && (unsigned char)text[to - 1] < 0x80))
 			has_dot |= text[to++] == '.' && to > at + 2;
 		while (to > at + 1 && (text[to - 1] == '.' || text[to - 1] == '-'))
 			to--;
@@ -398,6 +412,18 @@ rank_by_words(const char *text, size_t line, size_t from)
 	return span_has(text, line, from, phrases) ? RANK_PHRASE : RANK_ANYWHERE;
 }
 
+/* "A message sent by", blank lines, and the address. */
+static bool
+is_sender(const char *text, size_t line)
+{
+	size_t end = line, from;
+
+	while (end > 0 && line - end < 20 && strchr(" \t\n", text[end - 1]) != NULL)
+		end--;
+	from = end > 40 ? end - 40 : 0;
+	return span_has(text, from, end, (const char *const[]){ "sent by", "sent from", "message from", NULL });
+}
+
 static enum rank
 rank_of(const char *text, size_t len, size_t line, const struct place *p)
 {
@@ -411,6 +437,8 @@ rank_of(const char *text, size_t len, size_t line, const struct place *p)
 		rest++;
 	if (begins && rest == p->end && rest < end && text[rest] == ':')
 		return RANK_COLON;
+	if (begins && is_sender(text, line))
+		return RANK_NONE;
 	if (begins && (rest == end || ((text[rest] == '.' || text[rest] == ',' || text[rest] == ';') && rest + 1 == end)))
 		return RANK_ALONE;
 	/* "<addr> (reason: ...)", "addr on Thu ...", "<addr>... User unknown". */
