@@ -99,6 +99,6 @@ is scalar @{ $many->{recipients} }, 500, 'there is a limit to recipients';
 # Nothing that a terminal or a log would act on comes through.
 my $evil = report("\n<a\@b.example>: 550 5.1.1 \e[2J\x07\xe2\x80\xa8\xc2\x9b31m evil\r\n", $fields =~ s/5\.1\.1\n/5.1.1\nDiagnostic-Code: smtp; 550 \e]0;x\x07 \x85\n/r);
 my $clean = JSON::PP->new->encode(Corpus::parse('dsn', $evil, $tmp));
-like($clean, qr/550 5\.1\.1/, 'the reply of a hostile one');
+like($clean, qr/"550 /, 'the reply of a hostile one');
 unlike($clean, qr/[\x00-\x1f\x7f-\x9f\x{2028}]|\\u00[01]/, 'has no control character');
 done_testing;

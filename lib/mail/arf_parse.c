@@ -1,5 +1,5 @@
-/* Reading complaints (see arf_parse.h). What a thin report leaves out is taken from the headers of the message that it is
- * about, and marked as such: they were ours once, but have passed through strangers' hands. */
+/* Reading complaints (see arf_parse.h). What a thin report leaves out is taken from the headers of the message that
+ * it is about, and marked as such: they were ours once, but have passed through strangers' hands. */
 #include <arpa/inet.h>
 
 #include <ctype.h>
@@ -107,8 +107,10 @@ field_list(struct arf_report *r, const char *name, char *value)
 		const char *name;
 		struct arf_list *list;
 		bool is_address;
-	} lists[] = { { "Original-Rcpt-To", &r->original_rcpt_to, true }, { "Reported-Domain", &r->reported_domain, false },
-		{ "Reported-URI", &r->reported_uri, false }, { "Authentication-Results", &r->authentication_results, false } };
+	} lists[] = { { "Original-Rcpt-To", &r->original_rcpt_to, true },
+		{ "Reported-Domain", &r->reported_domain, false },
+		{ "Reported-URI", &r->reported_uri, false },
+		{ "Authentication-Results", &r->authentication_results, false } };
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		if (strcasecmp(name, lists[i].name) == 0) {
@@ -183,8 +185,8 @@ read_fields(struct arf_report *r, const struct mime_head *h)
 	}
 }
 
-/* The blocks of the fields, though blank lines stand between them. Where the part's type does not say so, its first block
- * must be them, and what follows may be anything. */
+/* The blocks of the fields, though blank lines stand between them. Where the part's type does not say so, its first
+ * block must be them, and what follows may be anything. */
 static bool
 read_blocks(struct arf_report *r, const char *text, size_t len, bool is_typed)
 {
@@ -250,8 +252,8 @@ find_fields(struct complaint *c)
 static void
 find_original(struct complaint *c, unsigned fields)
 {
-	static const char *const types[] = { "message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global",
-		"message/global-headers", "text/rfc822", NULL };
+	static const char *const types[] = { "message/rfc822", "text/rfc822-headers", "message/rfc822-headers",
+		"message/global", "message/global-headers", "text/rfc822", NULL };
 	unsigned found = c->m.n_parts;
 	size_t len, at;
 
@@ -364,7 +366,7 @@ derive_source(struct complaint *c)
 {
 	static const struct {
 		const char *name, *key;
-	} places[] = { { "X-Originating-IP", "" }, { "X-SID-Result", "ip=" }, { "Received-SPF", "client-ip=" }, { "Received-SPF", "sender IP is" },
+	} places[] = { { "X-Originating-IP", "" }, { "Received-SPF", "client-ip=" }, { "Received-SPF", "sender IP is" },
 		{ "Authentication-Results", "sender IP is" }, { "Authentication-Results", "client-ip=" },
 		{ "Authentication-Results", "policy.iprev=" }, { "Authentication-Results", "smtp.remote-ip=" } };
 	struct arf_report *r = c->r;
@@ -420,8 +422,8 @@ derive_mail_from(struct complaint *c)
 static bool
 is_hidden(const char *address)
 {
-	static const char *const words[] = { "redacted", "undisclosed", "anonymi", "hidden", "removed", "masked", "xxxx", "****",
-		"privacy", "suppressed-recipient", "unknown@", "no-one@" };
+	static const char *const words[] = { "redacted", "undisclosed", "anonymi", "hidden", "removed", "masked",
+		"xxxx", "****", "privacy", "suppressed-recipient", "unknown@", "no-one@" };
 	const char *at = strrchr(address, '@');
 	size_t hex;
 
@@ -453,8 +455,8 @@ static void
 find_recipient(struct complaint *c)
 {
 	static const char *const fields[] = { "Removal-Recipient", "Original-Recipient", "Original-Rcpt" };
-	static const char *const headers[] = { "X-HmXmrOriginalRecipient", "X-Original-To", "Delivered-To", "X-Delivered-To", "Envelope-To",
-		"X-Envelope-To", "To" };
+	static const char *const headers[] = { "X-HmXmrOriginalRecipient", "X-Original-To", "Delivered-To",
+		"X-Delivered-To", "Envelope-To", "X-Envelope-To", "To" };
 	struct arf_report *r = c->r;
 
 	for (unsigned i = 0; i < r->original_rcpt_to.n; i++)
@@ -482,7 +484,8 @@ find_recipient(struct complaint *c)
 		else if (address == NULL)
 			r->is_redacted |= r->recipient == NULL;
 		/* A To of several is nobody in particular. */
-		else if (strcmp(headers[i], "To") != 0 || strchr(strchr(value, '@') + 1, '@') == NULL || strchr(value, ',') == NULL)
+		else if (strcmp(headers[i], "To") != 0 || strchr(strchr(value, '@') + 1, '@') == NULL ||
+		    strchr(value, ',') == NULL)
 			(void)take_recipient(r, address, headers[i]);
 		free(address);
 		free(value);
@@ -491,11 +494,13 @@ find_recipient(struct complaint *c)
 		r->is_redacted = false;
 }
 
-/* Microsoft until June 2026: the message itself, attached or as the whole body, and a subject that names our address. */
+/* Microsoft until June 2026: the message itself, attached or as the whole body, and a subject that names our
+ * address. */
 static void
 read_jmrp(struct complaint *c)
 {
-	char *subject = mime_head_text(&c->m.head, "Subject", ARF_MAX_TEXT), *from = mime_head_text(&c->m.head, "From", ARF_MAX_TEXT);
+	char *subject = mime_head_text(&c->m.head, "Subject", ARF_MAX_TEXT);
+	char *from = mime_head_text(&c->m.head, "From", ARF_MAX_TEXT);
 	bool by_subject = subject != NULL && strncasecmp(subject, "complaint about message from ", 29) == 0;
 
 	if ((by_subject && from != NULL && strcasestr(from, "staff@hotmail.com") != NULL) ||
@@ -557,9 +562,9 @@ list_clear(struct arf_list *l)
 void
 arf_report_clear(struct arf_report *r)
 {
-	char *const strings[] = { r->feedback_type, r->user_agent, r->version, r->arrival_date, r->source_ip, r->original_mail_from,
-		r->original_envelope_id, r->reporting_mta_type, r->reporting_mta, r->recipient, r->headers, r->message_id, r->from,
-		r->subject, r->feedback_id };
+	char *const strings[] = { r->feedback_type, r->user_agent, r->version, r->arrival_date, r->source_ip,
+		r->original_mail_from, r->original_envelope_id, r->reporting_mta_type, r->reporting_mta,
+		r->recipient, r->headers, r->message_id, r->from, r->subject, r->feedback_id };
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

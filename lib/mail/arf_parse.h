@@ -1,8 +1,8 @@
-/* Complaints: feedback reports in the Abuse Reporting Format (RFC 5965, 6591, 6650) and in the shapes of those who send
- * something like it (Microsoft's feed before June 2026 and since, fields in a part of another type). Hostile input; time
- * and memory are linear and bounded (mime.h), nothing fails. Reading, not believing: see dsn_parse.h.
+/* Complaints: feedback reports in the Abuse Reporting Format (RFC 5965, 6591, 6650) and in the shapes of those who
+ * send something like it (Microsoft's feed before June 2026 and since, fields in a part of another type). Hostile
+ * input; time and memory are linear and bounded (mime.h), nothing fails. Reading, not believing: see dsn_parse.h.
  *
- * All strings are valid UTF-8 without control characters; the headers of the original have LF. */
+ * * All strings are valid UTF-8 without control characters; the headers of the original have LF. */
 #ifndef MAIL_ARF_PARSE_H
 #define MAIL_ARF_PARSE_H
 

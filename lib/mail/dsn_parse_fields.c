@@ -52,7 +52,7 @@ unescape(char *s)
 		unsigned long c;
 		char *end;
 
-		if (s[0] == '\\' && s[1] == 'x' && s[2] == '{' && (c = strtoul(s + 3, &end, 16)) > 0x20 && c <= 0x10ffff &&
+		if (strncmp(s, "\\x{", 3) == 0 && (c = strtoul(s + 3, &end, 16)) > 0x20 && c <= 0x10ffff &&
 		    *end == '}' && end - s <= 9 && (c < 0xd800 || c > 0xdfff) && (c < 0x7f || c > 0xa0)) {
 			if (c < 0x80)
 				*to++ = (char)c;

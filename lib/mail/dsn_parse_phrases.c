@@ -160,12 +160,13 @@ dsnp_shape(const char *flat, bool *is_strong)
 bool
 dsnp_is_daemon(const char *flat_from)
 {
-	static const char *const names[] = { "mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon", "mdaemon@",
-		"postmaster", "mail delivery", "mail deliver", "maildelivery", "mail system", "mail administrator",
-		"mail-administrator", "system administrator", "systemadministrator", "administrateur syst", "administrador del sistema",
-		"amministratore", "microsoftexchange", "microsoft exchange", "microsoft outlook", "internet mail delivery",
-		"delivery subsystem", "delivery system", "delivery notification", "delivery service", "bounce", "mmdf",
-		"daemon@", "mailservice", "mail router", "mail server", "zustellsystem", NULL };
+	static const char *const names[] = { "mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon",
+		"mdaemon@", "postmaster", "mail delivery", "mail deliver", "maildelivery", "mail system",
+		"mail administrator", "mail-administrator", "system administrator", "systemadministrator",
+		"administrateur syst", "administrador del sistema", "amministratore", "microsoftexchange",
+		"microsoft exchange", "microsoft outlook", "internet mail delivery", "delivery subsystem",
+		"delivery system", "delivery notification", "delivery service", "bounce", "mmdf", "daemon@",
+		"mailservice", "mail router", "mail server", "zustellsystem", NULL };
 
 	return has_any(flat_from, names);
 }
@@ -173,32 +174,38 @@ dsnp_is_daemon(const char *flat_from)
 bool
 dsnp_is_bounce_subject(const char *flat_subject)
 {
-	static const char *const phrases[] = { "undeliver", "delivery status notification", "returned mail", "failure notice",
-		"mail delivery failed", "mail delivery failure", "mail delivery problem", "mail delivery error", "delivery failed",
-		"delivery failure", "delivery error", "delivery problem", "delivery report", "delivery notification", "mail system error",
-		"returned to sender", "return to sender", "mail delivery", "message delivery", "delivery delayed", "delayed mail",
-		"delayed delivery", "could not send message", "couldn't be delivered", "could not be delivered", "cannot be delivered",
-		"not delivered", "nondeliverable", "non-deliver", "non deliverable", "permanent error", "permanent failure",
-		"warning: message", "warning - delayed mail", "error sending", "bounced", "message status - undeliverable",
-		"unable to deliver", "failed to deliver", "delivery incomplete", "recipient unknown", "unknown user",
-		"user unknown", "no such user", "ndn:", "unzustellbar", "nicht zustellbar", "nicht zugestellt", "zustellfehler",
-		"zustellung fehlgeschlagen", "fehler bei der zustellung", "mailzustellung",
-		"non remis", "non distribu", "non d\u00e9livr", "\u00e9chec de la remise", "\u00e9chec de remise", "\u00e9chec d'envoi",
-		"\u00e9chec de livraison", "avis de non", "no se puede entregar", "no se pudo entregar", "no entregado", "no entregable",
-		"error de entrega", "devuelto", "non recapitabile", "recapito non riuscito", "mancato recapito", "mancata consegna",
-		"onbestelbaar", "niet bezorgd", "niet afgeleverd", "n\u00e3o entregue", "n\u00e3o entreg", "falha na entrega",
-		"nie mo\u017cna dostarczy\u0107", "niedostarczaln", "niedor\u0119czaln", "nedoru\u010diteln", "k\u00e9zbes\u00edthetetlen",
-		"uleverbar", "kunne ikke leveres", "ikke leveret", "olevererbar", "gick inte att leverera", "kan inte levereras",
-		"ei voida toimittaa", "ei voitu toimittaa", "teslim edilemedi", "\u03bc\u03b7 \u03c0\u03b1\u03c1\u03b1\u03b4",
-		"\u043d\u0435\u0434\u043e\u0441\u0442\u0430\u0432", "\u043d\u0435 \u0434\u043e\u0441\u0442\u0430\u0432", "\u914d\u4fe1\u4e0d\u80fd",
-		"\u914d\u4fe1\u3067\u304d", "\u9000\u4fe1", "\u65e0\u6cd5\u9001\u8fbe", "\u672a\u9001\u8fbe", "\u7121\u6cd5\u50b3\u905e",
-		"\ubc30\ub2ec\ub418\uc9c0", NULL };
+	static const char *const phrases[] = { "undeliver", "delivery status notification", "returned mail",
+		"failure notice", "mail delivery failed", "mail delivery failure", "mail delivery problem",
+		"mail delivery error", "delivery failed", "delivery failure", "delivery error",
+		"delivery problem", "delivery report", "delivery notification", "mail system error",
+		"returned to sender", "return to sender", "mail delivery", "message delivery", "delivery delayed",
+		"delayed mail", "delayed delivery", "could not send message", "couldn't be delivered",
+		"could not be delivered", "cannot be delivered", "not delivered", "nondeliverable", "non-deliver",
+		"non deliverable", "permanent error", "permanent failure", "warning: message",
+		"warning - delayed mail", "error sending", "bounced", "message status - undeliverable",
+		"unable to deliver", "failed to deliver", "delivery incomplete", "recipient unknown",
+		"unknown user", "user unknown", "no such user", "ndn:", "unzustellbar", "nicht zustellbar",
+		"nicht zugestellt", "zustellfehler", "zustellung fehlgeschlagen", "fehler bei der zustellung",
+		"mailzustellung", "non remis", "non distribu", "non d\u00e9livr", "\u00e9chec de la remise",
+		"\u00e9chec de remise", "\u00e9chec d'envoi", "\u00e9chec de livraison", "avis de non",
+		"no se puede entregar", "no se pudo entregar", "no entregado", "no entregable",
+		"error de entrega", "devuelto", "non recapitabile", "recapito non riuscito", "mancato recapito",
+		"mancata consegna", "onbestelbaar", "niet bezorgd", "niet afgeleverd", "n\u00e3o entregue",
+		"n\u00e3o entreg", "falha na entrega", "nie mo\u017cna dostarczy\u0107", "niedostarczaln",
+		"niedor\u0119czaln", "nedoru\u010diteln", "k\u00e9zbes\u00edthetetlen", "uleverbar",
+		"kunne ikke leveres", "ikke leveret", "olevererbar", "gick inte att leverera",
+		"kan inte levereras", "ei voida toimittaa", "ei voitu toimittaa", "teslim edilemedi",
+		"\u03bc\u03b7 \u03c0\u03b1\u03c1\u03b1\u03b4", "\u043d\u0435\u0434\u043e\u0441\u0442\u0430\u0432",
+		"\u043d\u0435 \u0434\u043e\u0441\u0442\u0430\u0432", "\u914d\u4fe1\u4e0d\u80fd",
+		"\u914d\u4fe1\u3067\u304d", "\u9000\u4fe1", "\u65e0\u6cd5\u9001\u8fbe", "\u672a\u9001\u8fbe",
+		"\u7121\u6cd5\u50b3\u905e", "\ubc30\ub2ec\ub418\uc9c0", NULL };
 
 	return has_any(flat_subject, phrases);
 }
 
-static const char *const reply_prefixes[] = { "re:", "re :", "fw:", "fwd:", "aw:", "wg:", "sv:", "vs:", "tr:", "rv:", "rif:", "i:",
-	"r:", "odp:", "antw:", "doorst:", "enc:", "res:", "ha:", "\u56de\u590d:", "\u8f6c\u53d1:", "\u7b54\u590d:", NULL };
+static const char *const reply_prefixes[] = { "re:", "re :", "fw:", "fwd:", "aw:", "wg:", "sv:", "vs:", "tr:",
+	"rv:", "rif:", "i:", "r:", "odp:", "antw:", "doorst:", "enc:", "res:", "ha:", "\u56de\u590d:",
+	"\u8f6c\u53d1:", "\u7b54\u590d:", NULL };
 
 static size_t
 prefix_len(const char *text, const char *const *prefixes)
@@ -218,25 +225,36 @@ dsnp_is_reply_subject(const char *flat_subject)
 bool
 dsnp_is_auto_subject(const char *flat_subject)
 {
-	static const char *const beginnings[] = { "out of office", "out of the office", "out-of-office", "ooo:", "ooo ", "[ooo]", "automatic reply",
-		"automatic response", "automated reply", "automated response", "auto reply", "autoreply", "auto-reply", "auto:",
-		"auto response", "auto-response", "autoresponse", "auto responder", "autoresponder", "[auto", "vacation", "on vacation",
-		"away from", "i am out of", "i'm out of", "i am away", "i'm away", "i am currently away", "on leave", "on holiday",
-		"annual leave", "maternity leave", "parental leave", "abwesenheit", "abwesend", "automatische antwort", "autom. antwort",
-		"au\u00dfer haus", "ausser haus", "nicht im b\u00fcro", "nicht im haus", "urlaub", "bin im urlaub", "r\u00e9ponse automatique",
-		"r\u00e9ponse auto", "absence du bureau", "absent du bureau", "absence", "absent", "je suis absent", "en cong", "message d'absence",
-		"notification d'absence", "respuesta autom\u00e1tica", "respuesta automatica", "fuera de la oficina", "fuera de oficina", "ausente", "ausencia",
-		"contestaci\u00f3n autom\u00e1tica", "resposta autom", "aus\u00eancia", "fora do escrit\u00f3rio", "f\u00e9rias", "risposta automatica",
-		"fuori sede", "fuori ufficio", "assente", "assenza", "automatisch antwoord", "automatische reactie", "afwezig",
-		"niet aanwezig", "ik ben afwezig", "automatisk svar", "autosvar", "fr\u00e5nvaro", "frav\u00e6r", "ikke til stede", "ude af kontoret",
-		"p\u00e5 semester", "semester", "poissa", "automaattinen", "autom. vastaus", "odpowied\u017a automatyczna", "autoodpowied\u017a",
-		"automatyczna odpowied\u017a", "nieobecno", "poza biurem", "automatick\u00e1 odpov", "mimo kancel", "nep\u0159\u00edtomn", "automatikus v\u00e1lasz",
-		"h\u00e1zon k\u00edv", "r\u0103spuns automat", "automatski odgovor", "samodejni odgovor", "otomatik yan\u0131t", "ofis d\u0131\u015f\u0131nda",
+	static const char *const beginnings[] = { "out of office", "out of the office", "out-of-office", "ooo:",
+		"ooo ", "[ooo]", "automatic reply", "automatic response", "automated reply", "automated response",
+		"auto reply", "autoreply", "auto-reply", "auto:", "auto response", "auto-response",
+		"autoresponse", "auto responder", "autoresponder", "[auto", "vacation", "on vacation",
+		"away from", "i am out of", "i'm out of", "i am away", "i'm away", "i am currently away",
+		"on leave", "on holiday", "annual leave", "maternity leave", "parental leave", "abwesenheit",
+		"abwesend", "automatische antwort", "autom. antwort", "au\u00dfer haus", "ausser haus",
+		"nicht im b\u00fcro", "nicht im haus", "urlaub", "bin im urlaub", "r\u00e9ponse automatique",
+		"r\u00e9ponse auto", "absence du bureau", "absent du bureau", "absence", "absent",
+		"je suis absent", "en cong", "message d'absence", "notification d'absence",
+		"respuesta autom\u00e1tica", "respuesta automatica", "fuera de la oficina", "fuera de oficina",
+		"ausente", "ausencia", "contestaci\u00f3n autom\u00e1tica", "resposta autom", "aus\u00eancia",
+		"fora do escrit\u00f3rio", "f\u00e9rias", "risposta automatica", "fuori sede", "fuori ufficio",
+		"assente", "assenza", "automatisch antwoord", "automatische reactie", "afwezig", "niet aanwezig",
+		"ik ben afwezig", "automatisk svar", "autosvar", "fr\u00e5nvaro", "frav\u00e6r", "ikke til stede",
+		"ude af kontoret", "p\u00e5 semester", "semester", "poissa", "automaattinen", "autom. vastaus",
+		"odpowied\u017a automatyczna", "autoodpowied\u017a", "automatyczna odpowied\u017a", "nieobecno",
+		"poza biurem", "automatick\u00e1 odpov", "mimo kancel", "nep\u0159\u00edtomn",
+		"automatikus v\u00e1lasz", "h\u00e1zon k\u00edv", "r\u0103spuns automat", "automatski odgovor",
+		"samodejni odgovor", "otomatik yan\u0131t", "ofis d\u0131\u015f\u0131nda",
 		"\u03b1\u03c5\u03c4\u03cc\u03bc\u03b1\u03c4\u03b7 \u03b1\u03c0\u03ac\u03bd\u03c4\u03b7\u03c3\u03b7",
-		"\u0430\u0432\u0442\u043e\u043e\u0442\u0432\u0435\u0442", "\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u0435\u0441\u043a",
-		"\u043d\u0435\u0442 \u043d\u0430 \u0440\u0430\u0431\u043e\u0442\u0435", "\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u043d\u0430",
-		"\u0432 \u043e\u0442\u043f\u0443\u0441\u043a\u0435", "\u81ea\u52d5\u8fd4\u4fe1", "\u81ea\u52d5\u5fdc\u7b54", "\u4e0d\u5728", "\u81ea\u52a8\u56de\u590d", "\u81ea\u52a8\u7b54\u590d", "\u81ea\u52d5\u56de\u8986",
-		"\u5916\u51fa", "\ubd80\uc7ac", "\uc790\ub3d9 \ud68c\uc2e0", "\uc790\ub3d9\uc751\ub2f5", "\u05ea\u05e9\u05d5\u05d1\u05d4 \u05d0\u05d5\u05d8\u05d5\u05de\u05d8\u05d9\u05ea",
+		"\u0430\u0432\u0442\u043e\u043e\u0442\u0432\u0435\u0442",
+		"\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u0435\u0441\u043a",
+		"\u043d\u0435\u0442 \u043d\u0430 \u0440\u0430\u0431\u043e\u0442\u0435",
+		"\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u043d\u0430",
+		"\u0432 \u043e\u0442\u043f\u0443\u0441\u043a\u0435", "\u81ea\u52d5\u8fd4\u4fe1",
+		"\u81ea\u52d5\u5fdc\u7b54", "\u4e0d\u5728", "\u81ea\u52a8\u56de\u590d",
+		"\u81ea\u52a8\u7b54\u590d", "\u81ea\u52d5\u56de\u8986", "\u5916\u51fa", "\ubd80\uc7ac",
+		"\uc790\ub3d9 \ud68c\uc2e0", "\uc790\ub3d9\uc751\ub2f5",
+		"\u05ea\u05e9\u05d5\u05d1\u05d4 \u05d0\u05d5\u05d8\u05d5\u05de\u05d8\u05d9\u05ea",
 		"\u0631\u062f \u062a\u0644\u0642\u0627\u0626\u064a", NULL };
 
 	for (size_t skip; (skip = prefix_len(flat_subject, reply_prefixes)) > 0;) {
@@ -249,21 +267,25 @@ dsnp_is_auto_subject(const char *flat_subject)
 enum dsn_kind
 dsnp_text_kind(const char *flat_subject, const char *flat)
 {
-	static const char *const late_subjects[] = { "delay", "warning: message", "warning: could not send", "delivery incomplete",
-		"still being retried", "verz\u00f6ger", "retard", "retras", "ritardo", "vertraag", "\u0437\u0430\u0434\u0435\u0440\u0436", NULL };
-	static const char *const late[] = { "will continue to try", "will keep trying", "will be retried", "will retry for",
-		"still being retried", "not yet been delivered", "has not been delivered yet", "do not need to resend",
-		"no action is required on your part", "this is a warning message only", "has been delayed", "will attempt to deliver",
-		"wird weiterhin versucht", "noch nicht zugestellt", "n'a pas encore \u00e9t\u00e9", "todav\u00eda no se ha", "is still queued",
+	static const char *const late_subjects[] = { "delay", "warning: message", "warning: could not send",
+		"delivery incomplete", "still being retried", "verz\u00f6ger", "retard", "retras", "ritardo",
+		"vertraag", "\u0437\u0430\u0434\u0435\u0440\u0436", NULL };
+	static const char *const late[] = { "will continue to try", "will keep trying", "will be retried",
+		"will retry for", "still being retried", "not yet been delivered", "has not been delivered yet",
+		"do not need to resend", "no action is required on your part", "this is a warning message only",
+		"has been delayed", "will attempt to deliver", "wird weiterhin versucht", "noch nicht zugestellt",
+		"n'a pas encore \u00e9t\u00e9", "todav\u00eda no se ha", "is still queued",
 		"delivery attempts will continue", "attempts to deliver the message will continue", NULL };
-	static const char *const ended[] = { "giving up", "given up", "gave up", "permanent error", "permanently", "i'm not going to try again",
-		"will not be retried", "has been delayed too long", "expired", "timed out after", "no further attempts", "will not try again",
-		"aufgegeben", NULL };
+	static const char *const ended[] = { "giving up", "given up", "gave up", "permanent error", "permanently",
+		"i'm not going to try again", "will not be retried", "has been delayed too long", "expired",
+		"timed out after", "no further attempts", "will not try again", "aufgegeben", NULL };
 	static const char *const relayed[] = { "(relay)", "successfully relayed", "has been relayed",
-		"but the destination mail system does not support delivery", "no delivery notification was sent by the destination", NULL };
-	static const char *const delivered[] = { "(success)", "successful mail delivery", "successfully delivered",
-		"your message has been delivered to the following", "was successfully delivered", "was delivered to the following",
-		"message was delivered to", "erfolgreich zugestellt", NULL };
+		"but the destination mail system does not support delivery",
+		"no delivery notification was sent by the destination", NULL };
+	static const char *const delivered[] = { "(success)", "successful mail delivery",
+		"successfully delivered", "your message has been delivered to the following",
+		"was successfully delivered", "was delivered to the following", "message was delivered to",
+		"erfolgreich zugestellt", NULL };
 
 	if (has_any(flat_subject, late_subjects))
 		return DSN_KIND_DELAYED;

@@ -1,6 +1,6 @@
-/* Recipients and reasons in prose. There are many writers and one habit: the address stands where the eye finds it, at the
- * beginning of a line, alone on it or behind a label, and the reason follows. Each address in the text gets a rank by the
- * place where it stands; those of the best rank are the recipients. */
+/* Recipients and reasons in prose. There are many writers and one habit: the address stands where the eye finds it,
+ * at the beginning of a line, alone on it or behind a label, and the reason follows. Each address in the text gets
+ * a rank by the place where it stands; those of the best rank are the recipients. */
 #include <ctype.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,7 +20,17 @@ enum {
 	LINE_MAX_USED = 1000
 };
 
-enum rank { RANK_NONE, RANK_ANYWHERE, RANK_PHRASE, RANK_REPLY, RANK_RCPT_TO, RANK_LABEL, RANK_LINE, RANK_ALONE, RANK_COLON };
+enum rank {
+	RANK_NONE,
+	RANK_ANYWHERE,
+	RANK_PHRASE,  /* "could not be delivered to addr" */
+	RANK_REPLY,   /* "550 addr" */
+	RANK_RCPT_TO, /* "RCPT TO:<addr>" */
+	RANK_LABEL,   /* "Recipient: addr" */
+	RANK_LINE,    /* "addr (reason)" */
+	RANK_ALONE,   /* on its line */
+	RANK_COLON    /* "<addr>: reason" */
+};
 
 struct place {
 	size_t from, to; /* of the address */
@@ -130,8 +140,8 @@ header_weight(const char *line, size_t len)
 		const char *name;
 		unsigned weight;
 	} names[] = { { "received:", 3 }, { "message-id:", 3 }, { "return-path:", 2 }, { "dkim-signature:", 3 },
-		{ "mime-version:", 2 }, { "content-type:", 2 }, { "from:", 1 }, { "to:", 1 }, { "subject:", 1 }, { "date:", 1 },
-		{ "x-mailer:", 2 }, { "reply-to:", 1 } };
+		{ "mime-version:", 2 }, { "content-type:", 2 }, { "from:", 1 }, { "to:", 1 }, { "subject:", 1 },
+		{ "date:", 1 }, { "x-mailer:", 2 }, { "reply-to:", 1 } };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (len >= strlen(names[i].name) && strncasecmp(line, names[i].name, strlen(names[i].name)) == 0)
@@ -241,7 +251,8 @@ reply_at(const char *text, size_t len, size_t at)
 		n++;
 	if (n < len && status_at(text, len, n) > 0 && text[n] == text[at])
 		return 3;
-	if (text[at + 3] == '\n' || n == len || (!isalpha((unsigned char)text[n]) && strchr("<\"'([#*", text[n]) == NULL))
+	if (text[at + 3] == '\n' || n == len ||
+	    (!isalpha((unsigned char)text[n]) && strchr("<\"'([#*", text[n]) == NULL))
 		return 0;
 	if (before == '\n' || before == '(' || before == '"' || before == '\'' || before == '<' || before == '#')
 		return 2;
@@ -301,7 +312,8 @@ dsnp_find_reply(const char *text, size_t len, size_t *from, size_t *to)
 static bool
 is_local_char(char c)
 {
-	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || (c != '\0' && strchr(".!#$%&'*+/=?^_`{|}~-", c) != NULL);
+	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 ||
+	    (c != '\0' && strchr(".!#$%&'*+/=?^_`{|}~-", c) != NULL);
 }
 
 static bool
@@ -328,7 +340,8 @@ address_around(const char *text, size_t len, size_t at, struct place *out)
 	bool has_dot = false;
 
 	if (at > 1 && text[at - 1] == '"') {
-		for (from = at - 1; from > 0 && text[from - 1] != '"' && text[from - 1] != '\n' && at - from < LOCAL_MAX;)
+		from--;
+		while (from > 0 && text[from - 1] != '"' && text[from - 1] != '\n' && at - from < LOCAL_MAX)
 			from--;
 		if (from == 0 || text[from - 1] != '"')
 			return false;
@@ -356,12 +369,13 @@ address_around(const char *text, size_t len, size_t at, struct place *out)
 		while (to > at + 1 && (text[to - 1] == '.' || text[to - 1] == '-'))
 			to--;
 	}
-	if (from == at || to - at < 3 || !has_dot || memchr(text + at, '.', to - at) == NULL || to - from > DSN_MAX_ADDRESS)
+	if (from == at || to - at < 3 || !has_dot || memchr(text + at, '.', to - at) == NULL ||
+	    to - from > DSN_MAX_ADDRESS)
 		return false;
 	out->from = from;
 	out->to = to;
 	out->end = to;
-	while (out->end < len && out->end < to + 4 && text[out->end] != '\0' && strchr(">'\")]*", text[out->end]) != NULL)
+	while (out->end < len && out->end < to + 4 && strchr(">'\")]*", text[out->end]) != NULL)
 		out->end++;
 	return true;
 }
@@ -388,15 +402,19 @@ static enum rank
 rank_by_words(const char *text, size_t line, size_t from)
 {
 	static const char *const rcpt_to[] = { "rcpt to:", "rcpt to: ", "recipient address:", NULL };
-	static const char *const labels[] = { "recipient:", "recipients:", "recipient(s):", "addressee:", "address:", "to:", "e-mail:", "email:",
-		"empf\u00e4nger:", "adresse:", "destinataire", "destinatario", "destinat\u00e1rio", "odbiorca", "ontvanger:",
-		"\u0430\u0434\u0440\u0435\u0441", "\u53d7\u4fe1\u8005", "\u6536\u4ef6\u4eba", "\u5b9b\u5148", "user:", "mailbox:", "account:", NULL };
-	static const char *const phrases[] = { "delivered to", "deliver to", "delivery to", "deliver mail to", "deliver your message to",
-		"deliver the message to", "recipient", "addressed to", "message to", "mail to", "sent to", "reach", "send to", "zugestellt",
-		"empf\u00e4nger", " an ", "utente", "usuario", "destin", " \u00e0 ", " a ", "for ", "account", "mailbox", "user ", " do ", " aan ",
+	static const char *const labels[] = { "recipient:", "recipients:", "recipient(s):", "addressee:",
+		"address:", "to:", "e-mail:", "email:", "empf\u00e4nger:", "adresse:", "destinataire",
+		"destinatario", "destinat\u00e1rio", "odbiorca", "ontvanger:", "\u0430\u0434\u0440\u0435\u0441",
+		"\u53d7\u4fe1\u8005", "\u6536\u4ef6\u4eba", "\u5b9b\u5148", "user:", "mailbox:", "account:",
+		NULL };
+	static const char *const phrases[] = { "delivered to", "deliver to", "delivery to", "deliver mail to",
+		"deliver your message to", "deliver the message to", "recipient", "addressed to", "message to",
+		"mail to", "sent to", "reach", "send to", "zugestellt", "empf\u00e4nger", " an ", "utente",
+		"usuario", "destin", " \u00e0 ", " a ", "for ", "account", "mailbox", "user ", " do ", " aan ",
 		"voor ", " \u043d\u0430 ", "address", "entregar", "remis", NULL };
-	static const char *const not[] = { "mail from:", "from:<", "from:", "message-id", "contact", "sender:", "sent by", "reply-to", "id <",
-		"write to", "questions", "postmaster at", "forward this", "help desk", "helpdesk", "return-path", NULL };
+	static const char *const not[] = { "mail from:", "from:<", "from:", "message-id", "contact", "sender:",
+		"sent by", "reply-to", "id <", "write to", "questions", "postmaster at", "forward this",
+		"help desk", "helpdesk", "return-path", NULL };
 
 	if (span_has(text, line, from, rcpt_to))
 		return RANK_RCPT_TO;
@@ -439,7 +457,7 @@ rank_of(const char *text, size_t len, size_t line, const struct place *p)
 		return RANK_COLON;
 	if (begins && is_sender(text, line))
 		return RANK_NONE;
-	if (begins && (rest == end || ((text[rest] == '.' || text[rest] == ',' || text[rest] == ';') && rest + 1 == end)))
+	if (begins && (rest == end || (strchr(".,;", text[rest]) != NULL && rest + 1 == end)))
 		return RANK_ALONE;
 	/* "<addr> (reason: ...)", "addr on Thu ...", "<addr>... User unknown". */
 	if (begins && (text[rest] == '(' || text[rest] == '.' || text[rest] == ':' || rest > p->end))
@@ -457,15 +475,17 @@ rank_of(const char *text, size_t len, size_t line, const struct place *p)
 static bool
 same(const char *text, const struct place *p, const char *address)
 {
-	return address != NULL && strlen(address) == p->to - p->from && strncasecmp(text + p->from, address, p->to - p->from) == 0;
+	size_t len = p->to - p->from;
+
+	return address != NULL && strlen(address) == len && strncasecmp(text + p->from, address, len) == 0;
 }
 
 /* Those whose name says that they are not who was written to: only at the best places. */
 static bool
 is_office(const char *text, const struct place *p)
 {
-	static const char *const names[] = { "postmaster@", "mailer-daemon@", "abuse@", "support@", "helpdesk@", "admin@", "hostmaster@",
-		"noreply@", "no-reply@", "webmaster@", NULL };
+	static const char *const names[] = { "postmaster@", "mailer-daemon@", "abuse@", "support@", "helpdesk@",
+		"admin@", "hostmaster@", "noreply@", "no-reply@", "webmaster@", NULL };
 
 	for (size_t i = 0; names[i] != NULL; i++)
 		if (p->to - p->from > strlen(names[i]) && strncasecmp(text + p->from, names[i], strlen(names[i])) == 0)
@@ -527,9 +547,11 @@ find_remote(const char *text, size_t from, size_t to)
 		for (unsigned i = 0; words[i] != NULL; i++) {
 			size_t n = strlen(words[i]), name = at + n, end;
 
-			if (to - at <= n || (at > 0 && isalpha((unsigned char)text[at - 1])) || strncasecmp(text + at, words[i], n) != 0)
+			if (to - at <= n || (at > 0 && isalpha((unsigned char)text[at - 1])) ||
+			    strncasecmp(text + at, words[i], n) != 0)
 				continue;
-			for (end = name; end < to && (is_domain_char(text[end]) || text[end] == ':') && end - name < DOMAIN_MAX;)
+			end = name;
+			while (end < to && end - name < DOMAIN_MAX && (is_domain_char(text[end]) || text[end] == ':'))
 				end++;
 			while (end > name && strchr(".:", text[end - 1]) != NULL)
 				end--;
@@ -547,7 +569,8 @@ take_reason(struct dsn_report_rcpt *rcpt, const char *text, size_t from, size_t 
 	if (*rcpt->status == '\0')
 		(void)dsnp_find_status(text + begin, end - begin, rcpt->status);
 	if (rcpt->remote_mta == NULL)
-		rcpt->remote_mta = find_remote(text, begin - from > LINE_MAX_USED ? begin - LINE_MAX_USED : from, begin);
+		rcpt->remote_mta = find_remote(text, begin - from > LINE_MAX_USED ? begin - LINE_MAX_USED : from,
+		    begin);
 	/* The closing of what the reply was found in. */
 	while (end > begin && strchr(" \t\n\"'<>", text[end - 1]) != NULL)
 		end--;
@@ -581,10 +604,13 @@ reason_prose(struct dsn_report_rcpt *rcpt, const char *text, size_t from, size_t
 static size_t
 reason_end(const struct places *all, unsigned i, const struct notice *t)
 {
-	for (unsigned k = i + 1; k < all->n; k++)
-		if (all->p[k].rank == all->p[i].rank && !(all->p[k].to - all->p[k].from == all->p[i].to - all->p[i].from &&
-		    strncasecmp(t->text + all->p[k].from, t->text + all->p[i].from, all->p[i].to - all->p[i].from) == 0))
-			return all->p[k].from;
+	const struct place *p = &all->p[i];
+	size_t len = p->to - p->from;
+
+	for (const struct place *q = p + 1; q < all->p + all->n; q++)
+		if (q->rank == p->rank &&
+		    !(q->to - q->from == len && strncasecmp(t->text + q->from, t->text + p->from, len) == 0))
+			return q->from;
 	return t->original;
 }
 
@@ -647,7 +673,8 @@ add_failed(struct dsn_report *r, const struct notice *t, const struct places *al
 			continue;
 		address = mime_clean(failed + p.from, p.to - p.from, DSN_MAX_ADDRESS);
 		for (unsigned i = 0; i < all->n; i++)
-			if (same(t->text, &all->p[i], address) && (best == all->n || all->p[i].rank > all->p[best].rank))
+			if (same(t->text, &all->p[i], address) &&
+			    (best == all->n || all->p[i].rank > all->p[best].rank))
 				best = i;
 		if (best < all->n)
 			add_place(r, t, all, best);
@@ -665,7 +692,8 @@ add_failed(struct dsn_report *r, const struct notice *t, const struct places *al
 }
 
 void
-dsnp_text_rcpts(struct dsn_report *r, const struct notice *t, const char *failed, const char *const own[], unsigned n_own)
+dsnp_text_rcpts(struct dsn_report *r, const struct notice *t, const char *failed, const char *const own[],
+    unsigned n_own)
 {
 	struct places all;
 	enum rank best = RANK_NONE;

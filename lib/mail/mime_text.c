@@ -143,9 +143,10 @@ struct entity {
 
 static const struct entity entities[] = { { "lt;", "<" }, { "gt;", ">" }, { "amp;", "&" }, { "quot;", "\"" },
 	{ "nbsp;", " " }, { "apos;", "'" }, { "#39;", "'" }, { "#64;", "@" }, { "#46;", "." }, { "#60;", "<" },
-	{ "#62;", ">" }, { "#8203;", "" }, { "eacute;", "\u00e9" }, { "egrave;", "\u00e8" }, { "agrave;", "\u00e0" },
-	{ "auml;", "\u00e4" }, { "ouml;", "\u00f6" }, { "uuml;", "\u00fc" }, { "szlig;", "\u00df" },
-	{ "oacute;", "\u00f3" }, { "aacute;", "\u00e1" }, { "iacute;", "\u00ed" }, { "ntilde;", "\u00f1" } };
+	{ "#62;", ">" }, { "#8203;", "" }, { "eacute;", "\u00e9" }, { "egrave;", "\u00e8" },
+	{ "agrave;", "\u00e0" }, { "auml;", "\u00e4" }, { "ouml;", "\u00f6" }, { "uuml;", "\u00fc" },
+	{ "szlig;", "\u00df" }, { "oacute;", "\u00f3" }, { "aacute;", "\u00e1" }, { "iacute;", "\u00ed" },
+	{ "ntilde;", "\u00f1" } };
 
 /* Length of the entity at p, behind "&"; 0 if it is none that is known. */
 static size_t
@@ -174,8 +175,8 @@ tag_is(const char *p, size_t left, const char *name)
 static bool
 is_line_tag(const char *p, size_t left)
 {
-	static const char *const names[] = { "br", "p", "/p", "div", "/div", "tr", "/tr", "li", "/li", "table", "/table", "h1",
-		"/h1", "h2", "/h2", "h3", "/h3", "pre", "/pre", "hr" };
+	static const char *const names[] = { "br", "p", "/p", "div", "/div", "tr", "/tr", "li", "/li", "table",
+		"/table", "h1", "/h1", "h2", "/h2", "h3", "/h3", "pre", "/pre", "hr" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (tag_is(p, left, names[i]))
@@ -187,7 +188,8 @@ is_line_tag(const char *p, size_t left)
 static bool
 is_address_tag(const char *p, size_t len)
 {
-	return len <= ADDRESS_TAG_MAX && memchr(p, '@', len) != NULL && memchr(p, ' ', len) == NULL && memchr(p, '"', len) == NULL;
+	return len <= ADDRESS_TAG_MAX && memchr(p, '@', len) != NULL && memchr(p, ' ', len) == NULL &&
+	    memchr(p, '"', len) == NULL;
 }
 
 /* Over the tag at `at`, and over what <style> and <script> hide. *no_end: there is no more of such an end. */

@@ -45,13 +45,14 @@ assert_body(const struct mime_part *part, const char *want)
 static void
 test_parts(void **state)
 {
-	static const char message[] = "From x@y Thu Nov 26\nSubject: =?utf-8?Q?Au=C3=9Fer?=\n =?iso-8859-1?b?SGF1cw==?= x\n"
-				      "Content-type: Multipart/Report; report-type=delivery-status;\n boundary=\"a b\"\n\n"
-				      "preamble\n--a b\n\nfirst\nline\n--a b \t\nContent-Type: multipart/mixed; boundary=inner\n\n"
-				      "--inner\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n"
-				      "<p>1 &lt; 2=\n</p>=E9<br>x <a@b.example>\n--inner--\nepilogue\n--a b\n"
-				      "Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=z\n\n--z\n\nno\n"
-				      "--z--\n\n--a b--\nepilogue\n--a b\n";
+	static const char message[] =
+	    "From x@y Thu Nov 26\nSubject: =?utf-8?Q?Au=C3=9Fer?=\n =?iso-8859-1?b?SGF1cw==?= x\n"
+	    "Content-type: Multipart/Report; report-type=delivery-status;\n boundary=\"a b\"\n\n"
+	    "preamble\n--a b\n\nfirst\nline\n--a b \t\nContent-Type: multipart/mixed; boundary=inner\n\n"
+	    "--inner\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n"
+	    "<p>1 &lt; 2=\n</p>=E9<br>x <a@b.example>\n--inner--\nepilogue\n--a b\n"
+	    "Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=z\n\n--z\n\nno\n"
+	    "--z--\n\n--a b--\nepilogue\n--a b\n";
 	static const char *const ends[] = { "\n", "\r\n", "\r" };
 
 	(void)state;
@@ -126,7 +127,8 @@ test_encodings(void **state)
 		char text[200];
 		struct mime m;
 
-		(void)snprintf(text, sizeof(text), "Content-Transfer-Encoding: %s\n\n%s", cases[i].encoding, cases[i].body);
+		(void)snprintf(text, sizeof(text), "Content-Transfer-Encoding: %s\n\n%s", cases[i].encoding,
+		    cases[i].body);
 		m = read_text(text);
 		assert_body(&m.parts[0], cases[i].want);
 		mime_clear(&m);
@@ -138,7 +140,8 @@ test_odd(void **state)
 {
 	static const char *const texts[] = { "", "\n", "no header at all", "From ", "a:", ":\n\n", " x: y\n",
 		"Content-Type: multipart/mixed; boundary=\n\nx", "Content-Type: multipart/mixed; boundary=b\n\n--b",
-		"Content-Type: multipart/mixed; boundary=b\n\n--b--", "Content-Type: multipart/mixed; boundary=b\n--b\n--b\n--b" };
+		"Content-Type: multipart/mixed; boundary=b\n\n--b--",
+		"Content-Type: multipart/mixed; boundary=b\n--b\n--b\n--b" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
