@@ -54,6 +54,8 @@ int cmd_suspend(struct admin *, int, char **);
 int cmd_resume(struct admin *, int, char **);
 int cmd_limit(struct admin *, int, char **);
 int cmd_bounce(struct admin *, int, char **);
+int cmd_bounce_parse(struct admin *, int, char **); /* behind bounce */
+int cmd_feedback(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);

@@ -316,6 +316,8 @@ cmd_limit(struct admin *adm, int argc, char **argv)
 int
 cmd_bounce(struct admin *adm, int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "parse") == 0)
+		return cmd_bounce_parse(adm, argc, argv);
 	return override_verb(adm, "bounce", "override.put", "bounce", argc, argv);
 }
 

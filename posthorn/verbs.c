@@ -28,8 +28,10 @@ static const struct admin_verb verbs[] = {
 	{ "resume", cmd_resume, "SCOPE", "end suspensions of exactly that scope" },
 	{ "limit", cmd_limit, "SETTING=VALUE ... SCOPE [--duration T | --until cancelled] [--reason TEXT]",
 	    "stricter settings of paths for a while" },
-	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT]",
-	    "give up what is queued, and what arrives for a while" },
+	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT] | "
+	    "parse [--header NAME] FILE ...",
+	    "give up what is queued, and what arrives for a while; what a bounce says" },
+	{ "feedback", cmd_feedback, "parse [--header NAME] FILE ...", "what a complaint says" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },

@@ -646,12 +646,16 @@ add_place(struct dsn_report *r, const struct notice *t, const struct places *all
 	if ((p->rank <= RANK_REPLY || p->rank == RANK_RCPT_TO) && reason_reply(rcpt, t->text, line, end))
 		return;
 	if (!reason_reply(rcpt, t->text, p->end, end)) {
-		if (all->has_reply)
+		/* What stands beside one of several is its own; a reply elsewhere would be another's. */
+		if (p->rank == RANK_COLON || reason_end(all, i, t) < t->original)
+			reason_prose(rcpt, t->text, p->end, end);
+		if (rcpt->diagnostic == NULL && all->has_reply)
 			take_reason(rcpt, t->text, 0, all->reply_from, all->reply_to);
-		else
+		else if (rcpt->diagnostic == NULL)
 			reason_prose(rcpt, t->text, p->end, end);
 	}
-	if (*rcpt->status == '\0' && !dsnp_find_status(t->text + p->end, end - p->end, rcpt->status))
+	if (*rcpt->status == '\0' && !dsnp_find_status(t->text + p->end, end - p->end, rcpt->status) &&
+	    reason_end(all, i, t) == t->original)
 		memcpy(rcpt->status, all->status, sizeof(rcpt->status));
 }
 
