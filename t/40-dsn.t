@@ -101,4 +101,21 @@ my $evil = report("\n<a\@b.example>: 550 5.1.1 \e[2J\x07\xe2\x80\xa8\xc2\x9b31m 
 my $clean = JSON::PP->new->encode(Corpus::parse('dsn', $evil, $tmp));
 like($clean, qr/"550 /, 'the reply of a hostile one');
 unlike($clean, qr/[\x00-\x1f\x7f-\x9f\x{2028}]|\\u00[01]/, 'has no control character');
+
+# For people.
+my $posthorn = "$PosthornTest::build/sbin/posthorn";
+my ($qmail) = grep { $_->{name} eq 'qmail' } @corpus;
+PosthornTest::write_file("$tmp/m", $qmail->{text});
+my $said = qx{$posthorn bounce parse $tmp/m --header feedback-id};
+like($said, qr/^kind +failed\nshape +qmail$/m, 'posthorn bounce parse: what it is');
+like($said, qr/^recipient +gone\@recipient\.example\n  action +failed\n  status +5\.1\.1\n  diagnostic +550 5\.1\.1 /m, 'recipient');
+like($said, qr/^feedback-id +c9:t1:bulk:example$/m, 'a header asked for');
+is_deeply(JSON::PP->new->utf8->decode(scalar qx{$posthorn --json bounce parse - <$tmp/m}), Corpus::parse('dsn', $qmail->{text}, $tmp),
+    'as JSON, from standard input');
+like(qx{$posthorn feedback parse $tmp/m}, qr/^shape +none$/, 'posthorn feedback parse: no complaint');
+like(qx{$posthorn feedback parse 2>&1}, qr/needs a file/, 'no file');
+is($? >> 8, 2, 'is misuse');
+like(qx{$posthorn bounce parse $tmp/none 2>&1}, qr/No such file/, 'a file that is not there');
+is($? >> 8, 1, 'is a failure');
+like(qx{$posthorn bounce --help}, qr/parse \[--header NAME\] FILE/, 'usage');
 done_testing;

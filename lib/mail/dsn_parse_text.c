@@ -201,8 +201,11 @@ status_at(const char *text, size_t len, size_t at)
 	size_t n = at;
 	unsigned dots = 0, digits = 1;
 
-	if ((text[at] != '4' && text[at] != '5') || (at > 0 && (is_digit(text[at - 1]) || text[at - 1] == '.' ||
-	    text[at - 1] == '-' || text[at - 1] == '_' || isalpha((unsigned char)text[at - 1]))))
+	if ((text[at] != '4' && text[at] != '5') || (at > 0 && (isalnum((unsigned char)text[at - 1]) ||
+	    strchr("._", text[at - 1]) != NULL)))
+		return 0;
+	/* "550-5.1.1", but not "name-5.1.1". */
+	if (at > 0 && text[at - 1] == '-' && !(at >= 4 && is_digit(text[at - 2]) && is_digit(text[at - 3])))
 		return 0;
 	for (n = at + 1; n < len; n++) {
 		if (text[n] == '.' && digits > 0 && dots < 2) {
@@ -262,7 +265,7 @@ reply_at(const char *text, size_t len, size_t at)
 
 		while (b > 0 && (text[b] == ' ' || text[b] == '\t'))
 			b--;
-		return strchr(":>;\n(", text[b]) != NULL ? 2 : 1;
+		return strchr(":<>;\n(", text[b]) != NULL ? 2 : 1;
 	}
 	return 0;
 }
