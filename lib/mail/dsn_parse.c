@@ -347,6 +347,10 @@ decide(struct parsing *p)
 	} else if (has_auto_header(p)) {
 		r->kind = DSN_KIND_AUTO_REPLY;
 		r->shape = "header";
+	} else if (dsnp_is_challenge(p->flat) && (p->is_null_sender || dsnp_is_reply_subject(p->flat_subject) ||
+	    mime_head_find(&p->m.head, "In-Reply-To") != NULL)) {
+		r->kind = DSN_KIND_AUTO_REPLY;
+		r->shape = "challenge";
 	}
 }
 

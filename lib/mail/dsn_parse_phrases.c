@@ -176,7 +176,7 @@ dsnp_is_bounce_subject(const char *flat_subject)
 {
 	static const char *const phrases[] = { "undeliver", "delivery status notification", "returned mail",
 		"failure notice", "mail delivery failed", "mail delivery failure", "mail delivery problem",
-		"mail delivery error", "delivery failed", "delivery failure", "delivery error",
+		"mail delivery error", "failed mail", "delivery failed", "delivery failure", "delivery error",
 		"delivery problem", "delivery report", "delivery notification", "mail system error",
 		"returned to sender", "return to sender", "mail delivery", "message delivery", "delivery delayed",
 		"delayed mail", "delayed delivery", "could not send message", "couldn't be delivered",
@@ -264,6 +264,19 @@ dsnp_is_auto_subject(const char *flat_subject)
 	return prefix_len(flat_subject, beginnings) > 0;
 }
 
+/* Somebody's filter wants the sender to prove that he is a person. */
+bool
+dsnp_is_challenge(const char *flat)
+{
+	static const char *const phrases[] = { "your address added to the", "recipient's allowed list",
+		"to my guest list", "verify that you are a", "confirm that you are a", "confirm that you sent",
+		"prove that you are", "to release your message", "your message is being held",
+		"your email is being held", "sender verification", "challenge-response", "challenge/response",
+		"approved senders list", NULL };
+
+	return has_any(flat, phrases);
+}
+
 enum dsn_kind
 dsnp_text_kind(const char *flat_subject, const char *flat)
 {
@@ -289,10 +302,10 @@ dsnp_text_kind(const char *flat_subject, const char *flat)
 
 	if (has_any(flat_subject, late_subjects))
 		return DSN_KIND_DELAYED;
-	if (dsnp_is_bounce_subject(flat_subject) && strstr(flat_subject, "fail") != NULL)
-		return DSN_KIND_FAILED;
 	if (has_any(flat, late) && !has_any(flat, ended))
 		return DSN_KIND_DELAYED;
+	if (dsnp_is_bounce_subject(flat_subject) && strstr(flat_subject, "fail") != NULL)
+		return DSN_KIND_FAILED;
 	if (has_any(flat_subject, relayed) || has_any(flat, relayed))
 		return DSN_KIND_RELAYED;
 	if (has_any(flat_subject, delivered) || has_any(flat, delivered))

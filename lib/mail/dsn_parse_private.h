@@ -47,6 +47,7 @@ bool dsnp_is_daemon(const char *flat_from);
 bool dsnp_is_bounce_subject(const char *flat_subject);
 bool dsnp_is_reply_subject(const char *flat_subject); /* Re:, Fwd: ... */
 bool dsnp_is_auto_subject(const char *flat_subject);
+bool dsnp_is_challenge(const char *flat);
 enum dsn_kind dsnp_text_kind(const char *flat_subject, const char *flat);
 
 #endif

@@ -255,7 +255,7 @@ reply_at(const char *text, size_t len, size_t at)
 	if (n < len && status_at(text, len, n) > 0 && text[n] == text[at])
 		return 3;
 	if (text[at + 3] == '\n' || n == len ||
-	    (!isalpha((unsigned char)text[n]) && strchr("<\"'([#*", text[n]) == NULL))
+	    (!isalnum((unsigned char)text[n]) && strchr("<\"'([#*", text[n]) == NULL))
 		return 0;
 	if (before == '\n' || before == '(' || before == '"' || before == '\'' || before == '<' || before == '#')
 		return 2;
@@ -401,6 +401,24 @@ span_has(const char *text, size_t from, size_t to, const char *const *phrases)
 	return false;
 }
 
+/* "deliver your message to " right before it. */
+static bool
+is_object(const char *text, size_t line, size_t from)
+{
+	static const char *const verbs[] = { "message to ", "mail to ", "deliver to ", "delivered to ",
+		"delivery to ", "was addressed, ", "addressed to ", NULL };
+
+	while (from > line && strchr("<\"'", text[from - 1]) != NULL)
+		from--;
+	for (size_t i = 0; verbs[i] != NULL; i++) {
+		size_t len = strlen(verbs[i]);
+
+		if (from - line >= len && strncasecmp(text + from - len, verbs[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
 static enum rank
 rank_by_words(const char *text, size_t line, size_t from)
 {
@@ -417,14 +435,14 @@ rank_by_words(const char *text, size_t line, size_t from)
 		"voor ", " \u043d\u0430 ", "address", "entregar", "remis", NULL };
 	static const char *const not[] = { "mail from:", "from:<", "from:", "message-id", "contact", "sender:",
 		"sent by", "reply-to", "id <", "write to", "questions", "postmaster at", "forward this",
-		"help desk", "helpdesk", "return-path", NULL };
+		"help desk", "helpdesk", "return-path", "please send", "assistance", NULL };
 
 	if (span_has(text, line, from, rcpt_to))
 		return RANK_RCPT_TO;
 	/* The line before belongs to the sentence. */
 	if (span_has(text, line, from, not))
 		return RANK_NONE;
-	if (span_has(text, line, from, labels))
+	if (span_has(text, line, from, labels) || is_object(text, line, from))
 		return RANK_LABEL;
 	for (size_t back = 0; line > 1 && back < 100 && text[line - 2] != '\n'; back++, line--)
 		;
@@ -544,7 +562,7 @@ dsnp_first_address(const char *text)
 static char *
 find_remote(const char *text, size_t from, size_t to)
 {
-	static const char *const words[] = { "host ", "server ", "connected to ", "talking to ", "from ", NULL };
+	static const char *const words[] = { "host", "server", "connected to", "talking to", "from", NULL };
 
 	for (size_t at = from; at < to; at++) {
 		for (unsigned i = 0; words[i] != NULL; i++) {
@@ -552,6 +570,10 @@ find_remote(const char *text, size_t from, size_t to)
 
 			if (to - at <= n || (at > 0 && isalpha((unsigned char)text[at - 1])) ||
 			    strncasecmp(text + at, words[i], n) != 0)
+				continue;
+			while (name < to && strchr(" \t\n", text[name]) != NULL)
+				name++;
+			if (name == at + n)
 				continue;
 			end = name;
 			while (end < to && end - name < DOMAIN_MAX && (is_domain_char(text[end]) || text[end] == ':'))
@@ -575,7 +597,8 @@ take_reason(struct dsn_report_rcpt *rcpt, const char *text, size_t from, size_t 
 		rcpt->remote_mta = find_remote(text, begin - from > LINE_MAX_USED ? begin - LINE_MAX_USED : from,
 		    begin);
 	/* The closing of what the reply was found in. */
-	while (end > begin && strchr(" \t\n\"'<>", text[end - 1]) != NULL)
+	while (end > begin && (strchr(" \t\n\"'<", text[end - 1]) != NULL ||
+	    (text[end - 1] == '>' && memchr(text + begin, '<', end - begin) == NULL)))
 		end--;
 	if (rcpt->diagnostic == NULL && end > begin)
 		rcpt->diagnostic = mime_clean(text + begin, end - begin, DSN_MAX_DIAGNOSTIC);
@@ -613,7 +636,7 @@ reason_end(const struct places *all, unsigned i, const struct notice *t)
 	for (const struct place *q = p + 1; q < all->p + all->n; q++)
 		if (q->rank == p->rank &&
 		    !(q->to - q->from == len && strncasecmp(t->text + q->from, t->text + p->from, len) == 0))
-			return q->from;
+			return q->from > p->end ? q->from : p->end; /* "a@b.example'c@d.example" */
 	return t->original;
 }
 

@@ -301,7 +301,7 @@ void
 mime_read(struct mime *m, const char *message, size_t len)
 {
 	struct reader r = { .m = m };
-	size_t at, end;
+	size_t at = 0, end;
 	bool is_last = false;
 
 	memset(m, 0, sizeof(*m));
@@ -313,7 +313,10 @@ mime_read(struct mime *m, const char *message, size_t len)
 	m->len = mime_line_ends(m->text, message, len);
 	m->text[m->len] = '\0';
 	m->parts = xcalloc(MIME_MAX_PARTS, sizeof(*m->parts));
-	for (at = begin_part(&r, 0); at < m->len && r.n_open > 0;) {
+	/* Blank lines before the headers are not their end: mailbox programs leave some. */
+	while (at < m->len && strchr(" \t\n", m->text[at]) != NULL)
+		at++;
+	for (at = begin_part(&r, at); at < m->len && r.n_open > 0;) {
 		unsigned which = r.n_open;
 
 		end = line_end(m->text, m->len, at);
