@@ -1,6 +1,6 @@
 /* The worker role: start-up in the order that works (configuration, secrets and descriptors while still privileged,
  * then the jail, then the loop), and what the parent tells it: drain, stop. It reads strangers' bytes all its life and
- * may open nothing. */
+ * may open nothing but maps of policy. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,15 +168,27 @@ load_tls(struct worker *w)
 	char *err = NULL;
 	int i;
 
-	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0')
+	if (p->smtpd_tls_cert_file.n == 0)
 		return;
 	for (i = 0; i < LISTEN_KINDS; i++) {
-		w->tls[i] = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL &&
-		    *p->smtpd_tls_key_file != '\0' ?
-		    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, listener_names[i], &err);
+		w->tls[i] = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, listener_names[i],
+		    &err);
 		if (w->tls[i] == NULL)
 			fatal("TLS: %s", err);
 	}
+}
+
+/* Nothing that a client may count on: without them each worker knows its own tickets only. */
+static void
+use_tickets(struct worker *w, int fd)
+{
+	int i;
+
+	if (w->tickets == NULL && (w->tickets = tls_tickets_map(fd)) == NULL)
+		fatal("cannot map the keys of TLS tickets: %m");
+	for (i = 0; i < LISTEN_KINDS; i++)
+		if (w->tls[i] != NULL)
+			tls_tickets_use(w->tls[i], w->tickets);
 }
 
 static void
@@ -191,6 +203,12 @@ take_listeners(struct worker_process *p)
 		if (strcmp(names[i], RATES_NAME) == 0) {
 			if (p->w.rates == NULL && (p->w.rates = rates_new(first + i)) == NULL)
 				fatal("cannot map the table of rates: %m");
+			close(first + i);
+			free(names[i]);
+			continue;
+		}
+		if (strcmp(names[i], TICKETS_NAME) == 0) {
+			use_tickets(&p->w, first + i);
 			close(first + i);
 			free(names[i]);
 			continue;
@@ -309,24 +327,40 @@ tear_down(struct worker_process *p)
 	role_link_free(&p->link);
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
+	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
 	dns_client_free(&w->dns);
 	loop_free(&w->loop);
 	free(w->line);
 }
 
+/* Nothing can be opened, unless policy has maps (posthorn.map): they are read again when their files change. */
+static void
+enter_sandbox(const struct worker_process *p)
+{
+	const struct params *params = p->w.params;
+	size_t n, i;
+	const char *const *maps = policy_map_directories(p->w.policy, &n);
+	struct sandbox_path *paths = xcalloc(n + 1, sizeof(*paths));
+
+	paths[0].path = params->run_directory;
+	for (i = 0; i < n; i++)
+		paths[i + 1].path = maps[i];
+	sandbox_enter(&(struct sandbox){
+		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
+		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC | (n > 0 ? SB_FILES_RO : 0), .paths = paths,
+		.n_paths = n + 1, .max_fds = p->w.connection_share + DESCRIPTORS_BESIDE
+	});
+	free(paths);
+}
+
 int
 worker_main(const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
 {
 	struct worker_process p = { .status = 0 };
-	const struct sandbox_path paths[] = { { params->run_directory, false } };
 
 	set_up(&p, params, policy, instance, workers);
-	sandbox_enter(&(struct sandbox){
-		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
-		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC, .paths = paths, .n_paths = 1,
-		.max_fds = p.w.connection_share + DESCRIPTORS_BESIDE
-	});
+	enter_sandbox(&p);
 	loop_watchdog(p.w.loop, WATCHDOG_SECONDS);
 	loop_watchdog_cpu(p.w.loop, WATCHDOG_CPU_SECONDS);
 	timer_set(&p.ready_timer, READY_WITHIN_MS);

@@ -55,6 +55,8 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 bool policy_has(const struct policy *, const char *event);
+/* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
+const char *const *policy_map_directories(const struct policy *, size_t *n_r);
 /* "policy.lua:12, get_queue_config": where the function of an event is, for people; "" if there is none. Malloced. */
 char *policy_where(const struct policy *, const char *event) __attribute__((warn_unused_result));
 

@@ -98,11 +98,17 @@ struct policy {
 
 	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
 	struct policy_log_window log_window;
+
+	char **map_dirs;           /* policy_lib_map.c */
+	size_t n_map_dirs;
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
 struct policy *policy_new(const char *file, struct conf_errors *);
 bool policy_file_run(struct policy *);
+
+/* policy_errors.c */
+void policy_error_count(enum policy_event_id);
 
 /* policy_sandbox.c */
 int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */
@@ -119,7 +125,7 @@ bool policy_clock_is_over(lua_State *);
 int64_t policy_cpu_now(void); /* ns */
 void policy_clock_extend(struct policy *, int64_t ns);
 /* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
-void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
+void *policy_memory_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
 void policy_log(struct policy *, const char *text);
 /* The arguments as text, joined by spaces; on the top of the stack. */
 const char *policy_line_make(lua_State *);
