@@ -221,14 +221,16 @@ has_auto_header(const struct parsing *p)
 	return false;
 }
 
-/* A subject alone may be a person's "Vacation plans": a program's has a colon, or answers a message, or says
- * elsewhere that it is automatic. */
+/* A subject alone may be a person's "Vacation plans": a program's says that it is automatic and has a colon, or it
+ * answers a message, or says elsewhere that it is automatic. */
 static bool
 is_auto_by_subject(const struct parsing *p)
 {
-	if (!dsnp_is_auto_subject(p->flat_subject))
+	bool is_sure;
+
+	if (!dsnp_is_auto_subject(p->flat_subject, &is_sure))
 		return false;
-	return strchr(p->flat_subject, ':') != NULL || p->is_null_sender || has_auto_header(p) ||
+	return (is_sure && strchr(p->flat_subject, ':') != NULL) || p->is_null_sender || has_auto_header(p) ||
 	    mime_head_find(&p->m.head, "In-Reply-To") != NULL || mime_head_find(&p->m.head, "Auto-Submitted") != NULL ||
 	    mime_head_find(&p->m.head, "X-Auto-Response-Suppress") != NULL || header_begins(p, "Precedence", "bulk") ||
 	    header_begins(p, "Precedence", "junk");
@@ -323,7 +325,8 @@ decide(struct parsing *p)
 	struct dsn_report *r = p->r;
 	char type[2048] = "", value[64];
 	const struct mime_field *f = mime_head_find(&p->m.head, "Content-Type");
-	const char *shape;
+	bool has_no_fields = strcmp(r->shape, "rfc3464") == 0 && !p->has_fields; /* where they should be */
+	const char *shape = r->shape;
 
 	if (f != NULL)
 		(void)mime_value(f, type, sizeof(type));
@@ -339,9 +342,8 @@ decide(struct parsing *p)
 	} else if (is_auto_by_subject(p)) {
 		r->kind = DSN_KIND_AUTO_REPLY;
 		r->shape = "subject";
-	} else if (strcmp(r->shape, "rfc3464") == 0 || is_bounce_by_prose(p, &shape)) {
-		if (strcmp(r->shape, "rfc3464") != 0)
-			r->shape = shape;
+	} else if (has_no_fields || is_bounce_by_prose(p, &shape)) {
+		r->shape = shape;
 		text_rcpts(p);
 		set_kinds(p);
 	} else if (has_auto_header(p)) {

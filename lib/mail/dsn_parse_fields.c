@@ -1,7 +1,6 @@
 /* The fields of RFC 3464 and 6533, as they are met: groups that blank lines cut in two or that none separate, types
  * left out, addresses in angle brackets, Action missing. */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -137,12 +136,21 @@ action_value(const struct mime_field *f)
 static void
 status_value(const struct mime_field *f, char out[12])
 {
+	static const char digits[] = "0123456789";
+	size_t subject, detail;
 	char value[80];
-	unsigned a, b, c;
 
 	(void)mime_value(f, value, sizeof(value));
-	if (sscanf(value, "%1u.%3u.%3u", &a, &b, &c) == 3 && (a == 2 || a == 4 || a == 5))
-		(void)snprintf(out, 12, "%u.%u.%u", a, b, c);
+	if (strchr("245", value[0]) == NULL || value[0] == '\0' || value[1] != '.')
+		return;
+	subject = strspn(value + 2, digits);
+	if (subject < 1 || subject > 3 || value[2 + subject] != '.')
+		return;
+	detail = strspn(value + 3 + subject, digits);
+	if (detail < 1 || detail > 3)
+		return;
+	memcpy(out, value, 3 + subject + detail);
+	out[3 + subject + detail] = '\0';
 }
 
 static void

@@ -223,45 +223,46 @@ dsnp_is_reply_subject(const char *flat_subject)
 }
 
 bool
-dsnp_is_auto_subject(const char *flat_subject)
+dsnp_is_auto_subject(const char *flat_subject, bool *is_sure)
 {
-	static const char *const beginnings[] = { "out of office", "out of the office", "out-of-office", "ooo:",
-		"ooo ", "[ooo]", "automatic reply", "automatic response", "automated reply", "automated response",
+	static const char *const sure[] = { "out of office", "out of the office", "out-of-office", "ooo:", "ooo ",
+		"[ooo]", "automatic reply", "automatic response", "automated reply", "automated response",
 		"auto reply", "autoreply", "auto-reply", "auto:", "auto response", "auto-response",
-		"autoresponse", "auto responder", "autoresponder", "[auto", "vacation", "on vacation",
-		"away from", "i am out of", "i'm out of", "i am away", "i'm away", "i am currently away",
-		"on leave", "on holiday", "annual leave", "maternity leave", "parental leave", "abwesenheit",
-		"abwesend", "automatische antwort", "autom. antwort", "au\u00dfer haus", "ausser haus",
-		"nicht im b\u00fcro", "nicht im haus", "urlaub", "bin im urlaub", "r\u00e9ponse automatique",
-		"r\u00e9ponse auto", "absence du bureau", "absent du bureau", "absence", "absent",
-		"je suis absent", "en cong", "message d'absence", "notification d'absence",
+		"autoresponse", "auto responder", "autoresponder", "[auto", "i am out of", "i'm out of",
+		"i am away", "i'm away", "i am currently away", "abwesenheit", "automatische antwort",
+		"autom. antwort", "au\u00dfer haus", "ausser haus", "nicht im b\u00fcro", "nicht im haus",
+		"bin im urlaub", "r\u00e9ponse automatique", "r\u00e9ponse auto", "absence du bureau",
+		"absent du bureau", "je suis absent", "message d'absence", "notification d'absence",
 		"respuesta autom\u00e1tica", "respuesta automatica", "fuera de la oficina", "fuera de oficina",
-		"ausente", "ausencia", "contestaci\u00f3n autom\u00e1tica", "resposta autom", "aus\u00eancia",
-		"fora do escrit\u00f3rio", "f\u00e9rias", "risposta automatica", "fuori sede", "fuori ufficio",
-		"assente", "assenza", "automatisch antwoord", "automatische reactie", "afwezig", "niet aanwezig",
-		"ik ben afwezig", "automatisk svar", "autosvar", "fr\u00e5nvaro", "frav\u00e6r", "ikke til stede",
-		"ude af kontoret", "p\u00e5 semester", "semester", "poissa", "automaattinen", "autom. vastaus",
-		"odpowied\u017a automatyczna", "autoodpowied\u017a", "automatyczna odpowied\u017a", "nieobecno",
-		"poza biurem", "automatick\u00e1 odpov", "mimo kancel", "nep\u0159\u00edtomn",
-		"automatikus v\u00e1lasz", "h\u00e1zon k\u00edv", "r\u0103spuns automat", "automatski odgovor",
-		"samodejni odgovor", "otomatik yan\u0131t", "ofis d\u0131\u015f\u0131nda",
+		"contestaci\u00f3n autom\u00e1tica", "resposta autom", "fora do escrit\u00f3rio",
+		"risposta automatica", "fuori sede", "fuori ufficio", "automatisch antwoord",
+		"automatische reactie", "niet aanwezig", "ik ben afwezig", "automatisk svar", "autosvar",
+		"fr\u00e5nvaro", "frav\u00e6r", "ikke til stede", "ude af kontoret", "p\u00e5 semester",
+		"automaattinen", "autom. vastaus", "odpowied\u017a automatyczna", "autoodpowied\u017a",
+		"automatyczna odpowied\u017a", "poza biurem", "automatick\u00e1 odpov", "mimo kancel",
+		"nep\u0159\u00edtomn", "automatikus v\u00e1lasz", "h\u00e1zon k\u00edv", "r\u0103spuns automat",
+		"automatski odgovor", "samodejni odgovor", "otomatik yan\u0131t", "ofis d\u0131\u015f\u0131nda",
 		"\u03b1\u03c5\u03c4\u03cc\u03bc\u03b1\u03c4\u03b7 \u03b1\u03c0\u03ac\u03bd\u03c4\u03b7\u03c3\u03b7",
 		"\u0430\u0432\u0442\u043e\u043e\u0442\u0432\u0435\u0442",
 		"\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u0435\u0441\u043a",
 		"\u043d\u0435\u0442 \u043d\u0430 \u0440\u0430\u0431\u043e\u0442\u0435",
 		"\u0430\u0432\u0442\u043e\u043c\u0430\u0442\u0438\u0447\u043d\u0430",
 		"\u0432 \u043e\u0442\u043f\u0443\u0441\u043a\u0435", "\u81ea\u52d5\u8fd4\u4fe1",
-		"\u81ea\u52d5\u5fdc\u7b54", "\u4e0d\u5728", "\u81ea\u52a8\u56de\u590d",
-		"\u81ea\u52a8\u7b54\u590d", "\u81ea\u52d5\u56de\u8986", "\u5916\u51fa", "\ubd80\uc7ac",
-		"\uc790\ub3d9 \ud68c\uc2e0", "\uc790\ub3d9\uc751\ub2f5",
+		"\u81ea\u52d5\u5fdc\u7b54", "\u81ea\u52a8\u56de\u590d", "\u81ea\u52a8\u7b54\u590d",
+		"\u81ea\u52d5\u56de\u8986", "\uc790\ub3d9 \ud68c\uc2e0", "\uc790\ub3d9\uc751\ub2f5",
 		"\u05ea\u05e9\u05d5\u05d1\u05d4 \u05d0\u05d5\u05d8\u05d5\u05de\u05d8\u05d9\u05ea",
 		"\u0631\u062f \u062a\u0644\u0642\u0627\u0626\u064a", NULL };
+	static const char *const maybe[] = { "vacation", "on vacation", "away from", "on leave", "on holiday",
+		"annual leave", "maternity leave", "parental leave", "abwesend", "urlaub", "absence", "absent",
+		"en cong", "ausente", "ausencia", "aus\u00eancia", "f\u00e9rias", "assente", "assenza", "afwezig",
+		"semester", "poissa", "nieobecno", "\u4e0d\u5728", "\u5916\u51fa", "\ubd80\uc7ac", NULL };
 
 	for (size_t skip; (skip = prefix_len(flat_subject, reply_prefixes)) > 0;) {
 		flat_subject += skip;
 		flat_subject += strspn(flat_subject, " ");
 	}
-	return prefix_len(flat_subject, beginnings) > 0;
+	*is_sure = prefix_len(flat_subject, sure) > 0;
+	return *is_sure || prefix_len(flat_subject, maybe) > 0;
 }
 
 /* Somebody's filter wants the sender to prove that he is a person. */

@@ -46,7 +46,8 @@ const char *dsnp_shape(const char *flat, bool *is_strong); /* NULL */
 bool dsnp_is_daemon(const char *flat_from);
 bool dsnp_is_bounce_subject(const char *flat_subject);
 bool dsnp_is_reply_subject(const char *flat_subject); /* Re:, Fwd: ... */
-bool dsnp_is_auto_subject(const char *flat_subject);
+/* is_sure: in words that only programs use. */
+bool dsnp_is_auto_subject(const char *flat_subject, bool *is_sure);
 bool dsnp_is_challenge(const char *flat);
 enum dsn_kind dsnp_text_kind(const char *flat_subject, const char *flat);
 

@@ -196,20 +196,16 @@ is_address_tag(const char *p, size_t len)
 static size_t
 skip_tag(const char *from, size_t len, size_t at, bool *no_end)
 {
-	static const char *const hidden[] = { "style", "script" };
+	static const char *const hidden[] = { "style", "script" }, *const ends[] = { "</style", "</script" };
 	const char *gt = memchr(from + at, '>', len - at);
-	char end[12];
 
 	for (size_t i = 0; i < 2 && gt != NULL && !*no_end; i++) {
 		const char *close = NULL;
 
 		if (!tag_is(from + at + 1, len - at - 1, hidden[i]))
 			continue;
-		end[0] = '<';
-		end[1] = '/';
-		strcpy(end + 2, hidden[i]);
 		for (const char *p = gt; close == NULL && (p = memchr(p, '<', len - (size_t)(p - from))) != NULL; p++)
-			if (len - (size_t)(p - from) > strlen(end) && strncasecmp(p, end, strlen(end)) == 0)
+			if (len - (size_t)(p - from) > strlen(ends[i]) && strncasecmp(p, ends[i], strlen(ends[i])) == 0)
 				close = p;
 		if (close != NULL)
 			gt = memchr(close, '>', len - (size_t)(close - from));
