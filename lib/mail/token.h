@@ -29,7 +29,7 @@ void token_make(const struct token_signer *, const struct envid *, char out[TOKE
 int token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
     __attribute__((warn_unused_result));
 /* The same as octets, for another text. */
-void token_make_bytes(const struct token_signer *, const struct envid *, uint8_t out[TOKEN_LEN]);
+void token_make_bytes(const struct token_signer *, const struct envid *, uint8_t b[TOKEN_LEN]);
 int token_check_bytes(const uint8_t b[TOKEN_LEN], const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
     __attribute__((warn_unused_result));
 
