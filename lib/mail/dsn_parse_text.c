@@ -626,18 +626,17 @@ reason_prose(struct dsn_report_rcpt *rcpt, const char *text, size_t from, size_t
 		take_reason(rcpt, text, from, from, paragraph_end(text, to, from, DSN_MAX_DIAGNOSTIC));
 }
 
-/* Where what is said of recipient i ends: at the next address of its rank, else after the paragraph that follows. */
-static size_t
-reason_end(const struct places *all, unsigned i, const struct notice *t)
+/* The first place from `from` on that is of the same rank and another address; NULL. */
+static const struct place *
+other_place(const struct places *all, const struct place *p, const struct place *from, const char *text)
 {
-	const struct place *p = &all->p[i];
 	size_t len = p->to - p->from;
 
-	for (const struct place *q = p + 1; q < all->p + all->n; q++)
+	for (const struct place *q = from; q < all->p + all->n; q++)
 		if (q->rank == p->rank &&
-		    !(q->to - q->from == len && strncasecmp(t->text + q->from, t->text + p->from, len) == 0))
-			return q->from > p->end ? q->from : p->end; /* "a@b.example'c@d.example" */
-	return t->original;
+		    !(q->to - q->from == len && strncasecmp(text + q->from, text + p->from, len) == 0))
+			return q;
+	return NULL;
 }
 
 static size_t
@@ -661,19 +660,22 @@ add_place(struct dsn_report *r, const struct notice *t, const struct places *all
 {
 	const struct place *p = &all->p[i];
 	struct dsn_report_rcpt *rcpt = dsnp_rcpt_add(r);
-	size_t end = reason_end(all, i, t), line = p->from;
+	const struct place *next = other_place(all, p, p + 1, t->text);
+	bool is_one_of_several = other_place(all, p, all->p, t->text) != NULL;
+	size_t end = least(t->original, p->end + ABOUT_MAX), line = p->from;
 
 	if (rcpt == NULL)
 		return;
 	rcpt->address = mime_clean(t->text + p->from, p->to - p->from, DSN_MAX_ADDRESS);
 	while (line > 0 && p->from - line < LINE_MAX_USED && t->text[line - 1] != '\n')
 		line--;
-	end = least(end, p->end + ABOUT_MAX);
+	if (next != NULL && next->from < end)
+		end = next->from > p->end ? next->from : p->end; /* "a@b.example'c@d.example" */
 	if ((p->rank <= RANK_REPLY || p->rank == RANK_RCPT_TO) && reason_reply(rcpt, t->text, line, end))
 		return;
 	if (!reason_reply(rcpt, t->text, p->end, end)) {
 		/* What stands beside one of several is its own; a reply elsewhere would be another's. */
-		if (p->rank == RANK_COLON || reason_end(all, i, t) < t->original)
+		if (p->rank == RANK_COLON || is_one_of_several)
 			reason_prose(rcpt, t->text, p->end, end);
 		if (rcpt->diagnostic == NULL && all->has_reply)
 			take_reason(rcpt, t->text, 0, all->reply_from, all->reply_to);
@@ -681,7 +683,7 @@ add_place(struct dsn_report *r, const struct notice *t, const struct places *all
 			reason_prose(rcpt, t->text, p->end, end);
 	}
 	if (*rcpt->status == '\0' && !dsnp_find_status(t->text + p->end, end - p->end, rcpt->status) &&
-	    reason_end(all, i, t) == t->original)
+	    !is_one_of_several)
 		memcpy(rcpt->status, all->status, sizeof(rcpt->status));
 }
 
