@@ -5,7 +5,7 @@ DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
+	libyaml-libyaml-perl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
 DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
@@ -55,11 +55,12 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
-# What the readers of bounces and complaints find.
-$(BUILD)/tools/reports: $(call obj,t/lib/reports.c) $(LIB)
+# For tests: what the readers of bounces and complaints find; what SPF says of zone data and a client.
+SAYING := $(BUILD)/tools/reports $(BUILD)/tools/spfcheck
+$(SAYING): $(BUILD)/tools/%: $(BUILD)/obj/t/lib/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 # Preloaded into daemons by tests and the bench; never with sanitizers, which want to be loaded first.
 PRELOAD_SRC := t/lib/inject.c t/bench/asroot.c t/bench/syncs.c t/crash/nosync.c t/crash/record.c
 define preload
@@ -69,7 +70,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(BUILD)/tools/reports $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+tools: $(TOOLS) $(SAYING) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run

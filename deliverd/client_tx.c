@@ -32,6 +32,7 @@ static bool
 tx_end(struct conn *c)
 {
 	client_tx_clear(c);
+	path_served(c->path);
 	c->n_tx++;
 	return conn_idle(c);
 }
@@ -84,32 +85,45 @@ static bool
 fail_and_close(struct conn *c, const struct outcome *o)
 {
 	note_for_next(c);
+	path_served(c->path);
 	client_tx_settle(c, o);
 	conn_close(&c, false);
 	return false;
 }
 
-/* It was counted, and nothing came of it. */
+/* What the peer has heard of is counted there too, whatever came of it. */
 static void
 uncount(struct conn *c)
 {
-	if (c->tx.is_counted)
+	if (!c->tx.is_written && c->tx.counted == c->path->generation && c->tx.counted != 0)
 		path_message_unused(c->path);
-	c->tx.is_counted = false;
+	c->tx.counted = 0;
 }
 
-/* The message was not touched by what happened to this connection: back to the head of the queue. */
-static bool
-requeue_and_close(struct conn *c, const struct outcome *o)
+/* Back to the head of the queue; to queued, if it was routed by a configuration that is not in force any more. */
+static void
+put_back(struct conn *c, const struct outcome *o)
 {
-	struct path *p = c->path;
+	struct outcome other = outcome_returned("the configuration has changed", 0);
 	unsigned i;
 
 	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
+	for (i = 0; i < c->tx.n; i++) {
+		if (c->tx.items[i] == NULL)
+			continue;
+		if (c->tx.items[i]->job->q.digest != c->net->config_digest)
+			finish_at(c, i, &other);
+		else if (++c->tx.items[i]->free_tries > FREE_TRIES)
 			finish_at(c, i, o);
-	path_add_front(p, c->tx.items, c->tx.n);
+	}
+	path_add_front(c->path, c->tx.items, c->tx.n);
+}
+
+/* The message was not touched by what happened to this connection. */
+static bool
+requeue_and_close(struct conn *c, const struct outcome *o)
+{
+	put_back(c, o);
 	c->tx.n = c->tx.n_left = 0;
 	conn_close(&c, false);
 	return false;
@@ -163,13 +177,7 @@ note_for_next(struct conn *c)
 static bool
 go_on_elsewhere(struct conn *c, const struct outcome *o)
 {
-	unsigned i;
-
-	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
-			finish_at(c, i, o);
-	path_add_front(c->path, c->tx.items, c->tx.n);
+	put_back(c, o);
 	return conn_go_on(c);
 }
 
@@ -179,6 +187,8 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	char text[512], command[COMMAND_MAX];
 	struct outcome o;
 
+	if (is_timeout) /* a server that does not keep up is not asked for more */
+		path_shrink(c->path);
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	command_text(c, command);
 	o = outcome_local(client_steps[c->step].phase, 451, "4.4.2", text);
@@ -188,8 +198,7 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	note_for_next(c);
 	if (c->step < STEP_DOT && c->path->config.try_next_host_on_transport_error && conn_has_next(c))
 		return go_on_elsewhere(c, &o);
-	if (c->step < STEP_DOT)
-		uncount(c);
+	uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, false);
 	return false;
@@ -211,19 +220,29 @@ client_tx_abandon(struct conn *c)
 /* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870
  * section 6). */
 static bool
-message_fits(const struct conn *c, const struct record *rec, struct outcome *o)
+message_fits(const struct conn *c, const struct ql_job *q, struct outcome *o)
 {
+	const struct record *rec = &q->rec;
+	struct content_head head = { q->head, q->head_len };
+
 	if ((rec->flags & MSG_SMTPUTF8) && !(c->caps & CAP_SMTPUTF8))
 		*o = outcome_local(PHASE_MAIL, 553, "5.6.7",
 		    "the message needs SMTPUTF8, which the server does not offer");
 	else if ((rec->flags & MSG_8BIT) && !(c->caps & CAP_8BITMIME))
 		*o = outcome_local(PHASE_MAIL, 554, "5.6.3",
 		    "the message has 8-bit content, which the server does not take");
-	else if (c->peer_size > 0 && content_size(rec) > c->peer_size)
+	else if (c->peer_size > 0 && content_size(rec, &head) > c->peer_size)
 		*o = outcome_local(PHASE_MAIL, 552, "5.3.4", "the message is larger than the server takes");
 	else
 		return true;
 	return false;
+}
+
+static bool
+same_head(const struct ql_job *x, const struct ql_job *y)
+{
+	return (x->head == NULL) == (y->head == NULL) && x->head_len == y->head_len &&
+	    (x->head_len == 0 || memcmp(x->head, y->head, x->head_len) == 0);
 }
 
 static bool
@@ -232,7 +251,7 @@ same_message(const struct item *a, const struct item *b)
 	const struct ql_job *x = &a->job->q, *y = &b->job->q;
 
 	return a->job == b->job || (msgid_cmp(&x->rec.id, &y->rec.id) == 0 && x->rec.segment == y->rec.segment &&
-	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0);
+	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0 && same_head(x, y));
 }
 
 /* Adjacent recipients of the first message that fits. */
@@ -244,7 +263,7 @@ collect(struct conn *c)
 	struct outcome o;
 	struct item *it;
 
-	while ((it = TAILQ_FIRST(&p->ready)) != NULL && !message_fits(c, &it->job->q.rec, &o))
+	while ((it = TAILQ_FIRST(&p->ready)) != NULL && !message_fits(c, &it->job->q, &o))
 		item_finish(c->net, it, &o, p, c);
 	tx->n = 0;
 	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
@@ -282,13 +301,14 @@ static void
 put_mail(const struct conn *c, struct wbuf *w)
 {
 	const struct ql_job *q = &c->tx.items[0]->job->q;
+	struct content_head head = { q->head, q->head_len };
 	char size[32];
 
 	put(w, "MAIL FROM:<");
 	put(w, q->sender);
 	put(w, ">");
 	if (c->caps & CAP_SIZE) {
-		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec));
+		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec, &head));
 		put(w, size);
 	}
 	if ((q->rec.flags & MSG_8BIT) && (c->caps & CAP_8BITMIME))
@@ -354,6 +374,7 @@ send_mail(struct conn *c)
 {
 	wbuf_reset(&c->net->scratch);
 	put_mail(c, &c->net->scratch);
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, STEP_MAIL);
 }
@@ -382,6 +403,7 @@ send_group(struct conn *c)
 		put_rcpt(c, c->tx.items[i], w);
 	put(w, "DATA\r\n");
 	c->tx.group_len = w->len;
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, c->needs_rset ? STEP_RSET : STEP_MAIL);
 }
@@ -395,7 +417,8 @@ client_tx_begin(struct conn *c)
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_answered_early = false;
-	c->tx.is_counted = false;
+	c->tx.is_written = false;
+	c->tx.counted = 0;
 	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0 && c->path->config.enable_pipelining;
 	if (c->tx.is_pipelined) {
 		send_group(c);
@@ -555,6 +578,7 @@ client_on_data(struct conn *c)
 {
 	char trace[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4];
 	struct job *job = tx_job(c);
+	struct content_head head;
 	const char *err = NULL;
 	struct outcome o;
 	int r;
@@ -567,8 +591,9 @@ client_on_data(struct conn *c)
 	}
 	if (c->reply.code == 354) {
 		trace_line(c, trace);
-		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, io_output(c->io), &job->is_verified,
-		    &err);
+		head = (struct content_head){ job->q.head, job->q.head_len };
+		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, &head, io_output(c->io),
+		    &job->is_verified, &err);
 		return content_sent(c, job, r, err);
 	}
 	o = client_reply_outcome(c, "DATA");

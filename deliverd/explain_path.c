@@ -4,6 +4,7 @@
 
 #include "base/xalloc.h"
 #include "deliverd/explain_path.h"
+#include "deliverd/origin.h"
 #include "deliverd/overrides.h"
 #include "deliverd/path.h"
 #include "deliverd/qlink.h"
@@ -17,28 +18,6 @@ explain_provider(const struct site *site, const char *domain, struct json *json)
 	for (; at.n_mx < site->mx->n_hosts; at.n_mx++)
 		hosts[at.n_mx] = site->mx->hosts[at.n_mx].name;
 	json_str(json, "provider", site->net->shaping == NULL ? NULL : shaping_provider(site->net->shaping, &at));
-}
-
-/* "shaping.lua:12, provider google" */
-static char *
-origin_text(const struct path *p, size_t field)
-{
-	const struct shaping_origin *o = p->origins[field];
-
-	switch ((enum path_layer)p->layers[field]) {
-	case PATH_LAYER_MAIN:
-		return xstrdup("main.cf");
-	case PATH_LAYER_SHAPING:
-		if (o == NULL || o->file == NULL)
-			return xstrdup("shaping data");
-		return xasprintf("%s:%u, %s", o->file, o->line, o->layer);
-	case PATH_LAYER_POLICY:
-		return policy_where(p->net->policy, "get_egress_path_config");
-	case PATH_LAYER_OVERRIDE:
-		return xstrdup("override");
-	default:
-		return xstrdup("");
-	}
 }
 
 static void
@@ -130,13 +109,16 @@ waits_because(const struct path *p, const struct override *suspended, int64_t *w
 static void
 put_state(struct path *p, const struct explain_who *who, struct json *json)
 {
-	struct override_target t = { .source = p->source->name, .site = p->site->name,
-		.provider = p->config.provider_name, .pool = p->net->pool_name, .domain = who->domain,
-		.tenant = who->tenant, .campaign = who->campaign };
-	const struct override *suspended = imposed_suspends(qlink_imposed(p->net->queue), &t);
+	const struct override *suspended;
+	struct override_target t;
 	char *why, *text;
 	int64_t wait;
 
+	path_target(p, NULL, &t);
+	t.domain = who->domain;
+	t.tenant = who->tenant;
+	t.campaign = who->campaign;
+	suspended = imposed_suspends(qlink_imposed(p->net->queue), &t);
 	why = waits_because(p, suspended, &wait);
 	json_str(json, "waits", why);
 	if (why != NULL && wait >= 0)

@@ -1,27 +1,18 @@
 /* The known domains of providers, resolved (shaping_live.h). The library that speaks DNS runs in a child in the jail of
  * the daemons' dns role, and dies with this command; its answers are decoded like a stranger's. */
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/log.h"
-#include "base/sandbox.h"
 #include "base/xalloc.h"
 #include "mail/dns_client.h"
-#include "mail/dnsd.h"
 
-#include "admin.h"
+#include "dns_child.h"
 #include "shaping_live.h"
 
 #define OPEN_MAX_QUESTIONS 200
 #define QUESTION_MS 10000
 #define WHOLE_MS 60000
 #define CHILD_SECONDS 70u
-#define CHILD_MEMORY ((size_t)1 << 30)
 
 /* What a callback is about. */
 struct asked {
@@ -110,51 +101,6 @@ on_end(void *arg)
 	loop_stop(a->loop);
 }
 
-/* Does not return. The alarm is for a parent that was killed. */
-static _Noreturn void
-child_run(const struct params *params, int fd)
-{
-	struct sandbox box = { .role = "posthorn/dns", .mode = (enum sandbox_mode)params->sandbox,
-		.allow = SB_UDP | SB_CONNECT_IN };
-	struct loop *loop;
-	struct dnsd *d;
-
-#ifndef __SANITIZE_ADDRESS__
-	box.max_memory = CHILD_MEMORY;
-#endif
-	log_set_level(LOG_LVL_WARN);
-	(void)alarm(CHILD_SECONDS);
-	loop = loop_new();
-	if ((d = dnsd_new(loop, params)) == NULL)
-		_exit(1); /* it said why */
-	sandbox_enter(&box);
-	dnsd_set_peer(d, fd);
-	_exit(loop_run(loop) == 0 ? 0 : 1);
-}
-
-static int
-child_start(const struct params *params, pid_t *pid)
-{
-	int fds[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == -1) {
-		(void)adm_fail("socketpair: %s", strerror(errno));
-		return -1;
-	}
-	if ((*pid = fork()) == -1) {
-		(void)adm_fail("fork: %s", strerror(errno));
-		close(fds[0]);
-		close(fds[1]);
-		return -1;
-	}
-	if (*pid == 0) {
-		close(fds[0]);
-		child_run(params, fds[1]);
-	}
-	close(fds[1]);
-	return fds[0];
-}
-
 static void
 known_collect(const struct shaping *s, struct live *live)
 {
@@ -198,7 +144,7 @@ live_check(const struct params *params, const struct shaping *s, struct live *li
 	known_collect(s, live);
 	if (live->n == 0)
 		return 0;
-	if ((fd = child_start(params, &pid)) == -1)
+	if ((fd = dns_child_start(params, CHILD_SECONDS, &pid)) == -1)
 		return -1;
 	a.loop = loop_new();
 	a.dns = dns_client_new(a.loop);
@@ -213,9 +159,7 @@ live_check(const struct params *params, const struct shaping *s, struct live *li
 	dns_client_free(&a.dns);
 	loop_free(&a.loop);
 	free(a.asked);
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) == -1 && errno == EINTR)
-		;
+	dns_child_end(pid);
 	for (i = 0; i < live->n; i++)
 		domain_judge(s, &live->v[i], findings);
 	return 0;
