@@ -135,8 +135,10 @@ field_once(struct arf_report *r, const char *name, char *value)
 		keep(&r->version, value);
 	else if (strcasecmp(name, "Arrival-Date") == 0 || strcasecmp(name, "Received-Date") == 0)
 		keep(&r->arrival_date, value);
+	else if (strcasecmp(name, "Original-Mail-From") == 0 && r->original_mail_from == NULL)
+		r->original_mail_from = bare_address(value); /* "<>" says something, too: "" */
 	else if (strcasecmp(name, "Original-Mail-From") == 0)
-		keep(&r->original_mail_from, bare_address(value));
+		free(value);
 	else if (strcasecmp(name, "Original-Envelope-Id") == 0)
 		keep(&r->original_envelope_id, value);
 	else if (strcasecmp(name, "Source-IP") == 0) {

@@ -41,7 +41,7 @@ struct arf_report {
 	const char *arrival_date_by;
 	char *source_ip; /* an address in its usual form */
 	const char *source_ip_by;
-	char *original_mail_from;
+	char *original_mail_from; /* "": the null sender */
 	const char *original_mail_from_by;
 	char *original_envelope_id;
 	char *reporting_mta_type, *reporting_mta;

@@ -109,7 +109,7 @@ static void
 test_fields(void **state)
 {
 	struct arf_report r = parse("FEEDBACK-TYPE: fraud\nIncidents: 12\nReporting-MTA: dns; mx.b.example\n"
-	    "Original-Mail-From: <>\nReported-URI: http://a\nReported-URI: http://b\nX-Own: 1\nx-own: 2\nIncidents: x",
+	    "Reported-URI: http://a\nReported-URI: http://b\nX-Own: 1\nx-own: 2\nIncidents: x",
 	    "X-Token: t\nMessage-ID:  <i@j.example>\nReturn-Path: <s@t.example>\nDate: d\n\nbody");
 
 	(void)state;
@@ -126,6 +126,10 @@ test_fields(void **state)
 	assert_string_equal(r.message_id, "i@j.example");
 	assert_string_equal(r.wanted[0].value, "t");
 	assert_string_equal(r.headers, "X-Token: t\nMessage-ID: <i@j.example>\nReturn-Path: <s@t.example>\nDate: d");
+	arf_report_clear(&r);
+	r = parse("Original-Mail-From: <>\nOriginal-Mail-From: <x@y.example>", "Return-Path: <s@t.example>");
+	assert_string_equal(r.original_mail_from, "");
+	assert_null(r.original_mail_from_by);
 	arf_report_clear(&r);
 }
 
