@@ -55,8 +55,9 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
-# What SPF says of zone data and a client, for the test suite of RFC 7208.
-$(BUILD)/tools/spfcheck: $(call obj,t/lib/spfcheck.c) $(LIB)
+# For tests: what the readers of bounces and complaints find; what SPF says of zone data and a client.
+SAYING := $(BUILD)/tools/reports $(BUILD)/tools/spfcheck
+$(SAYING): $(BUILD)/tools/%: $(BUILD)/obj/t/lib/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
@@ -69,7 +70,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(BUILD)/tools/spfcheck $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+tools: $(TOOLS) $(SAYING) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run

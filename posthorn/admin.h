@@ -58,6 +58,8 @@ int cmd_limit(struct admin *, int, char **);
 int cmd_bounce(struct admin *, int, char **);
 /* argv[0]: classify or check. */
 int cmd_bounce_rules(struct admin *, int, char **);
+int cmd_bounce_parse(struct admin *, int, char **); /* behind bounce */
+int cmd_feedback(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);

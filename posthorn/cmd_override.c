@@ -318,6 +318,8 @@ cmd_bounce(struct admin *adm, int argc, char **argv)
 {
 	if (argc > 1 && (strcmp(argv[1], "classify") == 0 || strcmp(argv[1], "check") == 0))
 		return cmd_bounce_rules(adm, argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "parse") == 0)
+		return cmd_bounce_parse(adm, argc, argv);
 	return override_verb(adm, "bounce", "override.put", "bounce", argc, argv);
 }
 

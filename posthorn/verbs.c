@@ -33,8 +33,9 @@ static const struct admin_verb verbs[] = {
 	{ "limit", cmd_limit, "SETTING=VALUE ... SCOPE [--duration T | --until cancelled] [--reason TEXT]",
 	    "stricter settings of paths for a while" },
 	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT] | "
-	    "classify TEXT [--provider P] [--phase P] | check [FILE ...]",
-	    "give up what is queued, and what arrives for a while; what replies mean by the bounce rules" },
+	    "classify TEXT [--provider P] [--phase P] | check [FILE ...] | parse [--header NAME] FILE ...",
+	    "give up what is queued, and what arrives for a while; what replies and bounces mean" },
+	{ "feedback", cmd_feedback, "parse [--header NAME] FILE ...", "what a complaint says" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },

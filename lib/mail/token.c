@@ -17,9 +17,8 @@
 #define TOKEN_VERSION 1
 #define SIGNED_LEN (2 + MSGID_LEN + 2)
 #define MAC_LEN 10
-#define TOKEN_LEN (SIGNED_LEN + MAC_LEN)
 
-_Static_assert(TOKEN_LEN % 3 == 0 && TOKEN_LEN / 3 * 4 == TOKEN_TEXT - 1, "base64url without padding");
+_Static_assert(TOKEN_LEN == SIGNED_LEN + MAC_LEN && TOKEN_LEN / 3 * 4 == TOKEN_TEXT - 1, "base64url without padding");
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -65,16 +64,22 @@ sign(const struct token_signer *s, const uint8_t *data, uint8_t mac[MAC_LEN])
 }
 
 void
-token_make(const struct token_signer *s, const struct envid *env, char out[TOKEN_TEXT])
+token_make_bytes(const struct token_signer *s, const struct envid *env, uint8_t b[TOKEN_LEN])
 {
-	uint8_t b[TOKEN_LEN];
-
 	b[0] = TOKEN_VERSION;
 	b[1] = s->key.id;
 	memcpy(b + 2, env->msg.b, MSGID_LEN);
 	b[2 + MSGID_LEN] = (uint8_t)(env->rcpt >> 8);
 	b[3 + MSGID_LEN] = (uint8_t)env->rcpt;
 	sign(s, b, b + SIGNED_LEN);
+}
+
+void
+token_make(const struct token_signer *s, const struct envid *env, char out[TOKEN_TEXT])
+{
+	uint8_t b[TOKEN_LEN];
+
+	token_make_bytes(s, env, b);
 	for (unsigned i = 0; i < TOKEN_LEN / 3; i++) {
 		uint32_t group = (uint32_t)b[3 * i] << 16 | (uint32_t)b[3 * i + 1] << 8 | b[3 * i + 2];
 
@@ -105,12 +110,12 @@ decode(const char *text, uint8_t b[TOKEN_LEN])
 }
 
 int
-token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
+token_check_bytes(const uint8_t b[TOKEN_LEN], const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
 {
-	uint8_t b[TOKEN_LEN], mac[MAC_LEN];
+	uint8_t mac[MAC_LEN];
 	struct token_signer s = { .mac = NULL };
 
-	if (decode(text, b) == -1 || b[0] != TOKEN_VERSION)
+	if (b[0] != TOKEN_VERSION)
 		return -1;
 	for (unsigned i = 0; i < n_keys; i++) {
 		if (keys[i].id != b[1])
@@ -125,4 +130,12 @@ token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, 
 		return 0;
 	}
 	return -1;
+}
+
+int
+token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
+{
+	uint8_t b[TOKEN_LEN];
+
+	return decode(text, b) == -1 ? -1 : token_check_bytes(b, keys, n_keys, env);
 }

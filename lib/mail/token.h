@@ -1,5 +1,5 @@
 /* The recipient token: says to us alone, authenticated, which message and which recipient a returned message was.
- * In the trace header of each outgoing message, later in VERP return paths. Text: base64url of {version, key id,
+ * In the trace header of each outgoing message and in VERP return paths (verp.h). Text: base64url of {version, key id,
  * message id, recipient index, first 10 bytes of HMAC-SHA256}. An index of TOKEN_MANY: a transaction with several
  * recipients. */
 #ifndef MAIL_TOKEN_H
@@ -10,6 +10,7 @@
 #include "mail/queue_link.h"
 
 #define TOKEN_MANY 0xffff
+#define TOKEN_LEN 30  /* octets */
 #define TOKEN_TEXT 41 /* 40 characters and NUL */
 #define TOKEN_HEADER "X-Posthorn-Ref"
 
@@ -26,6 +27,10 @@ bool token_signer_is_set(const struct token_signer *);
 void token_make(const struct token_signer *, const struct envid *, char out[TOKEN_TEXT]);
 /* 0 and *env; -1 if it is none of ours or the key does not fit. Constant-time comparison. */
 int token_check(const char *text, const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
+    __attribute__((warn_unused_result));
+/* The same as octets, for another text. */
+void token_make_bytes(const struct token_signer *, const struct envid *, uint8_t b[TOKEN_LEN]);
+int token_check_bytes(const uint8_t b[TOKEN_LEN], const struct ql_token_key *keys, unsigned n_keys, struct envid *env)
     __attribute__((warn_unused_result));
 
 #endif

@@ -332,6 +332,26 @@ seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
 seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
 seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
 
+# mime, dsn_parse, arf_parse: some of the labelled messages; verp: an address of ours, whole and altered
+{
+	use lib 't/lib';
+	require Corpus;
+	for my $kind (qw(dsn arf)) {
+		my @messages = grep { length $_->{text} < 4000 } Corpus::read(glob "t/data/$kind/*.txt");
+		for my $i (grep { $_ % ($kind eq 'dsn' ? 4 : 2) == 0 } 0 .. $#messages) {
+			seed("${kind}_parse", $messages[$i]{name}, $messages[$i]{text});
+			seed('mime', $messages[$i]{name}, $messages[$i]{text} =~ s/\n/\r\n/gr) if $i % 3 == 0;
+		}
+	}
+	seed('mime', 'deep', join '', map { "Content-Type: multipart/mixed; boundary=b$_\n\n--b$_\n" } 1 .. 30);
+	seed('mime', 'cut-base64', "Content-Transfer-Encoding: base64\r\rYWJj\rZG");
+	seed('verp', 'made', "\1" . "\1\x9f" x 8 . "\3");
+	seed('verp', 'altered', "\1" . "\1\x9f" x 8 . "\3" . "\x0ac");
+	seed('verp', 'upper', "\1" . "\1\x9f" x 8 . "\3" . "\x00B\x01O");
+	seed('verp', 'other', "\0someone\@b.example");
+	seed('verp', 'shape', "\0bounce+" . 'a' x 48 . '@b.example');
+}
+
 # SPF: flags, sender, helo, then what is answered, a line each, around and around
 sub spf { my ($name, $flags, $sender, @answers) = @_; seed('spf', $name, join "\n", $flags, $sender, 'helo.example', @answers) }
 spf('usual', '0', 'a@b.example', 'v=spf1 a mx include:c.example ip4:192.0.2.0/24 ?exists:%{i}._spf.%{d2} ~all', '192.0.2.9',
