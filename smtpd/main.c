@@ -96,7 +96,7 @@ parent_main(char *dir)
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
 	struct parent parent = { dir, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .second = "dns", .keeps_listeners = true },
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns" }, .keeps_listeners = true },
 	    { .name = "auth" }, { .name = "dns" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };

@@ -284,7 +284,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
-	role_link_on_second(p->link, on_dns);
+	role_link_on_other(p->link, 0, on_dns);
 }
 
 static void

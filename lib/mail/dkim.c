@@ -1,5 +1,5 @@
-/* What a signature covers, and the field that says so (RFC 6376 sections 3.5, 3.7, 5.4; over-signing: 8.15). Any process
- * that signs. Fields are a stranger's: those that count are bounded, the others are passed over. */
+/* What a signature covers, and the field that says so (RFC 6376 sections 3.5, 3.7, 5.4; over-signing: 8.15). Any
+ * process that signs. Fields are a stranger's: those that count are bounded, the others are passed over. */
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>

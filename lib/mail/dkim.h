@@ -1,6 +1,6 @@
-/* DKIM signing (RFC 6376, RFC 8463) without keys: canonical forms, what is signed, the field that says so. The signature
- * itself is 32 octets in, a few hundred out, and is made elsewhere (dkim_key.h), by whoever holds the key. Several
- * signatures of one message share the hash of its body, which is taken while the body streams by. */
+/* DKIM signing (RFC 6376, RFC 8463) without keys: canonical forms, what is signed, the field that says so. The
+ * signature itself is 32 octets in, a few hundred out, and is made elsewhere (dkim_key.h), by whoever holds the key.
+ * Several signatures of one message share the hash of its body, which is taken while the body streams by. */
 #ifndef MAIL_DKIM_H
 #define MAIL_DKIM_H
 

@@ -28,8 +28,8 @@ int dkim_key_write(const struct dkim_key *, FILE *) __attribute__((warn_unused_r
 struct dkim_keys;
 struct dkim_keys *dkim_keys_new(const char *dir);
 void dkim_keys_free(struct dkim_keys **);
-/* By the file, absolute or below dir. now: loop_now(): a file is looked at again once a second. The key stays good until
- * the next call. NULL and a sentence. */
+/* By the file, absolute or below dir. now: loop_now(): a file is looked at again once a second. The key stays good
+ * until the next call. NULL and a sentence. */
 struct dkim_key *dkim_keys_get(struct dkim_keys *, const char *file, int64_t now, const char **err_r);
 /* The selector that `current` in that directory names. */
 const char *dkim_keys_current(struct dkim_keys *, const char *dir, int64_t now, const char **err_r);

@@ -1,6 +1,6 @@
-/* Keys and selectors of a process by their files (dkim_key.h). What cannot be read is remembered as well as what can, for
- * a second, so that a missing key costs each message a look-up and not the disk. Names come from policy by way of the
- * worker, which strangers talk to: a path stays below the directory of keys. */
+/* Keys and selectors of a process by their files (dkim_key.h). What cannot be read is remembered as well as what can,
+ * for a second, so that a missing key costs each message a look-up and not the disk. Names come from policy by way of
+ * the worker, which strangers talk to: a path stays below the directory of keys. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -413,7 +413,8 @@ test_author(void **state)
 		{ "From: <@bad.example:a@example.com>\r\n", "example.com" },
 		{ "From:\r\n a@example.com.\r\n", "example.com" }, { "From: \"a@b\"@example.com\r\n", "example.com" },
 		{ "from : J\xc3\xbcrgen <j@example.com>\r\n", "example.com" },
-		{ "From: a\r\n", NULL }, { "From: <>\r\n", NULL }, { "From:\r\n", NULL }, { "To: a@example.com\r\n", NULL },
+		{ "From: a\r\n", NULL }, { "From: <>\r\n", NULL }, { "From:\r\n", NULL },
+		{ "To: a@example.com\r\n", NULL },
 		{ "From: a@ex ample..com\r\n", NULL }, { "From: \"a@example.com\r\n", NULL }, { "From: (((\r\n", NULL },
 		{ "From: a@\r\n", NULL }, { "From: a@b/c\r\n", NULL },
 	};
