@@ -19,10 +19,7 @@ const char *const dkim_algorithm_names[] = { "rsa-sha256", "ed25519-sha256", NUL
 
 /* Those of a second copy of which a reader might believe are over-signed; the others are covered if they are there. No
  * trace fields, and nothing that mail systems on the way add or change. */
-static const struct {
-	const char *name;
-	bool is_over;
-} usual[] = {
+const struct dkim_name dkim_usual_names[] = {
 	{ "From", true }, { "To", true }, { "Subject", true }, { "Date", true }, { "Reply-To", true }, { "Cc", true },
 	{ "Content-Type", true }, { "List-Unsubscribe", true }, { "List-Unsubscribe-Post", true },
 	{ "Feedback-ID", true }, { "Sender", false }, { "Message-ID", false }, { "In-Reply-To", false },
@@ -30,18 +27,18 @@ static const struct {
 	{ "List-Id", false }, { "List-Help", false }, { "List-Subscribe", false }, { "List-Owner", false },
 	{ "List-Archive", false }, { "List-Post", false },
 };
+const size_t dkim_usual_count = sizeof(dkim_usual_names) / sizeof(dkim_usual_names[0]);
 
 struct dkim_signer *
 dkim_signer_new(void)
 {
 	struct dkim_signer *s = xcalloc(1, sizeof(*s));
-	size_t i;
 
 	s->refs = 1;
 	s->algorithm = DKIM_BY_KEY;
 	s->header = s->body = DKIM_RELAXED;
-	for (i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-		dkim_signer_add_name(s, usual[i].name, usual[i].is_over);
+	s->names = dkim_usual_names;
+	s->n_names = dkim_usual_count;
 	return s;
 }
 
@@ -53,19 +50,14 @@ dkim_signer_ref(struct dkim_signer *s)
 }
 
 void
-dkim_signer_clear_names(struct dkim_signer *s)
+dkim_signer_set_names(struct dkim_signer *s, struct dkim_name *names, size_t n, char *text)
 {
-	while (s->n_names > 0)
-		free(s->names[--s->n_names].name);
-	free(s->names);
-	s->names = NULL;
-}
-
-void
-dkim_signer_add_name(struct dkim_signer *s, const char *name, bool is_over)
-{
-	s->names = xreallocarray(s->names, s->n_names + 1, sizeof(*s->names));
-	s->names[s->n_names++] = (struct dkim_name){ xstrdup(name), is_over };
+	free(s->own);
+	free(s->own_text);
+	s->own = names;
+	s->own_text = text;
+	s->names = names;
+	s->n_names = n;
 }
 
 void
@@ -76,7 +68,8 @@ dkim_signer_unref(struct dkim_signer **sp)
 	*sp = NULL;
 	if (s == NULL || --s->refs > 0)
 		return;
-	dkim_signer_clear_names(s);
+	free(s->own);
+	free(s->own_text);
 	free(s->domain);
 	free(s->selector);
 	free(s->key);

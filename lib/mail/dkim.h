@@ -23,9 +23,12 @@ extern const char *const dkim_canon_names[DKIM_CANONS + 1];
 extern const char *const dkim_algorithm_names[]; /* without DKIM_BY_KEY */
 
 struct dkim_name {
-	char *name;
+	const char *name;
 	bool is_over; /* listed once more than the message has it: nobody can add another */
 };
+/* What a signer covers that was not told otherwise. */
+extern const struct dkim_name dkim_usual_names[];
+extern const size_t dkim_usual_count;
 
 /* How one signature is made. Shared: definitions of policy and the messages that are being signed hold it. */
 struct dkim_signer {
@@ -37,17 +40,18 @@ struct dkim_signer {
 	enum dkim_algorithm algorithm;
 	enum dkim_canon header, body;
 	int64_t expiration;      /* seconds; 0: none */
-	struct dkim_name *names;
+	const struct dkim_name *names; /* dkim_usual_names, or `own` */
 	size_t n_names;
+	struct dkim_name *own;
+	char *own_text;          /* of the names there */
 };
 
 /* With relaxed canonical forms, the usual names, and one reference. */
 struct dkim_signer *dkim_signer_new(void);
 struct dkim_signer *dkim_signer_ref(struct dkim_signer *);
 void dkim_signer_unref(struct dkim_signer **);
-/* Replaces the names by none. */
-void dkim_signer_clear_names(struct dkim_signer *);
-void dkim_signer_add_name(struct dkim_signer *, const char *name, bool is_over);
+/* Replaces the names: at most DKIM_NAMES_MAX, each followed by its NUL in text. The arrays are taken over. */
+void dkim_signer_set_names(struct dkim_signer *, struct dkim_name *, size_t n, char *text);
 /* One label or several, as in a host name. */
 bool dkim_selector_valid(const char *);
 

@@ -65,6 +65,7 @@ const struct conf_param params_table[] = {
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
 	STR(passwd_file, "$config_directory/passwd"),
+	STR(dkim_key_directory, "$config_directory/dkim"),
 	STR_RESTART(admin_group, "posthorn"),
 	ENUM(policy_reload, "manual", policy_reload_words),
 	ENUM_RESTART(sandbox, "on", sandbox_words),
@@ -181,6 +182,7 @@ check_paths(const struct check *c)
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
+		{ "dkim_key_directory", false },
 		{ "smtpd_tls_cert_file", true }, { "smtpd_tls_key_file", true }, { "dns_trust_anchor_file", true },
 	};
 	const char *text;

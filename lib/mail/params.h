@@ -16,7 +16,7 @@ struct params {
 	char *myhostname;
 	struct cidr_list mynetworks;
 	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
-	char *policy_file, *passwd_file;
+	char *policy_file, *passwd_file, *dkim_key_directory;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	char *admin_group;
 	int policy_reload; /* RELOAD_MANUAL, RELOAD_AUTO */

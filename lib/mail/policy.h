@@ -37,6 +37,8 @@ struct policy_listener_domain {
 	bool relay_to, log_oob, log_arf;
 };
 
+/* dkim.h: how one signature is made. */
+struct dkim_signer;
 /* policy_queue.h: what get_queue_config may say. */
 struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
@@ -54,6 +56,11 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
+ * at most `max` of them in out. They are policy's. */
+size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
+/* Whether messages may be signed at all: by a definition, or by the event of a message. */
+bool policy_may_sign(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* "policy.lua:12, get_queue_config": where the function of an event is, for people; "" if there is none. Malloced. */
 char *policy_where(const struct policy *, const char *event) __attribute__((warn_unused_result));
