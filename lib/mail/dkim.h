@@ -44,6 +44,9 @@ struct dkim_signer {
 	size_t n_names;
 	struct dkim_name *own;
 	char *own_text;          /* of the names there */
+	/* What turned out last, if the key decides: the signer's user keeps it here. */
+	enum dkim_algorithm guess;
+	char guess_selector[DKIM_SELECTOR_MAX + 1];
 };
 
 /* With relaxed canonical forms, the usual names, and one reference. */

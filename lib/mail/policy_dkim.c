@@ -518,6 +518,12 @@ policy_dkim_signers(const struct policy *p, const char *domain, struct dkim_sign
 }
 
 bool
+policy_signs_by_domain(const struct policy *p)
+{
+	return p->n_dkim > 0;
+}
+
+bool
 policy_may_sign(const struct policy *p)
 {
 	return p->n_dkim > 0 || policy_answers(p, POLICY_ON_MESSAGE);
