@@ -56,6 +56,7 @@ int cmd_limit(struct admin *, int, char **);
 int cmd_bounce(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
+int cmd_dkim(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);
 int cmd_version(struct admin *, int, char **);
 int cmd_sendmail(struct admin *, int, char **);

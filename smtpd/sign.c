@@ -1,6 +1,6 @@
 /* Signs a message that is ready for the spool (worker role): nothing is changed in it afterwards, here or in other
- * processes, so what is signed is what leaves. The worker hashes; the sign role signs the hash. A message that cannot be
- * signed as it should be is refused for now: none leaves without. */
+ * processes, so what is signed is what leaves. The worker hashes; the sign role signs the hash. A message that cannot
+ * be signed as it should be is refused for now: none leaves without. */
 #include <stdlib.h>
 #include <string.h>
 

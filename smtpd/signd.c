@@ -1,5 +1,6 @@
-/* The sign role: signs hashes for its worker with keys that it reads itself, below one directory, under a user of its own.
- * It sees no message. Whoever breaks into the worker can have things signed while that lasts, and takes no key along.
+/* The sign role: signs hashes for its worker with keys that it reads itself, below one directory, under a user of its
+ * own. It sees no message. Whoever breaks into the worker can have things signed while that lasts, and takes no key
+ * along.
  *
  * Which key is asked for by name, and what the worker believes of it (algorithm, selector) is checked: the field that
  * the hash is of says both, so a worker that guessed wrong is told and asks again. */

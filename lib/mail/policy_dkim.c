@@ -317,7 +317,7 @@ signer_gc(lua_State *L)
 	return 0;
 }
 
-/* Of the table at the index, which is one of the stack's own: on the top of the stack. Raises an error for a mistake. */
+/* Of the table at the index, which is not relative: on the top of the stack. Raises an error for a mistake. */
 static struct dkim_signer *
 signer_push(lua_State *L, int table, const char *what, enum dkim_algorithm algorithm)
 {
