@@ -4,8 +4,8 @@ DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4
 	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
-DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libmail-dkim-perl python3-dkim python3-nacl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	mandoc strace iproute2 xfsprogs e2fsprogs mount
+DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
+	libmail-dkim-perl python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
 DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.

@@ -50,7 +50,7 @@ shaping.default { -- K
   idle_timeout = '60s',
   data_timeout = '30s',
   data_dot_timeout = '60s',
-  enable_tls = 'Opportunistic',
+  enable_tls = 'OpportunisticInsecure',
   consecutive_connection_failures_before_delay = 100,
   remember_broken_tls = '3d',
   automation = {

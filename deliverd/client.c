@@ -140,9 +140,9 @@ static bool
 wants_tls(struct conn *c)
 {
 	if (!(c->caps & CAP_STARTTLS) || io_is_tls(c->io) || c->is_in_clear || c->net->tls == NULL ||
-	    c->path->limits.tls == TLS_LEVEL_NONE)
+	    !c->need.is_wanted)
 		return false;
-	return c->path->limits.tls == TLS_LEVEL_ENCRYPT ||
+	return c->need.is_required ||
 	    path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
 }
 
@@ -151,11 +151,14 @@ static bool
 ready_or_refuse(struct conn *c)
 {
 	struct outcome why;
+	char text[160];
 
-	if (c->path->limits.tls != TLS_LEVEL_ENCRYPT || io_is_tls(c->io))
+	if (!c->need.is_required || io_is_tls(c->io))
 		return conn_ready(c);
-	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", c->step == STEP_STARTTLS ?
-	    "TLS is required, but the server refused STARTTLS" : "TLS is required, but the server does not offer it");
+	snprintf(text, sizeof(text), "TLS is required%s, but the server %s",
+	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" : "",
+	    c->step == STEP_STARTTLS ? "refused STARTTLS" : "does not offer it");
+	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", text);
 	return conn_next(c, &why);
 }
 
@@ -200,6 +203,7 @@ client_tls_ready(struct conn *c)
 	c->tls_ms = (uint32_t)(loop_now(c->net->loop) - c->step_started);
 	c->tls_version = tls_version(io_ssl(c->io));
 	c->tls_cipher = tls_cipher(io_ssl(c->io));
+	c->tls_verified = tls_need_verified(&c->need);
 	return send_ehlo(c);
 }
 
@@ -219,6 +223,7 @@ on_unasked(struct conn *c)
 bool
 client_lost(struct conn *c, const char *why, bool is_timeout)
 {
+	const char *unexpected = NULL;
 	struct outcome o;
 	char text[512];
 
@@ -228,15 +233,20 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 		conn_close(&c, c->step == STEP_IDLE && is_timeout);
 		return false;
 	}
-	if (c->step == STEP_TLS && c->path->config.opportunistic_tls_reconnect_on_failed_handshake &&
-	    c->path->limits.tls != TLS_LEVEL_ENCRYPT)
+	if (c->step == STEP_TLS && c->need.may_retry_in_clear)
 		return conn_retry_in_clear(c, why);
+	if (c->step == STEP_TLS && io_ssl(c->io) != NULL)
+		unexpected = tls_unexpected(io_ssl(c->io));
 	if (is_timeout && (c->step == STEP_CONNECT || c->step == STEP_BANNER))
 		path_shrink(c->path);
-	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
+	if (unexpected != NULL)
+		snprintf(text, sizeof(text), "the server's certificate %s: %s", c->need.by == TLS_BY_DANE ?
+		    "does not match its TLSA records (DANE)" : "cannot be verified", unexpected);
+	else
+		snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?
 	    "4.7.5" : "4.4.2", text);
-	if (c->step == STEP_TLS)
+	if (c->step == STEP_TLS && c->need.by == TLS_BY_NOTHING)
 		conn_note_broken_tls(c);
 	return conn_next(c, &o);
 }

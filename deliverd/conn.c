@@ -297,12 +297,17 @@ conn_try(struct conn *c)
 
 	c->caps = 0;
 	c->peer_size = 0;
-	c->tls_version = c->tls_cipher = NULL;
+	c->tls_version = c->tls_cipher = c->tls_verified = NULL;
 	c->source_text[0] = '\0';
 	reply_reset(&c->reply);
 	for (; c->at < c->plan->n; c->at++) {
 		mx_addr_sockaddr(c->plan->v[c->at].addr, c->plan->port, &dst, &len);
 		sockaddr_text((struct sockaddr *)&dst, c->peer_addr);
+		if (!tls_need_of(c->path, conn_host(c), &c->need, &err)) {
+			why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", err);
+			note_failure(c, &why);
+			continue;
+		}
 		errno = 0;
 		c->io = io_connect(c->net->loop, (struct sockaddr *)&dst, len,
 		    s->salen > 0 ? (const struct sockaddr *)&s->sa : NULL, s->salen, on_io, c, &err);
@@ -413,12 +418,16 @@ conn_starttls(struct conn *c)
 	struct tls_peer *peer = path_tls_peer(c->path, conn_host(c)->name);
 	struct outcome why;
 
-	if (io_tls_connect(c->io, c->net->tls, sni, peer->session) == -1) {
+	if (io_tls_connect(c->io, c->net->tls, sni, peer->session_need == c->need.tag ? peer->session : NULL) == -1) {
 		why = outcome_local(PHASE_STARTTLS, 451, "4.7.0",
 		    "the server sent plaintext after its answer to STARTTLS");
 		return conn_next(c, &why);
 	}
 	SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, c);
+	if (tls_need_expect(&c->need, conn_host(c), c->path->domain, io_ssl(c->io)) == -1) {
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", "the check of the certificate cannot be set up");
+		return conn_next(c, &why);
+	}
 	conn_set_step(c, STEP_TLS);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "deliverd/content.h"
 #include "deliverd/plan.h"
+#include "deliverd/tls_need.h"
 
 enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_QUIT, STEP_IDLE, STEP_RSET,
 	STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
@@ -40,6 +41,7 @@ struct conn {
 	unsigned at; /* in plan */
 	enum step step;
 	bool is_open;       /* greeted: counts as healthy */
+	struct tls_need need; /* of this address */
 	bool is_in_clear;   /* no STARTTLS with this address: its handshake failed */
 	bool is_closing;    /* after this transaction */
 	bool needs_rset;
@@ -52,7 +54,7 @@ struct conn {
 	/* for events */
 	char session[37];
 	char source_text[56], peer_addr[46];
-	const char *tls_version, *tls_cipher;
+	const char *tls_version, *tls_cipher, *tls_verified;
 	int64_t step_started;
 	uint32_t connect_ms, tls_ms; /* of this connection; reported with its first transaction */
 	/* the failure to get an open connection that is reported, copied, and where it happened */

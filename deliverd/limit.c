@@ -135,7 +135,7 @@ limit_set_add(struct limits *all, struct limit_set *set, enum limit_kind kind, c
 	if (kind == LIMIT_CONNS) {
 		if (is_new || max < l->max)
 			l->max = max;
-	} else if (is_new || rate_is_stricter(rate, &l->rate)) {
+	} else if (rate != NULL && (is_new || rate_is_stricter(rate, &l->rate))) {
 		l->rate = *rate;
 	}
 	if (is_new)

@@ -132,6 +132,10 @@ net_role_main(const struct args *a)
 
 	if (tls == NULL)
 		fatal("TLS: %s", err);
+	if (s.params->smtp_tls_CAfile[0] != '\0' && tls_client_trust(tls, s.params->smtp_tls_CAfile, &err) == -1) {
+		log_warn("TLS: %s: no server can be verified, and no mail sent where that is required", err);
+		free(err);
+	}
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);

@@ -32,6 +32,7 @@ on_session(SSL *ssl, SSL_SESSION *session)
 	peer = path_tls_peer(c->path, conn_host(c)->name);
 	SSL_SESSION_free(peer->session);
 	peer->session = SSL_SESSION_dup(session);
+	peer->session_need = c->need.tag;
 	return 0;
 }
 

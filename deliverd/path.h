@@ -27,6 +27,7 @@ struct path_limits {
 struct tls_peer {
 	char *host;
 	SSL_SESSION *session;
+	uint64_t session_need; /* what was expected of the server then (tls_need.h) */
 	int64_t broken_until;
 };
 #define PATH_TLS_PEERS 32

@@ -18,6 +18,7 @@
 #include "deliverd/source.h"
 
 #define TTL_MIN 5
+#define TLSA_PORT 25 /* RFC 7672: of the service, also where the administrator connects to another port */
 #define TTL_MAX 3600
 #define DESTS_MAX 20000
 #define SLOT_BITS 10
@@ -274,7 +275,8 @@ dest_send(struct dest *d, enum dns_want want, const char *name)
 	const struct params *p = d->r->net->params;
 	struct dns_ask ask = { .want = (uint8_t)want, .families = d->r->net->families,
 		.mx_limit = (uint16_t)(p->smtp_mx_limit < MX_HOSTS_MAX ? p->smtp_mx_limit : MX_HOSTS_MAX),
-		.addr_limit = 16, .timeout = (uint32_t)p->dns_timeout };
+		.addr_limit = 16, .timeout = (uint32_t)p->dns_timeout,
+		.tlsa_port = want == DNS_WANT_MX ? TLSA_PORT : 0 };
 	struct wbuf w;
 
 	if (strlcpy(ask.name, name, sizeof(ask.name)) >= sizeof(ask.name) || !dns_name_valid(ask.name)) {

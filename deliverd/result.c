@@ -73,6 +73,7 @@ fill_conn(struct ql_result *r, const struct conn *c)
 	r->peer_addr = c->peer_addr[0] != '\0' ? lend(c->peer_addr) : NULL;
 	r->tls_version = lend(c->tls_version);
 	r->tls_cipher = lend(c->tls_cipher);
+	r->tls_verified = lend(c->tls_verified);
 }
 
 static void
@@ -88,7 +89,8 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 		.num_attempts = it->rcpt->attempts, .egress_pool = net->pool_name, .egress_source = r->source,
 		.source_address = r->source_address, .provider = r->provider, .meta = q->meta,
 		    .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
-		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .session = r->session,
+		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .tls_verified = r->tls_verified,
+		.session = r->session,
 		.message_id = q->message_id, .auth_user = q->auth_user, .phase = r->phase, .timing = &r->timing,
 	};
 

@@ -106,13 +106,14 @@ site_name_make(const struct mx_list *mx, char *out, size_t size)
 	free(name);
 }
 
-/* The host names, sorted, joined. */
+/* The host names, sorted, joined; and whether DNSSEC vouches for them: a connection that was not made by TLSA records
+ * is not for mail that has to go by them. */
 static char *
 site_key(const struct mx_list *mx)
 {
 	const char *names[MX_HOSTS_MAX] = { NULL };
 	char *key, *p;
-	size_t len = 1;
+	size_t len = 2;
 	unsigned i;
 
 	for (i = 0; i < mx->n_hosts; i++) {
@@ -126,6 +127,8 @@ site_key(const struct mx_list *mx)
 		p = stpcpy(p, names[i]);
 		*p++ = ',';
 	}
+	if (mx->is_secure)
+		*p++ = '!';
 	*p = '\0';
 	return key;
 }

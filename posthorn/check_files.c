@@ -34,42 +34,56 @@ check_readable(const char *file, const char *what, struct conf_errors *errors)
 	return false;
 }
 
-/* Certificate and key as smtpd will load them, and how long they last. */
+/* How long it lasts, and for whom it is. */
+static void
+check_cert(const struct params *p, const X509 *cert, struct conf_errors *warnings)
+{
+	int days = 0, secs = 0;
+	char kind[64];
+
+	if (cert == NULL)
+		return;
+	(void)snprintf(kind, sizeof(kind), "smtpd_tls_cert_file (%.30s)",
+	    OBJ_nid2sn(EVP_PKEY_get_base_id(X509_get0_pubkey(cert))));
+	if (ASN1_TIME_diff(&days, &secs, NULL, X509_get0_notAfter(cert)) == 1) {
+		if (days < 0 || secs < 0)
+			conf_error_add(warnings, NULL, 0, "%s: the certificate has expired", kind);
+		else if (days < CERT_WARN_DAYS)
+			conf_error_add(warnings, NULL, 0, "%s: the certificate expires in %d day%s", kind, days,
+			    days == 1 ? "" : "s");
+	}
+	if (p->myhostname != NULL && X509_check_host((X509 *)(uintptr_t)cert, p->myhostname, 0, 0, NULL) != 1)
+		conf_error_add(warnings, NULL, 0, "%s: the certificate is not for myhostname (%s)", kind,
+		    p->myhostname);
+}
+
+/* Certificates and keys as smtpd will load them. */
 static void
 check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
 {
-	bool wanted = p->submission_listen.n + p->submissions_listen.n > 0;
-	int days = 0, secs = 0;
+	const struct conf_strs *certs = &p->smtpd_tls_cert_file, *keys = &p->smtpd_tls_key_file;
+	bool is_readable = true;
 	char *err = NULL;
 	SSL_CTX *ctx;
-	X509 *cert;
+	size_t i;
+	long set;
 
 	/* OpenSSL's words for a missing file are "system lib". */
-	if (!check_readable(p->smtpd_tls_cert_file, "certificate", errors) ||
-	    !check_readable(p->smtpd_tls_key_file, "private key", errors))
+	for (i = 0; i < certs->n; i++)
+		is_readable = check_readable(certs->v[i], "certificate", errors) && is_readable;
+	for (i = 0; i < keys->n; i++)
+		is_readable = check_readable(keys->v[i], "private key", errors) && is_readable;
+	if (certs->n == 0 && p->submission_listen.n + p->submissions_listen.n > 0)
+		conf_error_add(errors, NULL, 0, "smtpd_tls_cert_file is not set, but submission needs TLS");
+	if (certs->n == 0 || !is_readable)
 		return;
-	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
-		if (wanted)
-			conf_error_add(errors, NULL, 0, "smtpd_tls_cert_file is not set, but submission needs TLS");
-		return;
-	}
-	ctx = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file, "check", &err);
-	if (ctx == NULL) {
+	if ((ctx = tls_server_ctx_of(certs, keys, "check", &err)) == NULL) {
 		conf_error_add(errors, NULL, 0, "%s", err);
 		free(err);
 		return;
 	}
-	cert = SSL_CTX_get0_certificate(ctx);
-	if (cert != NULL && ASN1_TIME_diff(&days, &secs, NULL, X509_get0_notAfter(cert)) == 1) {
-		if (days < 0 || secs < 0)
-			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate has expired");
-		else if (days < CERT_WARN_DAYS)
-			conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate expires in %d day%s", days,
-			    days == 1 ? "" : "s");
-	}
-	if (cert != NULL && p->myhostname != NULL && X509_check_host(cert, p->myhostname, 0, 0, NULL) != 1)
-		conf_error_add(warnings, p->smtpd_tls_cert_file, 0, "the certificate is not for myhostname (%s)",
-		    p->myhostname);
+	for (set = SSL_CERT_SET_FIRST; SSL_CTX_set_current_cert(ctx, set) == 1; set = SSL_CERT_SET_NEXT)
+		check_cert(p, SSL_CTX_get0_certificate(ctx), warnings);
 	SSL_CTX_free(ctx);
 }
 
@@ -206,11 +220,14 @@ check_names(const struct params *p, const struct conf *conf, struct conf_errors 
 void
 check_files(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
 {
+	size_t i;
+
 	check_daemons(p, errors);
 	check_index(p, warnings);
 	check_names(p, conf, errors, warnings);
 	check_tls(p, errors, warnings);
-	check_secret(p->smtpd_tls_key_file, "private key", errors);
+	for (i = 0; i < p->smtpd_tls_key_file.n; i++)
+		check_secret(p->smtpd_tls_key_file.v[i], "private key", errors);
 	check_passwd(p, errors, warnings);
 	check_directories(p, errors);
 	check_directory("queue_directory", p->queue_directory, errors);

@@ -58,6 +58,7 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	r.provider = res->provider;
 	r.tls_version = res->tls_version;
 	r.tls_cipher = res->tls_cipher;
+	r.tls_verified = res->tls_verified;
 	r.session = res->session;
 	r.phase = res->phase;
 	r.is_local = res->is_local;

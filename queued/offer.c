@@ -159,8 +159,11 @@ offer_job(struct queued *q, struct squeue *sq)
 		else
 			offer_set_aside(q, v[i], "its record has no such recipient");
 	}
-	if (j == 0 || (n = throttle_take(q, sq, j)) == 0)
+	n = j > 0 ? throttle_take(q, sq, j) : 0;
+	if (n == 0)
 		return 0;
+	if (n > j)
+		panic("queue %s: %u of %u may go", sq->name, n, j);
 	if (offer_send(q, sq, c, v, n) == 0)
 		return 0;
 	throttle_give_back(q, sq, n);

@@ -48,13 +48,12 @@ is_usable(const struct params *p)
 	SSL_CTX *tls;
 	bool ok;
 
-	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0') {
+	if (p->smtpd_tls_cert_file.n == 0) {
 		if (p->submissions_listen.n > 0)
 			log_error("submissions_listen needs smtpd_tls_cert_file");
 		return p->submissions_listen.n == 0;
 	}
-	tls = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL && *p->smtpd_tls_key_file != '\0' ?
-	    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, "check", &err);
+	tls = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, "check", &err);
 	if (tls == NULL)
 		log_error("TLS: %s", err);
 	free(err);
@@ -65,6 +64,7 @@ is_usable(const struct params *p)
 
 struct parent {
 	const char *dir;
+	struct tls_tickets *tickets;
 	unsigned number; /* of the configuration last looked at */
 };
 
@@ -93,21 +93,31 @@ check_reload(struct role_spec *specs, void *arg)
 	return ok;
 }
 
+static void
+rotate_tickets(void *arg)
+{
+	struct parent *parent = arg;
+
+	tls_tickets_rotate(parent->tickets);
+}
+
 static int
 parent_main(char *dir)
 {
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
-	struct parent parent = { dir, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign" }, .keeps_listeners = true },
+	struct parent parent = { dir, NULL, c != NULL ? c->number : 0 };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign" },
+	    .keeps_listeners = true },
 	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
 	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 4, .reload =
 	    ROLES_REPLACE,
-		.check = check_reload, .arg = &parent, .number = &parent.number };
+		.check = check_reload, .arg = &parent, .number = &parent.number, .every = rotate_tickets,
+		.every_ms = TLS_TICKETS_EVERY_MS };
 	struct listeners l;
-	int status, rates;
+	int status, rates, tickets;
 	ssize_t n;
 
 	if (p == NULL || !is_usable(p))
@@ -117,6 +127,9 @@ parent_main(char *dir)
 	if ((rates = rates_make()) == -1)
 		fatal("cannot make the table of rates: %m");
 	listeners_add(&l, RATES_NAME, rates);
+	if ((parent.tickets = tls_tickets_make(&tickets)) == NULL)
+		fatal("cannot make the keys of TLS tickets: %m");
+	listeners_add(&l, TICKETS_NAME, tickets);
 	if ((n = readlink("/proc/self/exe", exe, sizeof exe - 1)) == -1)
 		fatal("cannot find my own executable");
 	exe[n] = '\0';
@@ -128,6 +141,7 @@ parent_main(char *dir)
 	config_free(&c);
 	status = roles_run(&config);
 	listeners_clear(&l);
+	tls_tickets_free(&parent.tickets);
 	return status;
 }
 

@@ -176,15 +176,27 @@ load_tls(struct worker *w)
 	char *err = NULL;
 	int i;
 
-	if (p->smtpd_tls_cert_file == NULL || *p->smtpd_tls_cert_file == '\0')
+	if (p->smtpd_tls_cert_file.n == 0)
 		return;
 	for (i = 0; i < LISTEN_KINDS; i++) {
-		w->tls[i] = tls_server_ctx(p->smtpd_tls_cert_file, p->smtpd_tls_key_file != NULL &&
-		    *p->smtpd_tls_key_file != '\0' ?
-		    p->smtpd_tls_key_file : p->smtpd_tls_cert_file, listener_names[i], &err);
+		w->tls[i] = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, listener_names[i],
+		    &err);
 		if (w->tls[i] == NULL)
 			fatal("TLS: %s", err);
 	}
+}
+
+/* Nothing that a client may count on: without them each worker knows its own tickets only. */
+static void
+use_tickets(struct worker *w, int fd)
+{
+	int i;
+
+	if (w->tickets == NULL && (w->tickets = tls_tickets_map(fd)) == NULL)
+		fatal("cannot map the keys of TLS tickets: %m");
+	for (i = 0; i < LISTEN_KINDS; i++)
+		if (w->tls[i] != NULL)
+			tls_tickets_use(w->tls[i], w->tickets);
 }
 
 static void
@@ -199,6 +211,12 @@ take_listeners(struct worker_process *p)
 		if (strcmp(names[i], RATES_NAME) == 0) {
 			if (p->w.rates == NULL && (p->w.rates = rates_new(first + i)) == NULL)
 				fatal("cannot map the table of rates: %m");
+			close(first + i);
+			free(names[i]);
+			continue;
+		}
+		if (strcmp(names[i], TICKETS_NAME) == 0) {
+			use_tickets(&p->w, first + i);
 			close(first + i);
 			free(names[i]);
 			continue;
@@ -319,6 +337,7 @@ tear_down(struct worker_process *p)
 	role_link_free(&p->link);
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
+	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
 	dns_client_free(&w->dns);
 	sign_client_free(&w->sign);

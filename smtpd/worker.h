@@ -7,6 +7,7 @@
 #include <bsd/sys/queue.h>
 
 #include "base/loop.h"
+#include "base/tls_tickets.h"
 #include "mail/dns_client.h"
 #include "mail/eventlog.h"
 #include "mail/params.h"
@@ -26,6 +27,8 @@ extern const char *const listener_names[LISTEN_KINDS];
 #define WORKER_LINE_MAX (64 << 10)
 #define AUTH_LINE_MAX 12288
 
+#define TICKETS_NAME "tickets" /* of the table of ticket keys among the listening sockets */
+
 struct session;
 TAILQ_HEAD(session_list, session);
 
@@ -41,6 +44,7 @@ struct worker {
 	struct sign_client *sign;    /* NULL: nothing is signed */
 	struct clients *clients;
 	struct rates *rates;
+	struct tls_tickets *tickets; /* keys that all workers share */
 	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
 	size_t connection_share;     /* this worker's part of smtpd_connection_limit */
 	struct session_list sessions;

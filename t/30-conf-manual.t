@@ -42,7 +42,7 @@ sub params_of_code {
 		}
 		$says .= '; restart' if $restart;
 		my $kind = $type eq 'ENUM' ? $words{ $rest =~ s/_words$//r } : $type{$type};
-		$kind = $1 if $name =~ /_(directory|file)$/;
+		$kind = $1 if $name =~ /_(directory|file)$/ && $type ne 'STRS';
 		$p{$name} = "$kind ($says)";
 	}
 	is_deeply \@left, [], 'every line of the table is understood';
@@ -91,12 +91,19 @@ for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/polic
 		$fields{$what} = [sort grep { defined } $body =~ /\.name = "(\w+)"|PATH_(?:TIME|INT|WORD|HOSTS)\((\w+)|PATH_OF\(\w+, (\w+)\)/g];
 	}
 }
+for ([qw(signer SIGNER_FIELDS)], [qw(dkim definition_fields)]) {
+	my ($what, $name) = @$_;
+	my ($body) = slurp('lib/mail/policy_dkim.c') =~ /$name(?:\[\] = \{| \\)\n(.*?\n)(?:\n|static)/s;
+	$fields{$what} = [sort $body =~ /(?:CALL\(|\.name = )"(\w+)"/g];
+}
 my ($events) = slurp('lib/mail/policy_event.c') =~ /policy_event_names\[[^\]]*\] = \{(.*?)\};/s;
 my %events = map { $_ => 1 } $events =~ /"(\w+)"/g;
 my ($functions) = slurp('lib/mail/policy_define.c') =~ /module_functions\[\] = \{(.*?)\};/s;
 my %functions = map { ("posthorn.$_" => 1) } $functions =~ /\{ "(\w+)"/g, slurp('lib/mail/policy_call.c') =~ /setfield\(L, -2, "(re\w+|dis\w+)"/g;
 # Objects, and the functions of posthorn.dns.
+$functions{'posthorn.dkim'} = 1;
 for (['lib/mail/policy_dns.c', 'functions', 'posthorn.dns.'], ['lib/mail/policy_conn.c', 'conn_methods', 'conn:'],
+	['lib/mail/policy_dkim.c', 'dkim_functions', 'posthorn.dkim.'],
 	['lib/mail/policy_message.c', 'methods', 'msg:'], ['lib/mail/policy_headers.c', 'policy_header_methods', 'msg:']) {
 	my ($file, $table, $prefix) = @$_;
 	my ($body) = slurp($file) =~ /luaL_Reg $table\[\] = \{(.*?)\};/s;
@@ -113,7 +120,7 @@ for (split /\n/, $man =~ s/^\.Sh (?:HELPERS|THE JAIL).*//msr) {
 }
 is_deeply { map { $_ => 1 } grep { !/[.:]/ } keys %seen }, \%events, 'posthorn-policy(5) has the events of the code';
 is_deeply { map { $_ => 1 } grep { /[.:]/ } keys %seen }, \%functions, '... and its functions';
-my %where = ('posthorn.source' => 'source', 'posthorn.pool' => 'pool', 'posthorn.listener_domain' => 'listener',
+my %where = ('posthorn.dkim' => 'dkim', 'posthorn.dkim.signer' => 'signer', 'posthorn.source' => 'source', 'posthorn.pool' => 'pool', 'posthorn.listener_domain' => 'listener',
 	get_queue_config => 'queue', get_egress_path_config => 'path');
 for my $what (sort keys %where) {
 	is_deeply [sort @{ $keys{$what} }], $fields{ $where{$what} }, "... and the keys of $what";

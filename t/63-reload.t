@@ -4,6 +4,7 @@
 use v5.36;
 use lib 't/lib';
 use PosthornTest;
+use POSIX ();
 use Test::More;
 
 my $p = PosthornTest->new;
@@ -47,16 +48,49 @@ $p->wait_for('deliverd again', sub {
 is_deeply([@have], [(2) x @have], 'with the generation in force, not with the broken file');
 cmp_ok($sup->{disk_errors}, '>', 0, 'status knows of the errors on disk');
 
+# More errors than an answer holds: it says how many more, and the log has them all.
+my $cf = $p->etc . '/main.cf';
+my $good_cf = PosthornTest::slurp($cf);
+PosthornTest::write_file($policy, $good);
+PosthornTest::write_file($cf, join '', $good_cf, map { "no_such_parameter_$_ = 1\n" } 1 .. 80);
+my ($answer) = $p->json('reload');
+like $answer->{text}, qr/main\.cf:\d+: unknown parameter 'no_such_parameter_1'\n/, 'errors with file and line';
+my ($more) = $answer->{text} =~ /\nand (\d+) more errors: `posthorn check' lists all\z/;
+is +($more // 0) + (() = $answer->{text} =~ /unknown parameter/g), 80, 'those left out are counted';
+my $log = PosthornTest::slurp("$p->{dir}/posthorn.err");
+is scalar(() = $log =~ /reload refused: .*no_such_parameter_\d+'/g), 80, 'the log has all';
+PosthornTest::write_file($cf, $good_cf);
+
+# Files that change all the while: a reload takes one of the two texts, or refuses; never a mixture, nor two in two daemons.
+my $writer = fork // die "fork: $!";
+if ($writer == 0) {
+	for (my $i = 0;; $i++) {
+		PosthornTest::write_file("$policy.new", "$good\n-- text " . ($i % 2) . "\n" . "-- more\n" x ($i % 2 * 2000));
+		rename "$policy.new", $policy or POSIX::_exit(1);
+	}
+}
+for (1 .. 15) {
+	my ($status) = $p->posthorn('reload');
+	my ($now, @all) = generations();
+	is_deeply [grep { $_ != $now->{generation} } @all], [], 'all daemons run one generation' if $status == 0;
+}
+kill KILL => $writer;
+waitpid $writer, 0;
+PosthornTest::write_file($policy, "$good\n-- quiet\n");
+is +($p->posthorn('reload'))[0], 0, 'and the last text is taken';
+
 # By itself, and as editors do it.
 PosthornTest::write_file($policy, "$good\n-- three\n");
 my $main = PosthornTest::slurp($p->etc . '/main.cf');
 PosthornTest::write_file($p->etc . '/main.cf', "${main}policy_reload = auto\n");
 ($st) = $p->posthorn('reload');
 is($st, 0, 'automatic from now on');
+my ($before) = generations();
 PosthornTest::write_file("$policy.tmp", "$good\n-- four\n");
 rename "$policy.tmp", $policy or die "rename: $!";
-$p->wait_for('generation 4', sub { (generations())[0]{generation} == 4 });
-$p->wait_for('all daemons', sub { my (undef, @g) = generations(); return !grep { $_ != 4 } @g });
+my $next = $before->{generation} + 1;
+$p->wait_for("generation $next", sub { (generations())[0]{generation} == $next });
+$p->wait_for('all daemons', sub { my (undef, @g) = generations(); return !grep { $_ != $next } @g });
 is((generations())[0]{generation_by}, 'auto', 'reloaded by itself');
 $p->stop;
 done_testing;

@@ -360,6 +360,15 @@ arrange_standard_fds(struct roles *r)
 		fatal("cannot arrange the standard descriptors: %m");
 }
 
+static void
+on_every(void *arg)
+{
+	struct roles *r = arg;
+
+	r->cfg->every(r->cfg->arg);
+	timer_set(&r->every, r->cfg->every_ms);
+}
+
 int
 roles_run(const struct roles_config *cfg)
 {
@@ -378,6 +387,9 @@ roles_run(const struct roles_config *cfg)
 	loop_signal(r.loop, SIGHUP, reload, &r);
 	watch = parent_watch_new(r.loop, on_stop, &r);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
+	timer_init(&r.every, r.loop, on_every, &r);
+	if (cfg->every_ms > 0)
+		timer_set(&r.every, cfg->every_ms);
 	/* These were for us. */
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
@@ -388,6 +400,7 @@ roles_run(const struct roles_config *cfg)
 		next = TAILQ_NEXT(g, link);
 		gen_free(g);
 	}
+	timer_cancel(&r.every);
 	parent_watch_free(&watch);
 	loop_free(&r.loop);
 	close(r.null_fd);

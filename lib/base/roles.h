@@ -46,6 +46,9 @@ struct roles_config {
 	 * change n instances through the pointer. */
 	bool (*check)(struct role_spec *specs, void *arg);
 	void *arg;
+	/* Something to be done now and then by the parent itself; every_ms 0: nothing. */
+	void (*every)(void *arg);
+	int64_t every_ms;
 	const unsigned *number; /* of the configuration, as check() left it: said with readiness. NULL: none */
 };
 

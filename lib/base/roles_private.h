@@ -64,6 +64,7 @@ struct roles {
 	bool reload_again;             /* SIGHUP while a reload was under way */
 	bool stopping;
 	int null_fd;
+	struct timer every;
 };
 
 /* role_proc.c */

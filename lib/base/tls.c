@@ -3,12 +3,15 @@
  * so the bar is as low as OpenSSL goes, and nothing is claimed about who is at the other end. */
 #include <openssl/err.h>
 #include <openssl/x509err.h>
+#include <openssl/x509v3.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/tls.h"
 #include "base/xalloc.h"
+
+#define TLS_CERTS_MAX 8
 
 static const char alpn_smtp[] = "\x04smtp";
 
@@ -76,8 +79,37 @@ server_cert(SSL_CTX *ctx, const char *cert_file, const char *key_file, char **er
 	return 0;
 }
 
-SSL_CTX *
-tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
+static const char *
+kind_name(int kind)
+{
+	return kind == EVP_PKEY_RSA ? "an RSA" : kind == EVP_PKEY_EC ? "an ECDSA" :
+	    kind == EVP_PKEY_ED25519 ? "an Ed25519" : "the same kind of";
+}
+
+/* OpenSSL keeps one certificate of each kind: a second one would take the first one's place without a word. */
+static int
+server_certs(SSL_CTX *ctx, const char *const *cert_files, const char *const *key_files, size_t n, char **err_r)
+{
+	int kinds[TLS_CERTS_MAX];
+	size_t i, j;
+
+	for (i = 0; i < n; i++) {
+		if (server_cert(ctx, cert_files[i], key_files[i], err_r) == -1)
+			return -1;
+		kinds[i] = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_CTX_get0_certificate(ctx)));
+		for (j = 0; j < i && kinds[j] != kinds[i]; j++)
+			;
+		if (j < i) {
+			*err_r = xasprintf("the certificates %s and %s both have %s key; one of each kind is used",
+			    cert_files[j], cert_files[i], kind_name(kinds[i]));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static SSL_CTX *
+server_ctx_make(const char *const *cert_files, const char *const *key_files, size_t n, const char *name, char **err_r)
 {
 	SSL_CTX *ctx;
 
@@ -87,7 +119,7 @@ tls_server_ctx(const char *cert_file, const char *key_file, const char *name, ch
 		*err_r = tls_error("cannot set up TLS", NULL);
 		return NULL;
 	}
-	if (server_cert(ctx, cert_file, key_file, err_r) == -1) {
+	if (server_certs(ctx, cert_files, key_files, n, err_r) == -1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -109,6 +141,30 @@ tls_server_ctx(const char *cert_file, const char *key_file, const char *name, ch
 }
 
 SSL_CTX *
+tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
+{
+	return server_ctx_make(&cert_file, &key_file, 1, name, err_r);
+}
+
+SSL_CTX *
+tls_server_ctx_of(const struct conf_strs *cert_files, const struct conf_strs *key_files, const char *name, char **err_r)
+{
+	const char *certs[TLS_CERTS_MAX], *keys[TLS_CERTS_MAX];
+	size_t i;
+
+	if (cert_files->n == 0 || cert_files->n > TLS_CERTS_MAX || key_files->n != cert_files->n) {
+		*err_r = xasprintf("%zu certificates and %zu keys: as many of one as of the other, %d at most",
+		    cert_files->n, key_files->n, TLS_CERTS_MAX);
+		return NULL;
+	}
+	for (i = 0; i < cert_files->n; i++) {
+		certs[i] = cert_files->v[i];
+		keys[i] = key_files->v[i];
+	}
+	return server_ctx_make(certs, keys, cert_files->n, name, err_r);
+}
+
+SSL_CTX *
 tls_client_ctx(char **err_r)
 {
 	SSL_CTX *ctx;
@@ -125,12 +181,71 @@ tls_client_ctx(char **err_r)
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	if (SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0") != 1 ||
-	    SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) != 1) {
+	    SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION) != 1 || SSL_CTX_dane_enable(ctx) != 1) {
 		*err_r = tls_error("cannot set up TLS", NULL);
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
 	return ctx;
+}
+
+int
+tls_client_trust(SSL_CTX *ctx, const char *ca_file, char **err_r)
+{
+	ERR_clear_error();
+	if (SSL_CTX_load_verify_file(ctx, ca_file) == 1)
+		return 0;
+	*err_r = tls_error("cannot use the trusted certificates", ca_file);
+	return -1;
+}
+
+/* Who claims to know the peer claims that nobody can stand between: no protocol that can be broken, and no name in the
+ * subject's common name, which is for people. */
+static int
+expect(SSL *ssl)
+{
+	SSL_set_security_level(ssl, 1);
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 ? 0 : -1;
+}
+
+int
+tls_expect_name(SSL *ssl, const char *host)
+{
+	return expect(ssl) == 0 && SSL_set1_host(ssl, host) == 1 ? 0 : -1;
+}
+
+int
+tls_expect_dane(SSL *ssl, const char *host, const char *domain)
+{
+	if (expect(ssl) == -1 || SSL_dane_enable(ssl, host) != 1)
+		return -1;
+	/* RFC 7672 section 3.1.1: the key is all that counts then; names and dates do not. */
+	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	return domain == NULL || SSL_add1_host(ssl, domain) == 1 ? 0 : -1;
+}
+
+int
+tls_expect_tlsa(SSL *ssl, uint8_t usage, uint8_t selector, uint8_t matching, const uint8_t *data, size_t len)
+{
+	int r;
+
+	if (usage != 2 && usage != 3)
+		return 0;
+	r = SSL_dane_tlsa_add(ssl, usage, selector, matching, (unsigned char *)(uintptr_t)data, len);
+	ERR_clear_error();
+	return r > 0 ? 1 : r;
+}
+
+const char *
+tls_unexpected(const SSL *ssl)
+{
+	long r = SSL_get_verify_result(ssl);
+
+	if (SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || r == X509_V_OK)
+		return NULL;
+	return X509_verify_cert_error_string(r);
 }
 
 const char *

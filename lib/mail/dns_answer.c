@@ -6,6 +6,8 @@
 
 #include "mail/dns_answer.h"
 
+#define TLSA_MIN 4 /* usage, selector, matching type, and at least something */
+
 struct packet {
 	const uint8_t *p;
 	size_t len;
@@ -183,8 +185,8 @@ rr_take(struct packet *k, const struct rr_view *rr, struct dns_answer *out)
 	} else if (rr->type == DNS_TYPE_PTR) {
 		if (rdata_name(k, rr, 0, d->name, &is_clean) == -1)
 			return -1;
-	} else if (rr->type == DNS_TYPE_TXT) {
-		if (rr->rdata > UINT16_MAX || !is_txt(k, rr))
+	} else if (rr->type == DNS_TYPE_TXT || rr->type == DNS_TYPE_TLSA) {
+		if (rr->rdata > UINT16_MAX || (rr->type == DNS_TYPE_TXT ? !is_txt(k, rr) : rr->rdlen < TLSA_MIN))
 			return -1;
 		d->rdata = (uint16_t)rr->rdata;
 		d->rdlen = (uint16_t)rr->rdlen;
@@ -261,6 +263,7 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 	int r;
 
 	out->n = out->n_skipped = 0;
+	out->is_alias = false;
 	out->ttl = UINT32_MAX;
 	*err_r = "malformed DNS answer";
 	if (len < 12 || get16(pkt + 4) != 1)
@@ -273,6 +276,7 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 		r = answers_walk(&k, pos, count, name, type, true, out);
 		if (r != 1)
 			break;
+		out->is_alias = true;
 		if (hops == DNS_CNAMES_MAX) {
 			*err_r = "too many CNAMEs";
 			return -1;

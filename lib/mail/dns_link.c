@@ -39,6 +39,7 @@ dns_ask_encode(const struct dns_ask *a, struct wbuf *w)
 	wbuf_u16(w, a->addr_limit);
 	wbuf_u32(w, a->timeout);
 	wbuf_str(w, a->name);
+	wbuf_u16(w, a->tlsa_port);
 	wbuf_u16(w, a->type);
 }
 
@@ -61,6 +62,7 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 	a->addr_limit = rbuf_u16(r);
 	a->timeout = rbuf_u32(r);
 	s = rbuf_bytes(r, MX_NAME_MAX);
+	a->tlsa_port = rbuf_u16(r);
 	a->type = rbuf_u16(r);
 	if (!rbuf_done(r))
 		return -1;
@@ -96,6 +98,21 @@ dns_reply_add(struct dns_reply *d, uint16_t pref, char *text, size_t len)
 	d->records[d->n_records++] = (struct dns_record){ pref, text, len };
 }
 
+static void
+dane_encode(const struct mx_host *h, struct wbuf *w)
+{
+	unsigned i;
+
+	wbuf_u8(w, h->dane);
+	wbuf_u16(w, (uint16_t)h->n_tlsa);
+	for (i = 0; i < h->n_tlsa; i++) {
+		wbuf_u8(w, h->tlsa[i].usage);
+		wbuf_u8(w, h->tlsa[i].selector);
+		wbuf_u8(w, h->tlsa[i].matching);
+		wbuf_bytes(w, (const char *)h->tlsa[i].data, h->tlsa[i].len);
+	}
+}
+
 void
 dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 {
@@ -112,6 +129,7 @@ dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 		return;
 	}
 	wbuf_u8(w, (uint8_t)d->mx->kind);
+	wbuf_u8(w, d->mx->is_secure);
 	wbuf_u16(w, (uint16_t)d->mx->n_hosts);
 	for (i = 0; i < d->mx->n_hosts; i++) {
 		h = &d->mx->hosts[i];
@@ -122,7 +140,33 @@ dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 			wbuf_u8(w, h->addrs[j].family == AF_INET ? 4 : 6);
 			wbuf_raw(w, h->addrs[j].ip, h->addrs[j].family == AF_INET ? 4 : 16);
 		}
+		dane_encode(h, w);
 	}
+}
+
+static int
+dane_decode(struct rbuf *r, struct mx_host *h)
+{
+	uint8_t dane = rbuf_u8(r);
+	uint16_t n = rbuf_u16(r);
+	struct mx_tlsa t;
+	struct slice s;
+
+	if (dane > MX_DANE_FAILED || n > MX_TLSA_MAX || (n > 0) != (dane == MX_DANE_RECORDS))
+		return -1;
+	h->dane = dane;
+	for (; n > 0; n--) {
+		t.usage = rbuf_u8(r);
+		t.selector = rbuf_u8(r);
+		t.matching = rbuf_u8(r);
+		s = rbuf_bytes(r, MX_TLSA_DATA_MAX);
+		if (r->bad)
+			return -1;
+		t.len = (uint16_t)s.len;
+		t.data = (uint8_t *)(uintptr_t)s.base;
+		mx_host_add_tlsa(h, &t);
+	}
+	return 0;
 }
 
 static int
@@ -145,7 +189,7 @@ host_decode(struct rbuf *r, struct mx_list *mx)
 		rbuf_raw(r, ip, family == 4 ? 4 : 16);
 		mx_host_add(&mx->hosts[at], family == 4 ? AF_INET : AF_INET6, ip);
 	}
-	return 0;
+	return dane_decode(r, &mx->hosts[at]);
 }
 
 static int
@@ -169,14 +213,15 @@ records_decode(struct rbuf *r, struct dns_reply *d, unsigned n)
 static int
 hosts_decode(struct rbuf *r, struct dns_reply *d)
 {
-	uint8_t kind = rbuf_u8(r);
+	uint8_t kind = rbuf_u8(r), is_secure = kind == KIND_RECORDS ? 0 : rbuf_u8(r);
 	uint16_t n = rbuf_u16(r);
 
 	if (kind == KIND_RECORDS)
 		return records_decode(r, d, n);
-	if ((kind != MX_RECORDS && kind != MX_IMPLICIT) || n == 0 || n > MX_HOSTS_MAX)
+	if (is_secure > 1 || (kind != MX_RECORDS && kind != MX_IMPLICIT) || n == 0 || n > MX_HOSTS_MAX)
 		return -1;
 	d->mx = mx_list_new(kind);
+	d->mx->is_secure = is_secure;
 	for (; n > 0; n--)
 		if (host_decode(r, d->mx) == -1)
 			return -1;

@@ -26,6 +26,7 @@ struct dns_ask {
 	uint16_t addr_limit;/* addresses of each */
 	uint32_t timeout;   /* ms */
 	char name[MX_NAME_MAX + 1];
+	uint16_t tlsa_port; /* TLSA records of the hosts for this port are wanted (RFC 7672); 0: not */
 	uint16_t type;      /* DNS_WANT_RECORDS: DNS_TYPE_* of dns_answer.h; else 0 */
 };
 

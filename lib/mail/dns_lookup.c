@@ -15,6 +15,8 @@
 #define RCODE_NXDOMAIN 3
 #define TTL_NEGATIVE 60
 #define TTL_TEMPORARY 5
+#define BOGUS 1 /* of libunbound's secure flag; 0: no validation is possible */
+#define SECURE 2
 
 /* Lives until its last question to the library is answered, even if the asker was told earlier that time is up. */
 struct lookup {
@@ -30,6 +32,7 @@ struct lookup {
 	uint32_t ttl;
 	char problem[128];   /* of the last temporary failure */
 	struct mx_list *mx;
+	bool has_asked_tlsa[MX_HOSTS_MAX];
 	struct dns_reply found; /* DNS_WANT_RECORDS */
 };
 
@@ -38,6 +41,8 @@ struct question {
 	uint16_t type;
 	int host; /* index in mx; -1: the first question, of the name itself */
 };
+
+static void lookup_query(struct lookup *, const char *name, uint16_t type, int host);
 
 static void lookup_answer(struct lookup *, enum dns_status, const char *text, uint32_t ttl);
 
@@ -156,7 +161,7 @@ dns_mx_hosts(const struct dns_answer *a, unsigned limit, struct mx_list **mxp)
 }
 
 static void
-take_mx(struct lookup *l, const struct dns_answer *a)
+take_mx(struct lookup *l, const struct dns_answer *a, int sec)
 {
 	switch (dns_mx_hosts(a, l->ask.mx_limit > 0 ? l->ask.mx_limit : 1, &l->mx)) {
 	case DNS_OK:
@@ -169,6 +174,7 @@ take_mx(struct lookup *l, const struct dns_answer *a)
 		lookup_answer(l, DNS_NULL_MX, "domain does not accept mail (null MX)", a->ttl);
 		return;
 	}
+	l->mx->is_secure = l->ask.tlsa_port != 0 && sec == SECURE;
 	lookup_addresses(l);
 }
 
@@ -179,6 +185,46 @@ take_addresses(struct lookup *l, const struct dns_answer *a, uint16_t type, stru
 
 	for (i = 0; i < a->n && h->n_addrs < l->ask.addr_limit; i++)
 		mx_host_add(h, type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip);
+}
+
+/* TLSA records of a host (RFC 7672 section 2.2): where the host's addresses are signed, or an alias, which may be
+ * signed although what it leads to is not; elsewhere nobody is asked, as name servers of unsigned zones often cannot
+ * cope with the question. The host counts as failed until there is an answer. */
+static void
+ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
+{
+	struct mx_host *h = &l->mx->hosts[host];
+	char name[MX_NAME_MAX + 16];
+
+	if (l->ask.tlsa_port == 0 || !l->mx->is_secure || (sec != SECURE && !a->is_alias) || l->has_asked_tlsa[host])
+		return;
+	l->has_asked_tlsa[host] = true;
+	(void)snprintf(name, sizeof(name), "_%u._tcp.%s", (unsigned)l->ask.tlsa_port, h->name);
+	if (!dns_name_valid(name))
+		return;
+	h->dane = MX_DANE_FAILED;
+	lookup_query(l, name, DNS_TYPE_TLSA, host);
+}
+
+static void
+take_tlsa(struct mx_host *h, const struct dns_answer *a, int sec, const uint8_t *packet)
+{
+	struct mx_tlsa t;
+	unsigned i;
+
+	h->dane = MX_DANE_NONE;
+	for (i = 0; sec == SECURE && i < a->n; i++) {
+		t.usage = packet[a->rr[i].rdata];
+		t.selector = packet[a->rr[i].rdata + 1];
+		t.matching = packet[a->rr[i].rdata + 2];
+		t.len = (uint16_t)(a->rr[i].rdlen - 3);
+		t.data = (uint8_t *)(uintptr_t)(packet + a->rr[i].rdata + 3);
+		mx_host_add_tlsa(h, &t);
+		h->dane = MX_DANE_RECORDS;
+	}
+	/* Records that are there, but too long to be kept: not one that can be matched. */
+	if (h->dane == MX_DANE_RECORDS && h->n_tlsa == 0)
+		h->dane = MX_DANE_FAILED;
 }
 
 static void
@@ -240,19 +286,23 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	if (l->is_answered)
 		return;
 	rcode = real_rcode(rcode, packet, len);
-	if (rcode == RCODE_NXDOMAIN && sec != 1) {
+	if (q->type == DNS_TYPE_TLSA && rcode == RCODE_NXDOMAIN && sec != BOGUS) {
+		l->mx->hosts[q->host].dane = MX_DANE_NONE;
+		return;
+	}
+	if (rcode == RCODE_NXDOMAIN && sec != BOGUS) {
 		if (q->host == -1)
 			lookup_answer(l, DNS_NXDOMAIN, "no such domain", TTL_NEGATIVE);
 		return;
 	}
-	if (sec == 1)
+	if (sec == BOGUS)
 		err = why != NULL ? why : "DNSSEC validation failed";
 	else if (rcode != RCODE_NOERROR)
 		err = "name service failure";
 	else if (dns_answer_parse(packet, (size_t)len, q->type, &a, &err) == 0)
 		err = NULL;
 	if (err != NULL) {
-		l->was_temporary = true;
+		l->was_temporary = true; /* of a TLSA question: the host stays failed, and is asked for again soon */
 		snprintf(l->problem, sizeof(l->problem), "%s", err);
 		return;
 	}
@@ -261,9 +311,13 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	if (l->ask.want == DNS_WANT_RECORDS)
 		take_records(l, &a, q->type, packet);
 	else if (q->host == -1)
-		take_mx(l, &a);
-	else
+		take_mx(l, &a, sec);
+	else if (q->type == DNS_TYPE_TLSA)
+		take_tlsa(&l->mx->hosts[q->host], &a, sec, packet);
+	else {
 		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
+		ask_tlsa(l, &a, sec, q->host);
+	}
 }
 
 static void

@@ -165,21 +165,22 @@ set_servers(struct dnsd *d, const struct params *params)
 	return 0;
 }
 
-/* Validation is for answers that we fetch ourselves. A forwarder that validates gives no bogus answer in the first
- * place, and one that strips signatures would make every answer bogus and stop all mail. */
+/* By default, validation is for answers that we fetch ourselves. A forwarder that validates gives no bogus answer in
+ * the first place, and one that strips signatures would make every answer bogus and stop all mail. */
 static int
 set_validation(struct dnsd *d, const struct params *params, bool is_forwarding)
 {
 	const char *file = params->dns_trust_anchor_file;
+	bool is_wanted = params->dns_validation == DNS_VALIDATION_YES ||
+	    (params->dns_validation == DNS_VALIDATION_AUTO && !is_forwarding);
 	int r;
 
-	if (!is_forwarding && file[0] != '\0' && access(file, R_OK) == 0) {
+	if (is_wanted && file[0] != '\0' && access(file, R_OK) == 0) {
 		r = ub_ctx_add_ta_file(d->ub, file);
 	} else {
 		r = ub_ctx_set_option(d->ub, "module-config:", "iterator");
-		log_info("DNS answers are not validated: %s",
-		    is_forwarding ? "that is left to the forwarding name servers" :
-		    "there is no trust anchor");
+		log_info("DNS answers are not validated, there is no DANE: %s", is_wanted ? "there is no trust anchor" :
+		    is_forwarding ? "that is left to the forwarding name servers" : "dns_validation is no");
 	}
 	if (r != 0)
 		log_error("resolver: trust anchor %s: %s", file, ub_strerror(r));

@@ -36,6 +36,9 @@ mx_list_unref(struct mx_list **lp)
 	for (i = 0; i < l->n_hosts; i++) {
 		free(l->hosts[i].name);
 		free(l->hosts[i].addrs);
+		while (l->hosts[i].n_tlsa > 0)
+			free(l->hosts[i].tlsa[--l->hosts[i].n_tlsa].data);
+		free(l->hosts[i].tlsa);
 	}
 	free(l->hosts);
 	free(l);
@@ -82,6 +85,19 @@ mx_host_add(struct mx_host *h, int family, const uint8_t *ip)
 	memset(a, 0, sizeof(*a));
 	a->family = family;
 	memcpy(a->ip, ip, len);
+}
+
+void
+mx_host_add_tlsa(struct mx_host *h, const struct mx_tlsa *t)
+{
+	struct mx_tlsa *copy;
+
+	if (h->n_tlsa >= MX_TLSA_MAX || t->len > MX_TLSA_DATA_MAX)
+		return;
+	h->tlsa = xreallocarray(h->tlsa, h->n_tlsa + 1, sizeof(*h->tlsa));
+	copy = &h->tlsa[h->n_tlsa++];
+	*copy = *t;
+	copy->data = (uint8_t *)xmemdup0(t->data, t->len);
 }
 
 static int

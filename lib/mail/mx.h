@@ -26,16 +26,35 @@ struct mx_addr {
 	int64_t bad_until; /* loop_now(): failed lately, others are tried first */
 };
 
+#define MX_TLSA_MAX 32
+#define MX_TLSA_DATA_MAX 2048 /* octets; a whole certificate may be more, and is not used then */
+
+struct mx_tlsa { /* RFC 6698 section 2.1 */
+	uint8_t usage, selector, matching;
+	uint16_t len;
+	uint8_t *data;
+};
+
+enum mx_dane {
+	MX_DANE_NONE,   /* no TLSA records, or none that DNSSEC vouches for: not a matter of DANE */
+	MX_DANE_RECORDS,/* there are some, authenticated */
+	MX_DANE_FAILED  /* whether there are any could not be found out: not to be used (RFC 7672 section 2.1.3) */
+};
+
 struct mx_host {
 	char *name;
 	uint16_t pref;
 	struct mx_addr *addrs;
 	unsigned n_addrs;
+	uint8_t dane; /* enum mx_dane */
+	struct mx_tlsa *tlsa;
+	unsigned n_tlsa;
 };
 
 struct mx_list {
 	unsigned refs;
 	enum mx_kind kind;
+	bool is_secure; /* DNSSEC vouches for the set of hosts, and TLSA records were asked for */
 	uint16_t port; /* of relayhost; 0: the path's */
 	struct mx_host *hosts;
 	unsigned n_hosts;
@@ -48,6 +67,8 @@ void mx_list_unref(struct mx_list **);
 int mx_list_add(struct mx_list *, const char *name, uint16_t pref);
 /* Ignored beyond MX_ADDRS_MAX, and if it is there already. */
 void mx_host_add(struct mx_host *, int family, const uint8_t *ip);
+/* A copy of the data; ignored beyond MX_TLSA_MAX, and if it is longer than MX_TLSA_DATA_MAX. */
+void mx_host_add_tlsa(struct mx_host *, const struct mx_tlsa *);
 /* By preference, then by name. */
 void mx_list_sort(struct mx_list *);
 bool mx_list_has_family(const struct mx_list *, int family);

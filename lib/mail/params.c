@@ -52,7 +52,8 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
-static const char *const tls_level_words[] = { "none", "may", "encrypt", NULL };
+static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
+static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
 
 const struct conf_param params_table[] = {
 	/* general */
@@ -82,8 +83,8 @@ const struct conf_param params_table[] = {
 	LISTEN(smtpd_listen, "127.0.0.1:25"),
 	LISTEN(submission_listen, ""),
 	LISTEN(submissions_listen, ""),
-	STR(smtpd_tls_cert_file, ""),
-	STR(smtpd_tls_key_file, ""),
+	STRS(smtpd_tls_cert_file, ""),
+	STRS(smtpd_tls_key_file, ""),
 	BOOL(smtpd_tls_auth_only, "yes"),
 	INT_RESTART(smtpd_processes, "0", 0, 256),
 	INT(smtpd_connection_limit, "20000", 1, 1000000),
@@ -129,12 +130,14 @@ const struct conf_param params_table[] = {
 	/* deliverd */
 	STRS_RESTART(dns_servers, ""),
 	STR_RESTART(dns_trust_anchor_file, "/usr/share/dns/root.key"),
+	ENUM_RESTART(dns_validation, "auto", dns_validation_words),
 	TIME(dns_timeout, "30s", SECONDS(1), MINUTES(10)),
 	STR(relayhost, ""),
 	CIDRS(prohibited_hosts, "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 "
 	    "192.168.0.0/16 224.0.0.0/4 240.0.0.0/4 [::]/128 [::1]/128 [fc00::]/7 [fe80::]/10 [ff00::]/8"),
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
+	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -174,6 +177,16 @@ check_line(const struct check *c, const char *first, const char *second)
 	conf_error_add((c)->errs, conf_file((c)->conf), check_line((c), (first), (second)), __VA_ARGS__)
 
 static void
+check_path_list(const struct check *c, const char *name, const struct conf_strs *list)
+{
+	size_t i;
+
+	for (i = 0; i < list->n; i++)
+		if (list->v[i][0] != '/')
+			CHECK_ADD(c, name, NULL, "%s: '%.100s' is not a path that starts with /", name, list->v[i]);
+}
+
+static void
 check_paths(const struct check *c)
 {
 	static const struct {
@@ -183,7 +196,7 @@ check_paths(const struct check *c)
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
-		{ "smtpd_tls_cert_file", true }, { "smtpd_tls_key_file", true }, { "dns_trust_anchor_file", true },
+		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
 	};
 	const char *text;
 	size_t i;
@@ -194,10 +207,9 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
-	for (i = 0; i < c->p->shaping_files.n; i++)
-		if (c->p->shaping_files.v[i][0] != '/')
-			CHECK_ADD(c, "shaping_files", NULL, "shaping_files: '%.100s' is not a path that starts with /",
-			    c->p->shaping_files.v[i]);
+	check_path_list(c, "shaping_files", &c->p->shaping_files);
+	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
+	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
 	if (strlen(c->p->run_directory) > RUN_DIRECTORY_MAX)
 		CHECK_ADD(c, "run_directory", NULL,
 		    "run_directory: the path is longer than the %d bytes that socket names below it leave",
@@ -259,7 +271,7 @@ static void
 check_tls(const struct check *c)
 {
 	const struct params *p = c->p;
-	bool has_cert = p->smtpd_tls_cert_file[0] != '\0', has_key = p->smtpd_tls_key_file[0] != '\0';
+	bool has_cert = p->smtpd_tls_cert_file.n > 0, has_key = p->smtpd_tls_key_file.n > 0;
 
 	if (has_cert && !has_key)
 		CHECK_ADD(c, "smtpd_tls_cert_file", NULL,
@@ -267,6 +279,10 @@ check_tls(const struct check *c)
 		    "key (they may be one file)");
 	if (has_key && !has_cert)
 		CHECK_ADD(c, "smtpd_tls_key_file", NULL, "smtpd_tls_key_file is set, but not smtpd_tls_cert_file");
+	if (has_cert && has_key && p->smtpd_tls_cert_file.n != p->smtpd_tls_key_file.n)
+		CHECK_ADD(c, "smtpd_tls_key_file", "smtpd_tls_cert_file",
+		    "smtpd_tls_cert_file names %zu files and smtpd_tls_key_file %zu; each certificate has a key, in "
+		    "the same order", p->smtpd_tls_cert_file.n, p->smtpd_tls_key_file.n);
 	if (has_cert || has_key)
 		return;
 	if (p->submission_listen.n > 0)

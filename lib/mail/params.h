@@ -9,7 +9,9 @@ enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
 enum { RELOAD_MANUAL, RELOAD_AUTO };
 enum { AUTOMATION_OFF, AUTOMATION_DRY_RUN, AUTOMATION_ON };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
-enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT };
+/* Of outbound TLS: none; if offered, unverified; always, unverified; always, verified; if offered, verified. */
+enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT, TLS_LEVEL_VERIFY, TLS_LEVEL_MAY_VERIFY };
+enum { DNS_VALIDATION_AUTO, DNS_VALIDATION_YES, DNS_VALIDATION_NO };
 
 struct params {
 	/* general */
@@ -30,7 +32,7 @@ struct params {
 
 	/* smtpd */
 	struct conf_addrs smtpd_listen, submission_listen, submissions_listen;
-	char *smtpd_tls_cert_file, *smtpd_tls_key_file;
+	struct conf_strs smtpd_tls_cert_file, smtpd_tls_key_file; /* as many of both */
 	bool smtpd_tls_auth_only;
 	int64_t smtpd_processes; /* 0: one for two cores */
 	int64_t smtpd_connection_limit, smtpd_client_connection_limit;
@@ -67,6 +69,8 @@ struct params {
 	struct cidr_list prohibited_hosts;
 	int64_t smtp_port;
 	int smtp_tls_security_level;
+	char *smtp_tls_CAfile;
+	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,
 	    smtp_quit_timeout;

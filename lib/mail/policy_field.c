@@ -133,7 +133,6 @@ time_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, i
 		*out = ms;
 }
 
-/* Certificates are not verified in this version, which is what both opportunistic words are taken to mean. */
 static void
 tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, int *out)
 {
@@ -141,8 +140,8 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 		const char *word;
 		int level;
 	} words[] = {
-		{ "Disabled", TLS_LEVEL_NONE }, { "Opportunistic", TLS_LEVEL_MAY },
-		{ "OpportunisticInsecure", TLS_LEVEL_MAY }, { "Required", -1 },
+		{ "Disabled", TLS_LEVEL_NONE }, { "Opportunistic", TLS_LEVEL_MAY_VERIFY },
+		{ "OpportunisticInsecure", TLS_LEVEL_MAY }, { "Required", TLS_LEVEL_VERIFY },
 		{ "RequiredInsecure", TLS_LEVEL_ENCRYPT },
 	};
 	const char *s = policy_string_value(r, L, f->name);
@@ -156,10 +155,7 @@ tls_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, in
 		suggest_consider(&near, words[i].word);
 		if (strcmp(words[i].word, s) != 0)
 			continue;
-		if (words[i].level < 0)
-			COMPLAIN(r, "%s: %s '%s' is not supported by this version", r->what, f->name, s);
-		else
-			*out = words[i].level;
+		*out = words[i].level;
 		return;
 	}
 	COMPLAIN(r, "%s: %s '%.60s' is not one of 'Disabled', 'Opportunistic', 'OpportunisticInsecure', "

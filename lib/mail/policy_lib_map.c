@@ -119,7 +119,7 @@ def_read(lua_State *L, struct map_def *d)
 	else if (d->file == NULL || *d->file == '\0')
 		err = xstrdup("posthorn.map: file is missing");
 	conf_errors_clear(&errs);
-	if (err == NULL && d->format < 0) {
+	if (err == NULL && d->file != NULL && d->format < 0) {
 		size_t n = strlen(d->file);
 
 		d->format = n > 5 && strcmp(d->file + n - 5, ".json") == 0 ? 1 :

@@ -332,7 +332,7 @@ template_add(lua_State *L, luaL_Buffer *b, const struct subject *su, const char 
 		if (n == 0 || (is_braced && (i >= len || t[i] != '}')))
 			luaL_error(L, "the replacement has a $ without a group (write $$ for the sign itself)");
 		i += is_braced;
-		group = strspn(name, "0123456789") == n ? (n < 6 ? atoi(name) : 99999) :
+		group = strspn(name, "0123456789") == n ? (n < 6 ? (int)strtol(name, NULL, 10) : 99999) :
 		    pcre2_substring_number_from_name(su->r->code, (PCRE2_SPTR)name);
 		if (group < 0 || (uint32_t)group >= pcre2_get_ovector_count(su->r->data))
 			luaL_error(L, "the replacement names the group '%s', which the pattern does not have", name);

@@ -115,8 +115,10 @@ policy_lib_json_push(lua_State *L, const char *text, size_t len)
 	if (is_deep(text, len))
 		luaL_error(L, "the JSON text is nested deeper than %d levels", POLICY_LIB_DEPTH_MAX);
 	box = box_push(L);
-	if ((*box = json_loadb(text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &err)) == NULL)
+	if ((*box = json_loadb(text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &err)) == NULL) {
 		luaL_error(L, "not JSON: line %d, column %d: %s", err.line, err.column, err.text);
+		return; /* it does not */
+	}
 	value_push(L, *box);
 	json_decref(*box);
 	*box = NULL;

@@ -15,7 +15,9 @@
 static const char *const ip_lookup_words[] = { "Ipv4AndIpv6", "Ipv4Only", "Ipv6Only", "Ipv6ThenIpv4", "Ipv4ThenIpv6",
 	NULL };
 static const char *const reconnect_words[] = { "ConnectNextHost", "ReconnectSameHost", "TerminateSession", NULL };
-static const char *const tls_words[] = { "Disabled", "Opportunistic", "RequiredInsecure", NULL };
+/* By TLS_LEVEL_*. */
+static const char *const tls_words[] = { "Disabled", "OpportunisticInsecure", "RequiredInsecure", "Required",
+	"Opportunistic", NULL };
 
 #define PATH(f) offsetof(struct policy_path_config, f)
 #define PATH_TIME(key, least) { .name = #key, .type = FIELD_TIME, .offset = PATH(key), .min = (least), .max = 3600000 }
@@ -61,6 +63,7 @@ const struct policy_field policy_path_fields[] = {
 	{ .name = "remember_broken_tls", .type = FIELD_TIME, .offset = PATH(remember_broken_tls), .min = 0,
 	    .max = 30 * 86400000ll },
 	PATH_OF(FIELD_TRI, opportunistic_tls_reconnect_on_failed_handshake),
+	PATH_OF(FIELD_TRI, enable_dane),
 	PATH_OF(FIELD_TRI, enable_pipelining),
 	PATH_OF(FIELD_TRI, enable_rset),
 	PATH_OF(FIELD_TRI, try_next_host_on_transport_error),
@@ -69,7 +72,7 @@ const struct policy_field policy_path_fields[] = {
 	PATH_OF(FIELD_HOST, ehlo_domain),
 	PATH_HOSTS(prohibited_hosts),
 	PATH_HOSTS(skip_hosts),
-	LATER("enable_mta_sts"), LATER("enable_dane"), LATER("use_lmtp"), LATER("smtp_auth_plain_username"),
+	LATER("enable_mta_sts"), LATER("use_lmtp"), LATER("smtp_auth_plain_username"),
 	LATER("smtp_auth_plain_password"), LATER("tls_certificate"), LATER("tls_private_key"),
 	LATER("refresh_interval"), LATER("refresh_strategy"),
 	{ .name = NULL }

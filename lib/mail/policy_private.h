@@ -139,7 +139,7 @@ bool policy_clock_is_over(lua_State *);
 int64_t policy_cpu_now(void); /* ns */
 void policy_clock_extend(struct policy *, int64_t ns);
 /* realloc() and free() that count towards the cap of that policy, for libraries: size 0 frees. */
-void *policy_memory_alloc(void *policy, void *ptr, size_t old_size, size_t size);
+void *policy_memory_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
 void policy_log(struct policy *, const char *text);
 /* The arguments as text, joined by spaces; on the top of the stack. */
 const char *policy_line_make(lua_State *);

@@ -154,6 +154,7 @@ struct ql_result {
 	char *provider; /* NULL */
 	char *tls_version;
 	char *tls_cipher;
+	char *tls_verified; /* by what the server was known: "certificate", "dane"; NULL */
 	char *session;
 	uint32_t retry_after; /* seconds the path asks for (QL_RETURNED), 0: as soon as there is credit */
 	struct ql_timing timing;

@@ -46,6 +46,8 @@ result_string(struct ql_result *result, unsigned i)
 		return &result->tls_cipher;
 	case 9:
 		return &result->session;
+	case 10:
+		return &result->tls_verified;
 	default:
 		return NULL;
 	}

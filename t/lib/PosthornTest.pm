@@ -51,7 +51,7 @@ sub new {
 	chmod 0755, $tmp;
 	my $self = bless { tmp => $tmp, dir => "$tmp", conf => { %{ $o{conf} // {} } }, policy => $o{policy}, shaping => $o{shaping}, users => $o{users},
 		port => free_port(), submission => free_port(), dns_port => free_port(), zone => $o{zone} // '', pids => {}, owner => $$,
-		sink_port => undef, sandbox => $o{sandbox} // 'on', tls => $o{tls} // 0 }, $class;
+		sink_port => undef, sandbox => $o{sandbox} // 'on', tls => $o{tls} // 0, signed => $o{signed}, zones => $o{zones} // {} }, $class;
 	make_path("$self->{dir}/etc", "$self->{dir}/bodies");
 	chmod 0777, "$self->{dir}/bodies";
 	return $self;
@@ -174,7 +174,13 @@ ns.test. IN A 127.0.0.1
 mx.test. IN A 127.0.0.1
 *. IN MX 10 mx.test.
 Z
-	write_file("$d/nsd.conf", <<"C");
+	$self->sign_root if $self->{signed};
+	my $more = '';
+	for my $name (sort keys %{ $self->{zones} }) {
+		write_file("$d/$name.zone", $self->{zones}{$name});
+		$more .= qq(zone:\n\tname: "$name"\n\tzonefile: "$name.zone"\n);
+	}
+	write_file("$d/nsd.conf", <<"C" . $more);
 server:
 	ip-address: 127.0.0.1\@$self->{dns_port}
 	username: ""
@@ -202,6 +208,20 @@ C
 		return defined $s;
 	}, 20) or croak 'nsd did not start: ' . slurp("$self->{dir}/nsd.err");
 	return $self;
+}
+
+# The root zone signed, its key where dns_trust_anchor_file points (`signed`: a function that gets the signed text and gives what is
+# served). dns_validation must be yes: the name server is a forwarder to us.
+sub sign_root {
+	my ($self) = @_;
+	my $d = "$self->{dir}/nsd";
+	chomp(my $key = qx(cd $d && ldns-keygen -a ECDSAP256SHA256 -k . 2>/dev/null));
+	croak 'ldns-keygen' unless length $key;
+	write_file($self->etc . '/root.key', slurp("$d/$key.key"));
+	system("cd $d && ldns-signzone -f signed.zone root.zone $key >/dev/null 2>&1") == 0 or croak 'ldns-signzone';
+	my $text = slurp("$d/signed.zone");
+	write_file("$d/root.zone", ref $self->{signed} ? $self->{signed}->($text) : $text);
+	return;
 }
 
 sub write_file {

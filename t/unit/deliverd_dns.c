@@ -275,7 +275,7 @@ test_mx_hosts(void **state UNUSED)
 static void
 test_link(void **state UNUSED)
 {
-	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 0 }, ask2;
+	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 25, 0 }, ask2;
 	struct dns_reply reply = { .status = DNS_OK, .ttl = 77 }, reply2;
 	char none[] = "", bad[] = "ba d.example";
 	struct wbuf w;
@@ -298,6 +298,10 @@ test_link(void **state UNUSED)
 	(void)mx_list_add(reply.mx, "a.example", 10);
 	mx_host_add(&reply.mx->hosts[0], AF_INET, (const uint8_t *)"\x7f\0\0\1");
 	mx_host_add(&reply.mx->hosts[1], AF_INET6, (const uint8_t *)"0123456789abcdef");
+	reply.mx->is_secure = true;
+	reply.mx->hosts[0].dane = MX_DANE_FAILED;
+	reply.mx->hosts[1].dane = MX_DANE_RECORDS;
+	mx_host_add_tlsa(&reply.mx->hosts[1], &(struct mx_tlsa){ 3, 1, 2, 3, (uint8_t *)bad });
 	wbuf_reset(&w);
 	dns_reply_encode(&reply, &w);
 	for (n = 0; n < w.len; n++) {
@@ -310,6 +314,11 @@ test_link(void **state UNUSED)
 	assert_int_equal(reply2.mx->n_hosts, 2);
 	assert_string_equal(reply2.mx->hosts[0].name, "a.example");
 	assert_int_equal(reply2.mx->hosts[1].addrs[0].family, AF_INET);
+	assert_true(reply2.mx->is_secure);
+	assert_int_equal(reply2.mx->hosts[1].dane, MX_DANE_FAILED);
+	assert_int_equal(reply2.mx->hosts[0].n_tlsa, 1);
+	assert_int_equal(reply2.mx->hosts[0].tlsa[0].matching, 2);
+	assert_memory_equal(reply2.mx->hosts[0].tlsa[0].data, "ba ", 3);
 	dns_reply_clear(&reply2);
 
 	free(reply.mx->hosts[0].name);

@@ -25,6 +25,7 @@ static const struct {
 	{ "connect_timeout", "90", "90s" },
 	{ "smtp_port", "2525", "2525" },
 	{ "enable_tls", "RequiredInsecure", "RequiredInsecure" },
+	{ "enable_dane", "false", "false" },
 	{ "enable_rset", "false", "false" },
 	{ "ip_lookup_strategy", "Ipv4Only", "Ipv4Only" },
 	{ "ehlo_domain", "mx.example.com", "mx.example.com" },
@@ -79,11 +80,11 @@ test_wrong_texts(void **state)
 		{ "connection_limit", "0", "from 1 to 100000" },
 		{ "max_message_rate", "5", "is not a rate" },
 		{ "connect_timeout", "soon", "is not a time" },
-		{ "enable_tls", "Required", "does not know" },
+		{ "enable_tls", "Verified", "does not know" },
 		{ "enable_rset", "no", "does not know" },
 		{ "ehlo_domain", "a b", "is not a host name" },
 		{ "prohibited_hosts", "10.0.0.0/8", "cannot be set in this way" },
-		{ "enable_dane", "true", "cannot be set in this way" },
+		{ "enable_mta_sts", "true", "cannot be set in this way" },
 	};
 	struct policy_path_config c;
 	size_t i, field;
@@ -92,7 +93,7 @@ test_wrong_texts(void **state)
 	(void)state;
 	policy_path_config_init(&c);
 	assert_int_equal(policy_path_find("connection_limt"), -1);
-	assert_int_equal(policy_path_find("enable_dane"), -1);
+	assert_int_equal(policy_path_find("enable_mta_sts"), -1);
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		for (field = 0; strcmp(policy_path_name(field), wrong[i].name) != 0; field++)
 			;

@@ -2,17 +2,22 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include <sys/mman.h>
+
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/log.h"
 #include "base/tls.h"
+#include "base/tls_tickets.h"
 #include "selfcert.h"
 
 static struct selfcert ec, rsa;
@@ -153,6 +158,153 @@ bad_files(void **state)
 	}
 	selfcert_remove(&secret);
 	selfcert_remove(&other);
+}
+
+/* Each client gets the certificate that it can check. */
+static void
+two_certificates(void **state)
+{
+	char *certs[] = { rsa.cert, ec.cert }, *keys[] = { rsa.key, ec.key }, *same[] = { ec.cert, ec.cert },
+	     *same_keys[] = { ec.key, ec.key }, *swapped[] = { ec.key, rsa.key }, *err = NULL;
+	struct conf_strs c = { certs, 2 }, k = { keys, 2 };
+	static const struct {
+		const char *sigalgs;
+		int kind;
+	} clients[] = { { "RSA-PSS+SHA256:RSA+SHA256", EVP_PKEY_RSA }, { "ECDSA+SHA256", EVP_PKEY_EC } };
+	SSL_CTX *s = tls_server_ctx_of(&c, &k, "smtpd", &err);
+
+	(void)state;
+	assert_non_null(s);
+	for (size_t i = 0; i < 2; i++) {
+		SSL_CTX *ctx = client();
+		struct pair p;
+		X509 *got;
+
+		assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, clients[i].sigalgs), 1);
+		pair_make(&p, ctx, s);
+		assert_true(pair_shake(&p));
+		got = SSL_get1_peer_certificate(p.c);
+		assert_int_equal(EVP_PKEY_get_base_id(X509_get0_pubkey(got)), clients[i].kind);
+		X509_free(got);
+		pair_free(&p);
+		SSL_CTX_free(ctx);
+	}
+	SSL_CTX_free(s);
+	k.v = swapped;
+	assert_null(tls_server_ctx_of(&c, &k, "smtpd", &err));
+	assert_non_null(strstr(err, "does not belong"));
+	free(err);
+	c.v = same;
+	k.v = same_keys;
+	assert_null(tls_server_ctx_of(&c, &k, "smtpd", &err));
+	assert_non_null(strstr(err, "both have an ECDSA key"));
+	free(err);
+	k.n = 1;
+	assert_null(tls_server_ctx_of(&c, &k, "smtpd", &err));
+	assert_non_null(strstr(err, "2 certificates and 1 keys"));
+	free(err);
+}
+
+/* A handshake with the kept session: was it resumed? */
+static bool
+resumes(SSL_CTX *c, SSL_CTX *s)
+{
+	struct pair p;
+	bool is;
+
+	pair_make(&p, c, s);
+	assert_int_equal(SSL_set_session(p.c, kept), 1);
+	assert_true(pair_shake(&p));
+	is = SSL_session_reused(p.s);
+	if (SSL_version(p.c) == TLS1_2_VERSION)
+		(void)keep_session(p.c, SSL_get1_session(p.c)); /* no callback tells of a ticket that is renewed */
+	pair_free(&p);
+	return is;
+}
+
+static void
+fresh_session(SSL_CTX *c, SSL_CTX *s)
+{
+	struct pair p;
+
+	pair_make(&p, c, s);
+	assert_true(pair_shake(&p));
+	assert_false(SSL_session_reused(p.s));
+	pair_free(&p);
+	assert_non_null(kept);
+}
+
+/* Two workers with keys of one parent, in both versions of the protocol. */
+static void
+shared_tickets(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	struct tls_tickets *maker, *first, *second;
+	SSL_SESSION *old;
+	int fd;
+
+	(void)state;
+	maker = tls_tickets_make(&fd);
+	assert_non_null(maker);
+	first = tls_tickets_map(fd);
+	second = tls_tickets_map(fd);
+	assert_non_null(first);
+	assert_non_null(second);
+	for (size_t i = 0; i < 2; i++) {
+		SSL_CTX *a = server("smtpd"), *b = server("smtpd"), *alone = server("smtpd"), *c = client();
+
+		tls_tickets_use(a, first);
+		tls_tickets_use(b, second);
+		SSL_CTX_set_max_proto_version(c, versions[i]);
+		fresh_session(c, a);
+		assert_true(resumes(c, b));
+		fresh_session(c, a);
+		assert_false(resumes(c, alone));
+		fresh_session(c, a);
+		old = kept;
+		SSL_SESSION_up_ref(old);
+		tls_tickets_rotate(maker);
+		assert_true(resumes(c, b)); /* by the key of before; it got a new ticket */
+		tls_tickets_rotate(maker);
+		assert_true(resumes(c, a)); /* which is good for another period */
+		SSL_SESSION_free(kept);
+		kept = old;
+		assert_false(resumes(c, a)); /* while the old one is past */
+		SSL_CTX_free(a);
+		SSL_CTX_free(b);
+		SSL_CTX_free(alone);
+		SSL_CTX_free(c);
+	}
+	tls_tickets_free(&first);
+	tls_tickets_free(&second);
+	tls_tickets_free(&maker);
+	close(fd);
+}
+
+/* Workers read network bytes: the table is not theirs to change. */
+static void
+tickets_sealed(void **state)
+{
+	struct tls_tickets *maker;
+	int fd, rw;
+	char path[64];
+
+	(void)state;
+	maker = tls_tickets_make(&fd);
+	assert_non_null(maker);
+	assert_int_equal(write(fd, "x", 1), -1);
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if ((rw = open(path, O_RDWR | O_CLOEXEC)) != -1) {
+		assert_int_equal(write(rw, "x", 1), -1);
+		assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, rw, 0), MAP_FAILED);
+		close(rw);
+	}
+	tls_tickets_free(&maker);
+	close(fd);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_null(tls_tickets_map(fd));
+	close(fd);
 }
 
 static void
@@ -311,6 +463,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_key_types),
 		cmocka_unit_test(bad_files),
+		cmocka_unit_test(two_certificates),
+		cmocka_unit_test(shared_tickets),
+		cmocka_unit_test(tickets_sealed),
 		cmocka_unit_test(protocol_versions),
 		cmocka_unit_test(old_server),
 		cmocka_unit_test(alpn),

@@ -1,0 +1,32 @@
+/* What TLS with one host has to be, by the path's configuration (enable_tls, enable_dane) and the host's TLSA records.
+ * RFC 7672 (DANE for SMTP), RFC 7435 (opportunistic TLS). */
+#ifndef DELIVERD_TLS_NEED_H
+#define DELIVERD_TLS_NEED_H
+
+#include <openssl/ssl.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mail/mx.h"
+
+struct path;
+
+enum tls_by { TLS_BY_NOTHING, TLS_BY_CERTIFICATE, TLS_BY_DANE };
+
+struct tls_need {
+	bool is_wanted;   /* if it is offered */
+	bool is_required; /* nothing is sent in the clear */
+	bool may_retry_in_clear; /* a handshake that fails is no obstacle */
+	enum tls_by by;   /* how the server is known */
+	uint64_t tag;     /* sessions are resumed only where the same is expected as when they began */
+};
+
+/* False and *why (static): the host must not be used now. */
+bool tls_need_of(const struct path *, const struct mx_host *, struct tls_need *, const char **why);
+/* Tells the handshake. 0, or -1: it cannot be made. domain: where the mail goes. */
+int tls_need_expect(const struct tls_need *, const struct mx_host *, const char *domain, SSL *);
+/* For events; NULL: by nothing. */
+const char *tls_need_verified(const struct tls_need *);
+
+#endif
