@@ -55,6 +55,10 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
+$(BUILD)/tools/dkim: $(call obj,t/bench/dkim.c) $(BUILD)/libsmtpd.a $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 # Preloaded into daemons by tests and the bench; never with sanitizers, which want to be loaded first.
 PRELOAD_SRC := t/lib/inject.c t/bench/asroot.c t/bench/syncs.c t/crash/nosync.c t/crash/record.c
 define preload
@@ -64,7 +68,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+tools: $(TOOLS) $(BUILD)/tools/dkim $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run
