@@ -15,7 +15,6 @@
 
 #include "dkim_files.h"
 
-#define SIGN_USER "posthorn-sign"
 #define SUFFIX ".key"
 
 char *
@@ -80,7 +79,7 @@ int
 dkim_key_store(const char *dir, const char *domain, const char *selector, const struct dkim_key *k, bool *is_new_dir_r)
 {
 	char *sub = xasprintf("%s/%s", dir, domain), *path = xasprintf("%s/%s" SUFFIX, sub, selector);
-	const struct passwd *pw = geteuid() == 0 ? getpwnam(SIGN_USER) : NULL;
+	const struct passwd *pw = geteuid() == 0 ? getpwnam(DKIM_SIGN_USER) : NULL;
 	bool is_new = false, is_made = false;
 	int fd = -1, rv = -1, error;
 	FILE *f = NULL;

@@ -5,6 +5,8 @@
 
 #include "mail/dkim_key.h"
 
+#define DKIM_SIGN_USER "posthorn-sign" /* of the role that signs */
+
 struct dkim_file {
 	char *domain, *selector, *path;
 	struct dkim_key *key; /* NULL: it cannot be used */

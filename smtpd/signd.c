@@ -4,7 +4,6 @@
  *
  * Which key is asked for by name, and what the worker believes of it (algorithm, selector) is checked: the field that
  * the hash is of says both, so a worker that guessed wrong is told and asks again. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,31 +24,14 @@
 struct signd {
 	struct loop *loop;
 	struct dkim_keys *keys;
-	char *dir;
 	struct ipc *worker;
 	struct role_link *link;
 };
 
-/* The key that is asked for, and the selector it goes with. NULL and a sentence. */
-static struct dkim_key *
-key_find(struct signd *d, const struct sign_ask *a, const char **selector_r, const char **err_r)
+static char *
+absent_if_empty(char *s)
 {
-	const char *dir = *a->key_dir != '\0' ? a->key_dir : d->dir;
-	struct dkim_key *k = NULL;
-	char *path;
-
-	*selector_r = a->selector;
-	if (a->is_current) {
-		path = xasprintf("%s/%s", dir, a->domain);
-		*selector_r = dkim_keys_current(d->keys, path, loop_now(d->loop), err_r);
-		free(path);
-	}
-	if (*selector_r != NULL) {
-		path = *a->key != '\0' ? xstrdup(a->key) : xasprintf("%s/%s/%s.key", dir, a->domain, *selector_r);
-		k = dkim_keys_get(d->keys, path, loop_now(d->loop), err_r);
-		free(path);
-	}
-	return k;
+	return *s != '\0' ? s : NULL;
 }
 
 static void
@@ -58,6 +40,7 @@ on_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct signd *d = arg;
 	struct sign_answer ans = { .status = SIGN_FAILED };
 	const char *err = "OpenSSL did not sign", *selector;
+	struct dkim_signer of;
 	struct dkim_key *k;
 	struct sign_ask a;
 	struct wbuf w;
@@ -66,7 +49,9 @@ on_ask(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed question");
 		return;
 	}
-	if ((k = key_find(d, &a, &selector, &err)) != NULL) {
+	of = (struct dkim_signer){ .domain = a.domain, .selector = a.is_current ? NULL : a.selector,
+		.key = absent_if_empty(a.key), .key_dir = absent_if_empty(a.key_dir) };
+	if ((k = dkim_keys_find(d->keys, &of, loop_now(d->loop), &selector, &err)) != NULL) {
 		ans.algorithm = (uint8_t)dkim_key_algorithm(k);
 		if (ans.algorithm != a.algorithm || strcmp(selector, a.selector) != 0)
 			ans.status = SIGN_OTHER;
@@ -103,7 +88,6 @@ signd_new(struct loop *loop, const char *dir)
 	struct signd *d = xcalloc(1, sizeof *d);
 
 	d->loop = loop;
-	d->dir = xstrdup(dir);
 	d->keys = dkim_keys_new(dir);
 	return d;
 }
@@ -126,7 +110,6 @@ signd_free(struct signd **dp)
 	if (d->worker != NULL)
 		ipc_close(&d->worker);
 	dkim_keys_free(&d->keys);
-	free(d->dir);
 	free(d);
 	*dp = NULL;
 }

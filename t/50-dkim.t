@@ -162,6 +162,22 @@ subtest 'check' => sub {
 	is $list->[0]{published}, JSON::PP::false, 'JSON';
 };
 
+subtest 'posthorn check' => sub {
+	my ($status, $out, $err) = $p->posthorn('check');
+	is $status, 0, 'with keys';
+	unlike $err, qr/DKIM/, 'nothing to say';
+	my $q = PosthornTest->new;
+	$q->{policy} = $p->{policy} . "posthorn.dkim { domain = 'b.example', selector = 's', key_file = '/etc/passwd' }\n";
+	$q->configure;
+	$q->posthorn('dkim', 'keygen', 'esp.example', '--selector', 'esp1', '--bits', $bits);
+	chown 1, 1, $q->etc . '/dkim/esp.example/esp1.key' if $> == 0;
+	($status, $out, $err) = $q->posthorn('check');
+	is $status, 0, 'without: not an error, for other mail can go';
+	like $err, qr{policy\.lua:7: warning: which selector signs is not known: .*/dkim/shop\.example/current: No such file}, 'the missing one';
+	like $err, qr{warning: the DKIM key /etc/passwd is not below dkim_key_directory}, 'the one elsewhere';
+	like $err, qr{esp1\.key cannot be read by the user posthorn-sign}, 'the one of another user' if $> == 0 && defined getpwnam('posthorn-sign');
+};
+
 subtest 'odd messages' => sub {
 	for my $id (sort keys %odd) {
 		like send_message($p, $id, $odd{$id}, rcpts => $id eq 'plain' ? 3 : 1), qr/^250/, "$id is accepted";

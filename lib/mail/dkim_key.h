@@ -33,5 +33,10 @@ void dkim_keys_free(struct dkim_keys **);
 struct dkim_key *dkim_keys_get(struct dkim_keys *, const char *file, int64_t now, const char **err_r);
 /* The selector that `current` in that directory names. */
 const char *dkim_keys_current(struct dkim_keys *, const char *dir, int64_t now, const char **err_r);
+/* Where the key of a signer with that selector is: below its own directory, or dir, if it names no file. malloced. */
+char *dkim_key_path(const char *dir, const struct dkim_signer *, const char *selector);
+/* The key of a signer. *selector_r: its own, or the current one of its domain; good until the next call. */
+struct dkim_key *dkim_keys_find(struct dkim_keys *, const struct dkim_signer *, int64_t now, const char **selector_r,
+    const char **err_r);
 
 #endif

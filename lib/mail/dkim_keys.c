@@ -195,3 +195,37 @@ dkim_keys_current(struct dkim_keys *ks, const char *dir, int64_t now, const char
 	*err_r = f->selector == NULL ? f->err : NULL;
 	return f->selector;
 }
+
+char *
+dkim_key_path(const char *dir, const struct dkim_signer *s, const char *selector)
+{
+	const char *below = s->key_dir != NULL ? s->key_dir : dir;
+
+	if (s->key == NULL && *below == '/')
+		return xasprintf("%s/%s/%s.key", below, s->domain, selector);
+	if (s->key == NULL)
+		return xasprintf("%s/%s/%s/%s.key", dir, below, s->domain, selector);
+	return *s->key == '/' ? xstrdup(s->key) : xasprintf("%s/%s", dir, s->key);
+}
+
+struct dkim_key *
+dkim_keys_find(struct dkim_keys *ks, const struct dkim_signer *s, int64_t now, const char **selector_r,
+    const char **err_r)
+{
+	const char *dir = s->key_dir != NULL ? s->key_dir : ks->dir;
+	struct dkim_key *k = NULL;
+	char *path;
+
+	*selector_r = s->selector;
+	if (s->selector == NULL) {
+		path = xasprintf("%s/%s", dir, s->domain);
+		*selector_r = dkim_keys_current(ks, path, now, err_r);
+		free(path);
+	}
+	if (*selector_r != NULL) {
+		path = dkim_key_path(ks->dir, s, *selector_r);
+		k = dkim_keys_get(ks, path, now, err_r);
+		free(path);
+	}
+	return k;
+}

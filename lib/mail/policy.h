@@ -59,6 +59,9 @@ const struct policy_listener_domain *policy_listener_domain(const struct policy 
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
+size_t policy_dkim_count(const struct policy *);
+/* A definition, and where it is. */
+const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned *line_r);
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);

@@ -517,6 +517,19 @@ policy_dkim_signers(const struct policy *p, const char *domain, struct dkim_sign
 	return n;
 }
 
+size_t
+policy_dkim_count(const struct policy *p)
+{
+	return p->n_dkim;
+}
+
+const struct dkim_signer *
+policy_dkim_at(const struct policy *p, size_t i, unsigned *line_r)
+{
+	*line_r = p->dkim[i]->line;
+	return p->dkim[i]->signer;
+}
+
 bool
 policy_signs_by_domain(const struct policy *p)
 {
