@@ -134,13 +134,15 @@ int
 signd_main(const struct params *p)
 {
 	const struct sandbox_path paths[] = { { p->dkim_key_directory, false } };
+	/* Where the configuration is closed to all but the daemons. */
+	static const char *const groups[] = { "posthorn", NULL };
 	struct loop *loop = loop_new();
 	struct signd *d = signd_new(loop, p->dkim_key_directory);
 
 	d->link = role_link_new(loop, on_word, NULL, d);
 	role_link_on_other(d->link, 1, on_partner);
 	sandbox_enter(&(struct sandbox){
-		.role = "smtpd/sign", .user = SIGN_USER, .mode = (enum sandbox_mode)p->sandbox, .allow = SB_FILES_RO,
+		.role = "smtpd/sign", .user = SIGN_USER, .groups = groups, .mode = (enum sandbox_mode)p->sandbox, .allow = SB_FILES_RO,
 		.paths = paths, .n_paths = access(p->dkim_key_directory, F_OK) == 0 ? 1 : 0, .max_fds = 64,
 		.max_memory = 1u << 30
 	});
