@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/policy_errors.h"
 #include "mail/queue_client.h"
 #include "deliverd/explain.h"
 #include "deliverd/limit.h"
@@ -39,6 +40,7 @@ TAILQ_HEAD(kept_list, kept);
 struct qlink {
 	struct net *net;
 	struct ipc_client *client;
+	struct policy_errors_report *errors;
 	struct seg_tree segs;
 	struct imposed *imposed;
 	uint64_t granted;     /* envelopes that queued may still send */
@@ -461,6 +463,17 @@ qlink_is_flushed(const struct qlink *q)
 	return TAILQ_EMPTY(&q->kept) && (ipc == NULL || ipc_pending(ipc) == 0);
 }
 
+static bool
+send_errors(const struct wbuf *body, void *arg)
+{
+	struct qlink *q = arg;
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc != NULL)
+		ipc_send(ipc, QL_POLICY_ERRORS, 0, body, -1);
+	return ipc != NULL;
+}
+
 struct qlink *
 qlink_new(struct net *net, const char *socket_path)
 {
@@ -473,6 +486,7 @@ qlink_new(struct net *net, const char *socket_path)
 	wbuf_init(&q->w);
 	q->recent = xcalloc(RECENT_MAX, sizeof(*q->recent));
 	q->client = ipc_client_new(net->loop, socket_path, &ops, on_up, q);
+	q->errors = policy_errors_report_new(net->loop, send_errors, q);
 	return q;
 }
 
@@ -485,6 +499,7 @@ qlink_free(struct qlink **qp)
 	*qp = NULL;
 	if (q == NULL)
 		return;
+	policy_errors_report_free(&q->errors);
 	ipc_client_free(&q->client);
 	while ((k = TAILQ_FIRST(&q->kept)) != NULL) {
 		TAILQ_REMOVE(&q->kept, k, link);

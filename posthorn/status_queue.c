@@ -50,6 +50,24 @@ print_spool(const json_t *spool)
 	    json_is_true(json_object_get(spool, "scanning")) ? ", scanning" : "");
 }
 
+/* "3 in get_egress_pool (queued)" for each event of each daemon. */
+static void
+print_policy_errors(const json_t *errors)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(errors); i++) {
+		const json_t *e = json_array_get(errors, i);
+		const char *event = json_string_value(json_object_get(e, "event"));
+		const char *daemon = json_string_value(json_object_get(e, "daemon"));
+
+		printf("%s%lld in %s (%s)", i == 0 ? "warning: errors of policy since start: " : ", ",
+		    (long long)int_of(e, "errors"), event != NULL ? event : "?", daemon != NULL ? daemon : "?");
+	}
+	if (i > 0)
+		printf("; the program log says where\n");
+}
+
 static void
 print_warnings(const json_t *queue)
 {
@@ -62,6 +80,7 @@ print_warnings(const json_t *queue)
 	if (int_of(queue, "queues_without_pool") > 0)
 		printf("warning: %lld queues wait because the policy names no pool for them; see `posthorn queue'\n",
 		    (long long)int_of(queue, "queues_without_pool"));
+	print_policy_errors(json_object_get(queue, "policy_errors"));
 	if (int_of(queue, "overrides") > 0)
 		printf("note: %lld overrides are in force; see `posthorn overrides'\n",
 		    (long long)int_of(queue, "overrides"));

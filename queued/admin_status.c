@@ -6,6 +6,7 @@
 #include "queued/consumer.h"
 #include "queued/keys.h"
 #include "queued/overrides.h"
+#include "queued/policysums.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -125,6 +126,7 @@ admin_status_json(struct queued *q, struct json *j)
 	json_int(j, "policy_generation", q->config_number);
 	status_counts(q, j);
 	status_counters(q, j);
+	policy_sums_json(q->policy_sums, j);
 	status_spool(q, j);
 	status_clients(q, j);
 	json_obj_end(j);

@@ -17,6 +17,7 @@
 #include "queued/link.h"
 #include "queued/outage.h"
 #include "queued/overrides.h"
+#include "queued/policysums.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/result.h"
@@ -314,6 +315,7 @@ static const struct ipc_rule consumer_rules[] = {
 	{ QL_ANSWER_END, false, QL_MAX_SMALL, "ANSWER_END", explain_on_end },
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
+	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", policy_sums_on_errors },
 };
 
 const struct ipc_ops consumer_ops = { consumer_rules, sizeof(consumer_rules) / sizeof(consumer_rules[0]), client_gone };

@@ -26,6 +26,7 @@
 #include "queued/logfiles.h"
 #include "queued/outage.h"
 #include "queued/overrides.h"
+#include "queued/policysums.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/sched.h"
@@ -226,6 +227,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, stru
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
 	(void)overrides_new(q, is_empty);
+	q->policy_sums = policy_sums_new();
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
 	loop_before_sleep(loop, LOOP_COMMIT, on_turn, q);
@@ -258,6 +260,7 @@ queued_free(struct queued **qp)
 	}
 	logfiles_free(&q->logs);
 	overrides_free(&q->overrides);
+	policy_sums_free(&q->policy_sums);
 	automation_free(&q->automation);
 	notices_free(&q->notices);
 	compact_free(&q->compact);

@@ -11,6 +11,7 @@
 #include "queued/changes.h"
 #include "queued/link.h"
 #include "queued/message.h"
+#include "queued/policysums.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/segment.h"
@@ -269,6 +270,7 @@ static const struct ipc_rule producer_rules[] = {
 	{ QL_SEG_HELD, false, QL_MAX_SMALL, "SEG_HELD", on_seg_held },
 	{ QL_SEG_DONE, false, QL_MAX_SMALL, "SEG_DONE", on_seg_done },
 	{ QL_RECEIVED, false, QL_MAX_RECEIVED, "RECEIVED", on_received },
+	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", policy_sums_on_errors },
 };
 
 const struct ipc_ops producer_ops = { producer_rules, sizeof(producer_rules) / sizeof(producer_rules[0]), client_gone };

@@ -94,6 +94,7 @@ struct queued {
 	struct timer second;      /* housekeeping */
 	struct roles_allowed allowed;
 	struct counters count;
+	struct policy_sums *policy_sums;
 	uint32_t last_ask;        /* id of the last question to a consumer (queued/explain.c) */
 	uint64_t total_stored, total_held; /* envelopes in the index, as of the last commit */
 	uint32_t flow;            /* what producers were told (enum ql_flow) */

@@ -153,6 +153,9 @@ role_main(const char *dir, const char *role, unsigned instance)
 
 	if (c == NULL)
 		fatal("the configuration in %s cannot be used", dir);
+	/* Its maps may be large. */
+	if (strcmp(role, "worker") != 0)
+		policy_free(&c->policy);
 	if (strcmp(role, "worker") == 0)
 		status = worker_main(c->params, &c->policy, instance, worker_count(c->params));
 	else if (strcmp(role, "auth") == 0)

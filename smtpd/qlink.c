@@ -9,12 +9,14 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+#include "mail/policy_errors.h"
 #include "mail/queue_client.h"
 
 #include "smtpd/qlink.h"
 
 struct qlink {
 	struct ipc_client *client;
+	struct policy_errors_report *errors;
 	struct eventlog *events;
 	struct spool *spool;
 	const struct qlink_ops *ops;
@@ -152,6 +154,17 @@ on_up(struct ipc *ipc, void *arg)
 	spool_relink(q->spool, send_held, q);
 }
 
+static bool
+send_errors(const struct wbuf *body, void *arg)
+{
+	struct qlink *q = arg;
+	struct ipc *ipc = ipc_client_conn(q->client);
+
+	if (ipc != NULL)
+		ipc_send(ipc, QL_POLICY_ERRORS, 0, body, -1);
+	return ipc != NULL;
+}
+
 struct qlink *
 qlink_new(struct loop *loop, const char *run_directory, const char *name, struct eventlog *events,
     struct spool *spool, const struct qlink_ops *ops, void *arg)
@@ -166,6 +179,7 @@ qlink_new(struct loop *loop, const char *run_directory, const char *name, struct
 	q->name = xstrdup(name);
 	wbuf_init(&q->out);
 	q->client = ipc_client_new(loop, path, &link_ops, on_up, q);
+	q->errors = policy_errors_report_new(loop, send_errors, q);
 	free(path);
 	return q;
 }
@@ -177,6 +191,7 @@ qlink_free(struct qlink **qp)
 
 	if (q == NULL)
 		return;
+	policy_errors_report_free(&q->errors);
 	ipc_client_free(&q->client);
 	wbuf_clear(&q->out);
 	token_signer_clear(&q->token);

@@ -1,6 +1,6 @@
 /* The worker role: start-up in the order that works (configuration, secrets and descriptors while still privileged,
  * then the jail, then the loop), and what the parent tells it: drain, stop. It reads strangers' bytes all its life and
- * may open nothing. */
+ * may open nothing but maps of policy. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,18 +345,33 @@ tear_down(struct worker_process *p)
 	free(w->line);
 }
 
+/* Nothing can be opened, unless policy has maps (posthorn.map): they are read again when their files change. */
+static void
+enter_sandbox(const struct worker_process *p)
+{
+	const struct params *params = p->w.params;
+	size_t n, i;
+	const char *const *maps = policy_map_directories(p->w.policy, &n);
+	struct sandbox_path *paths = xcalloc(n + 1, sizeof(*paths));
+
+	paths[0].path = params->run_directory;
+	for (i = 0; i < n; i++)
+		paths[i + 1].path = maps[i];
+	sandbox_enter(&(struct sandbox){
+		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
+		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC | (n > 0 ? SB_FILES_RO : 0), .paths = paths,
+		.n_paths = n + 1, .max_fds = p->w.connection_share + DESCRIPTORS_BESIDE
+	});
+	free(paths);
+}
+
 int
 worker_main(const struct params *params, struct policy **policy, unsigned instance, unsigned workers)
 {
 	struct worker_process p = { .status = 0 };
-	const struct sandbox_path paths[] = { { params->run_directory, false } };
 
 	set_up(&p, params, policy, instance, workers);
-	sandbox_enter(&(struct sandbox){
-		.role = "smtpd/worker", .user = SMTPD_USER, .mode = (enum sandbox_mode)params->sandbox,
-		.allow = SB_ACCEPT | SB_CONNECT_UN | SB_FSYNC, .paths = paths, .n_paths = 1,
-		.max_fds = p.w.connection_share + DESCRIPTORS_BESIDE
-	});
+	enter_sandbox(&p);
 	loop_watchdog(p.w.loop, WATCHDOG_SECONDS);
 	loop_watchdog_cpu(p.w.loop, WATCHDOG_CPU_SECONDS);
 	timer_set(&p.ready_timer, READY_WITHIN_MS);

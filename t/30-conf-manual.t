@@ -1,5 +1,5 @@
-# The manuals of main.cf and of the policy say what the code does: names, defaults, bounds, words, both ways; and every example in
-# them, and every file that is installed as a beginning, is accepted.
+# The manual of main.cf says what the code does: names, defaults, bounds, words, both ways; and every example in it, and every file that
+# is installed as a beginning, is accepted. (The policy: t/30-policy-manual.t.)
 use strict;
 use warnings;
 use Test::More;
@@ -80,60 +80,6 @@ for my $name (sort keys %$code) {
 	cmp_ok length($body // ''), '>', 30, "$name is explained";
 }
 
-# The policy: keys of definitions and events.
-my %fields;
-for my $file (qw(lib/mail/policy_define.c lib/mail/policy_event.c lib/mail/policy_field.c lib/mail/policy_path.c lib/mail/policy_queue.c)) {
-	my $c = slurp($file);
-	my ($schedule) = $c =~ /#define SCHEDULE_FIELDS\(base\) \\\n((?:.*\\\n)*.*\n)/;
-	while ($c =~ /struct policy_field (?:policy_)?(\w+?)_fields\[\] = \{\n(.*?)\n\};/gs) {
-		my ($what, $body) = ($1, $2);
-		$body =~ s/SCHEDULE_FIELDS\(.*?\),\n/$schedule/;
-		$fields{$what} = [sort grep { defined } $body =~ /\.name = "(\w+)"|PATH_(?:TIME|INT|WORD|HOSTS)\((\w+)|PATH_OF\(\w+, (\w+)\)/g];
-	}
-}
-for ([qw(signer SIGNER_FIELDS)], [qw(dkim definition_fields)]) {
-	my ($what, $name) = @$_;
-	my ($body) = slurp('lib/mail/policy_dkim.c') =~ /$name(?:\[\] = \{| \\)\n(.*?\n)(?:\n|static)/s;
-	$fields{$what} = [sort $body =~ /(?:CALL\(|\.name = )"(\w+)"/g];
-}
-my ($events) = slurp('lib/mail/policy_event.c') =~ /policy_event_names\[[^\]]*\] = \{(.*?)\};/s;
-my %events = map { $_ => 1 } $events =~ /"(\w+)"/g;
-my ($functions) = slurp('lib/mail/policy_define.c') =~ /module_functions\[\] = \{(.*?)\};/s;
-my %functions = map { ("posthorn.$_" => 1) } $functions =~ /\{ "(\w+)"/g, slurp('lib/mail/policy_call.c') =~ /setfield\(L, -2, "(re\w+|dis\w+)"/g;
-# Objects, and the functions of posthorn.dns.
-$functions{'posthorn.dkim'} = 1;
-for (['lib/mail/policy_dns.c', 'functions', 'posthorn.dns.'], ['lib/mail/policy_conn.c', 'conn_methods', 'conn:'],
-	['lib/mail/policy_dkim.c', 'dkim_functions', 'posthorn.dkim.'],
-	['lib/mail/policy_message.c', 'methods', 'msg:'], ['lib/mail/policy_headers.c', 'policy_header_methods', 'msg:']) {
-	my ($file, $table, $prefix) = @$_;
-	my ($body) = slurp($file) =~ /luaL_Reg $table\[\] = \{(.*?)\};/s;
-	$functions{"$prefix$_"} = 1 for $body =~ /\{ "(\w+)"/g;
-}
-
-my $man = slurp('man/posthorn-policy.5');
-my (%keys, %seen);
-my $current;
-for (split /\n/, $man =~ s/^\.Sh (?:HELPERS|THE JAIL).*//msr) {
-	if (/^\.It Fn (\S+)/) { $seen{ $current = $1 } = 1; $keys{$current} //= [] }
-	elsif (/^\.Fn (posthorn\.\w+)/) { $seen{$1} = 1 }
-	elsif (/^\.It Li (.*)/ && defined $current) { push @{ $keys{$current} }, split / , /, $1 }
-}
-is_deeply { map { $_ => 1 } grep { !/[.:]/ } keys %seen }, \%events, 'posthorn-policy(5) has the events of the code';
-is_deeply { map { $_ => 1 } grep { /[.:]/ } keys %seen }, \%functions, '... and its functions';
-my %where = ('posthorn.dkim' => 'dkim', 'posthorn.dkim.signer' => 'signer', 'posthorn.source' => 'source', 'posthorn.pool' => 'pool', 'posthorn.listener_domain' => 'listener',
-	get_queue_config => 'queue', get_egress_path_config => 'path');
-for my $what (sort keys %where) {
-	is_deeply [sort @{ $keys{$what} }], $fields{ $where{$what} }, "... and the keys of $what";
-}
-is_deeply [sort values %where, 'class', 'entry'], [sort keys %fields], 'no table of keys was forgotten';
-
-# Numbers that the manual repeats from the code.
-my %limit = slurp('lib/mail/policy_private.h') =~ /#define POLICY_(\w+) (\S+(?: << \d+\))?)/g;
-like $man, qr/up to $limit{NAME_MAX} letters/, 'length of names';
-like $man, qr/$limit{EVENT_MS} ms of CPU time for an event, and $limit{LOAD_MS} ms/, 'time limits';
-my ($mib) = $limit{MEMORY_MAX} =~ /\((\d+)u << 20\)/;
-like $man, qr/use $mib MiB of memory/, 'memory limit';
-
 # What is shown as an example works.
 my $dir = tempdir(CLEANUP => 1);
 chmod 0755, $dir; # policy is checked by a process without privileges
@@ -170,9 +116,6 @@ like `$build/sbin/posthorn -c $dir check 2>&1`, qr/main\.cf:1: unknown parameter
 my @conf = examples(slurp('man/main.cf.5'));
 cmp_ok scalar @conf, '>=', 2, 'main.cf(5) has examples';
 check_ok($conf[$_], $one, "example $_ of main.cf(5)") for 0 .. $#conf;
-my @policy = examples($man);
-cmp_ok scalar @policy, '>=', 3, 'posthorn-policy(5) has examples';
-check_ok('', /posthorn\.pool/ ? $_ : "$one$_", 'example of posthorn-policy(5): ' . (split /\n/)[0]) for @policy;
 check_ok(slurp('conf/main.cf'), slurp('conf/policy.lua'), 'the installed configuration');
 
 # So does what is commented out in the installed files, once the comment signs are gone.

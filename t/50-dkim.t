@@ -173,7 +173,7 @@ subtest 'posthorn check' => sub {
 	chown 1, 1, $q->etc . '/dkim/esp.example/esp1.key' if $> == 0;
 	($status, $out, $err) = $q->posthorn('check');
 	is $status, 0, 'without: not an error, for other mail can go';
-	like $err, qr{policy\.lua:7: warning: which selector signs is not known: .*/dkim/shop\.example/current: No such file}, 'the missing one';
+	like $err, qr{policy\.lua:9: warning: which selector signs is not known: .*/dkim/shop\.example/current: No such file}, 'the missing one';
 	like $err, qr{warning: the DKIM key /etc/passwd is not below dkim_key_directory}, 'the one elsewhere';
 	like $err, qr{esp1\.key cannot be read by the user posthorn-sign}, 'the one of another user' if $> == 0 && defined getpwnam('posthorn-sign');
 };

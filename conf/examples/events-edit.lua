@@ -3,7 +3,8 @@ posthorn.source { name = 'ip-1', source_address = '192.0.2.1' }
 posthorn.pool { name = 'main', entries = { { name = 'ip-1' } } }
 
 kumo.on('smtp_server_message_received', function(msg, conn)
-  -- Headers of the application are kept with the message, for its events, and do not leave.
+  -- Headers of the application are kept with the message, for its events, and
+  -- do not leave.
   msg:import_x_headers { 'X-Order', 'X-Client-Id' }
   msg:remove_x_headers { 'X-Order', 'X-Client-Id' }
 

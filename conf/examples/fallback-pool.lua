@@ -1,5 +1,6 @@
--- A pool whose addresses are all gone (an interface is down, a network lost) hands its mail to another one meanwhile. Without
--- `fallback` its mail waits, which is right where another address must not be seen.
+-- A pool whose addresses are all gone (an interface is down, a network lost)
+-- hands its mail to another one meanwhile. Without `fallback` its mail waits,
+-- which is right where another address must not be seen.
 posthorn.source { name = 'ip-1', source_address = '192.0.2.1' }
 posthorn.source { name = 'ip-2', source_address = '192.0.2.2' }
 posthorn.source { name = 'ip-3', source_address = '192.0.2.3' }

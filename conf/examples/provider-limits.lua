@@ -1,4 +1,5 @@
--- Limits for one mailbox provider: over all its sites together, for each of our addresses and for all of them.
+-- Limits for one mailbox provider: over all its sites together, for each of
+-- our addresses and for all of them.
 posthorn.source { name = 'ip-1', source_address = '192.0.2.11' }
 posthorn.source { name = 'ip-2', source_address = '192.0.2.12' }
 posthorn.pool { name = 'news', entries = { { name = 'ip-1' }, { name = 'ip-2' } } }

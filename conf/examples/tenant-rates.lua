@@ -1,4 +1,5 @@
--- What a tenant, one of its campaigns, and mail for one domain may send, whatever their destinations would take.
+-- What a tenant, one of its campaigns, and mail for one domain may send,
+-- whatever their destinations would take.
 posthorn.source { name = 'ip-1', source_address = '192.0.2.1' }
 posthorn.pool { name = 'all', entries = { { name = 'ip-1' } } }
 

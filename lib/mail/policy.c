@@ -313,6 +313,9 @@ definitions_free(struct policy *p)
 		free(p->listeners[i]->domain.name);
 		free(p->listeners[i]);
 	}
+	for (i = 0; i < p->n_map_dirs; i++)
+		free(p->map_dirs[i]);
+	free(p->map_dirs);
 	free(p->sources);
 	free(p->pools);
 	free(p->by_name);

@@ -66,6 +66,8 @@ bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
+/* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
+const char *const *policy_map_directories(const struct policy *, size_t *n_r);
 /* "policy.lua:12, get_queue_config": where the function of an event is, for people; "" if there is none. Malloced. */
 char *policy_where(const struct policy *, const char *event) __attribute__((warn_unused_result));
 

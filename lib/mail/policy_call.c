@@ -225,6 +225,7 @@ error_log(struct policy_task *k, int status)
 static void
 fail(struct policy_task *k, const char *line)
 {
+	policy_error_count(POLICY_SMTP_CONNECT + k->call.id);
 	k->verdict.outcome = POLICY_FAILED;
 	k->verdict.is_last = false;
 	snprintf(k->verdict.line, sizeof(k->verdict.line), "%s", line);
@@ -310,6 +311,7 @@ policy_call(struct policy *p, const struct policy_call *call, struct policy_verd
 	if (!policy_answers(p, call->id))
 		return NULL;
 	if ((k = task_take(p)) == NULL) {
+		policy_error_count(POLICY_SMTP_CONNECT + call->id);
 		policy_log(p, "too many events wait for name servers");
 		v->outcome = POLICY_FAILED;
 		snprintf(v->line, sizeof(v->line), "451 4.3.5 Local policy is busy, try again later");

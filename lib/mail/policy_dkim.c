@@ -264,7 +264,9 @@ subdomains_read(struct policy_reader *r, lua_State *L, const struct policy_field
 	    .max = 315360000000 }, \
 	LATER("atps"), LATER("atpsh"), LATER("ttl")
 
-static const struct policy_field signer_fields[] = { SIGNER_FIELDS, { .name = NULL } };
+static const struct policy_field signer_fields[] = {
+	SIGNER_FIELDS, { .name = NULL }
+};
 static const struct policy_field definition_fields[] = {
 	SIGNER_FIELDS, CALL("senders", senders_read), CALL("subdomains", subdomains_read), { .name = NULL }
 };

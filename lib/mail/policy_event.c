@@ -144,10 +144,12 @@ ask(struct question *q, lua_CFunction fn, char **err_r)
 		return 0;
 	if ((err = policy_run(p, fn, q, POLICY_EVENT_MS)) != NULL) {
 		free(q->err);
+		policy_error_count(q->event);
 		*err_r = err;
 		return -1;
 	}
 	if (q->rc < 0) {
+		policy_error_count(q->event);
 		policy_log(p, q->err);
 		*err_r = q->err;
 	}

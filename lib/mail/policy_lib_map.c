@@ -55,10 +55,30 @@ map_gc(lua_State *L)
 	return 0;
 }
 
+/* The folder that holds the file is what a jail must leave to who reads it again: a new content comes by rename(2). */
+static void
+directory_add(struct policy *p, const char *file)
+{
+	size_t len = (size_t)(strrchr(file, '/') - file), i;
+
+	for (i = 0; i < p->n_map_dirs; i++)
+		if (strlen(p->map_dirs[i]) == len && memcmp(p->map_dirs[i], file, len) == 0)
+			return;
+	p->map_dirs = xreallocarray(p->map_dirs, p->n_map_dirs + 1, sizeof(*p->map_dirs));
+	p->map_dirs[p->n_map_dirs++] = len > 0 ? xmemdup0(file, len) : xstrdup("/");
+}
+
+const char *const *
+policy_map_directories(const struct policy *p, size_t *n_r)
+{
+	*n_r = p->n_map_dirs;
+	return (const char *const *)p->map_dirs;
+}
+
 /* The file by its full name, which must be below the policy's directory: daemons may read nothing else. NULL and a
  * sentence. */
 static char *
-file_resolve(const struct policy *p, const char *file, char **err_r)
+file_resolve(struct policy *p, const char *file, char **err_r)
 {
 	size_t dir_len = (size_t)(p->chunk - p->file);
 	char *dir = dir_len > 0 ? xmemdup0(p->file, dir_len) : xstrdup("./");
@@ -74,10 +94,14 @@ file_resolve(const struct policy *p, const char *file, char **err_r)
 		*err_r = xasprintf("%s cannot be read: %s", full, strerror(error));
 	} else {
 		n = strcmp(real_dir, "/") == 0 ? 0 : strlen(real_dir);
-		if (strncmp(real, real_dir, n) != 0 || real[n] != '/')
+		if (strncmp(real, real_dir, n) != 0 || real[n] != '/') {
 			*err_r = xasprintf("%s is outside %s: daemons read only files in the directory of the policy",
 			    full,
 			    real_dir);
+		} else {
+			directory_add(p, full);
+			directory_add(p, real);
+		}
 	}
 	free(dir);
 	free(real);

@@ -284,14 +284,13 @@ policy_map_is_due(const struct policy_map *m, int64_t now_ms)
 	    now_ms - m->checked >= POLICY_MAP_CHECK_MS;
 }
 
-/* EACCES is a daemon that may open no files (smtpd): it has the new content after a reload. */
 static int
 look(struct policy_map *m, char **err_r)
 {
 	struct stat st;
 
 	if (stat(m->file, &st) == -1) {
-		if (errno == EACCES || m->was_missing)
+		if (m->was_missing)
 			return 0;
 		m->was_missing = true;
 		*err_r = xasprintf("%s cannot be read: %s", m->file, strerror(errno));

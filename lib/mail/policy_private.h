@@ -118,11 +118,17 @@ struct policy {
 
 	struct policy_tasks *tasks; /* policy_call.c; NULL until the first event with objects */
 	struct policy_log_window log_window;
+
+	char **map_dirs;           /* policy_lib_map.c */
+	size_t n_map_dirs;
 };
 
 /* policy.c: an empty policy; its file run in the jail. The latter says whether it ran to its end; errors are added. */
 struct policy *policy_new(const char *file, struct conf_errors *);
 bool policy_file_run(struct policy *);
+
+/* policy_errors.c */
+void policy_error_count(enum policy_event_id);
 
 /* policy_sandbox.c */
 int policy_sandbox_open(struct policy *); /* 0 or -1 (no memory) */

@@ -32,6 +32,7 @@
  *   QL_OVERRIDE  q>c  an override that the consumer acts on (mail/override.h), new or changed; all after WELCOME
  *   QL_OVERRIDE_END q>c its number: it has ended. 0: those said since WELCOME are all there are
  *   QL_RETRY     q>c  an administrator wants mail tried now: no path rests any longer, sources that are out are tried
+ *   QL_POLICY_ERRORS p>q, c>q  how often policy has failed since it was said last, by event (mail/policy_errors.h)
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -56,7 +57,7 @@ enum ql_type {
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
 	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION,
-	QL_RETRY
+	QL_RETRY, QL_POLICY_ERRORS
 };
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };

@@ -88,6 +88,12 @@ qlink_stop(struct qlink *q)
 }
 
 void
+qlink_generation(struct qlink *q)
+{
+	FUZZ_ASSERT(q == &x.queue);
+}
+
+void
 qlink_pool(struct qlink *q, bool is_usable, const char *reason)
 {
 	FUZZ_ASSERT(q == &x.queue && (is_usable || *reason != '\0'));

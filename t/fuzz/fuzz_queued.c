@@ -109,7 +109,7 @@ static const struct ipc_rule rules[] = {
 	{ QL_LIMITS, true, QL_MAX_SMALL, "LIMITS", on_any },
 	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_any },
 	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_any },
-	{ QL_ASK, false, QL_MAX_ADMIN, "ASK", on_any },
+	{ QL_ASK, false, QL_MAX_ADMIN, "ASK", on_any }, { QL_RETRY, false, QL_MAX_SMALL, "RETRY", on_any },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_any }, { QL_ADMIN_DATA, false, QL_MAX_ADMIN, "DATA", on_row },
 	{ QL_ADMIN_END, false, QL_MAX_SMALL, "END", on_end },
 };

@@ -339,3 +339,41 @@ seed('policy_message', 'schedule', "\1{\"first_attempt\": \"2023-11-15T00:00:00+
 seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
 seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
 seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
+
+# queue_link: the errors of policy
+seed('queue_link', 'policy-errors', "\x0b" . pack('N', 2) . str('get_egress_pool') . pack('Q>', 3) . str('an_event_to_come') . pack('Q>', 1));
+
+# map_csv: whether key and value are named, then the file
+seed('map_csv', 'usual', "\0key,value\na,1\n\"b,\"\"c\",\"2\n3\"\n");
+seed('map_csv', 'named', "\3name,value,key\r\nx,y,z\r\nx,y,w\r\n");
+seed('map_csv', 'bom', "\0\xef\xbb\xbfkey,value\na,b");
+seed('map_csv', 'blank', "\0\n\nkey\n\n\"\"\n");
+seed('map_csv', 'twice', "\1key,value\na,1\na,2\n");
+seed('map_csv', 'twice-column', "\0key,key\na,1\n");
+seed('map_csv', 'too-few', "\0key,value\na\n");
+seed('map_csv', 'no-column', "\3keys,values\na,b\n");
+seed('map_csv', 'quotes', "\0key,value\na,b\"c\n");
+seed('map_csv', 'quote-open', "\0key,value\na,\"b\n");
+seed('map_csv', 'behind-quote', "\0key,value\na,\"b\"c\n");
+seed('map_csv', 'cr', "\0key,value\na,b\rc\n");
+seed('map_csv', 'nul', "\0key,value\na\0b,\0\n");
+seed('map_csv', 'wide', "\0" . join(',', 1 .. 300) . "\n");
+seed('map_csv', 'empty', "\0");
+
+# map_json
+seed('map_json', 'usual', '{"a": "b", "c": [1, 2.5, {"d": null}], "e": true, "f": {}}');
+seed('map_json', 'escapes', '{"\u0061\n": "\ud83d\ude00\u0000", "b\\\\": "\"}"}');
+seed('map_json', 'twice', '{"a": 1, "\u0061": 2}');
+seed('map_json', 'twice-within', '{"a": {"b": 1, "b": 2}}');
+seed('map_json', 'nul-key', '{"a\u0000": 1}');
+seed('map_json', 'deep', '{"a": ' . '[' x 70 . ']' x 70 . '}');
+seed('map_json', 'brackets', '{"a": [}, "b": ]}');
+seed('map_json', 'no-colon', '{"a" 1}');
+seed('map_json', 'no-value', '{"a":, "b": 1}');
+seed('map_json', 'comma', '{"a": 1,}');
+seed('map_json', 'behind', '{"a": 1} x');
+seed('map_json', 'numbers', '{"a": 01, "b": 1e400, "c": 99999999999999999999}');
+seed('map_json', 'open', '{"a": "b');
+seed('map_json', 'empty', " \n{ }\n");
+seed('map_json', 'array', '["a"]');
+seed('map_json', 'nothing', '');

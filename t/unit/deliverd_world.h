@@ -25,6 +25,7 @@
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
 #include "mail/dns_link.h"
+#include "mail/policy_errors.h"
 #include "deliverd/net.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
@@ -212,6 +213,14 @@ q_generation(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg)
 	assert_int_equal(ql_generation_decode(&m->body, &w->generation, &w->digest), 0);
 }
 
+static void
+q_policy_errors(struct ipc *ipc UNUSED, struct ipc_msg *m, void *arg UNUSED)
+{
+	struct policy_errors errors;
+
+	assert_int_equal(policy_errors_decode(&m->body, &errors), 0);
+}
+
 static const struct ipc_rule q_rules[] = {
 	{ QL_HELLO, false, QL_MAX_SMALL, "HELLO", q_hello },
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", q_held },
@@ -219,6 +228,7 @@ static const struct ipc_rule q_rules[] = {
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", q_result },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", q_pool },
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", q_generation },
+	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", q_policy_errors },
 };
 
 static void

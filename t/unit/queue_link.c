@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "mail/policy_errors.h"
 #include "mail/queue_link.h"
 #include "t/unit/decoder.h"
 
@@ -254,6 +255,47 @@ test_small(void **state)
 	rbuf_init(&r, w.p, w.len);
 	assert_int_equal(ql_pool_decode(&r, &is_usable, &text), -1);
 	assert_null(text);
+	wbuf_clear(&w);
+}
+
+static int
+decode_policy_errors(const uint8_t *p, size_t len)
+{
+	struct policy_errors errors;
+	struct rbuf r;
+
+	rbuf_init(&r, p, len);
+	return policy_errors_decode(&r, &errors);
+}
+
+/* Events by name; one that is not known, of another version, is no mistake. */
+static void
+test_policy_errors(void **state)
+{
+	struct policy_errors errors = { .n = { 3, 0, 1ull << 40 } }, out;
+	struct rbuf r;
+	struct wbuf w;
+
+	(void)state;
+	wbuf_init(&w);
+	policy_errors_encode(&errors, &w);
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(policy_errors_decode(&r, &out), 0);
+	assert_memory_equal(&out, &errors, sizeof(out));
+	decoder_check(decode_policy_errors, w.p, w.len);
+	wbuf_reset(&w);
+	wbuf_u32(&w, 2);
+	wbuf_str(&w, "an_event_to_come");
+	wbuf_u64(&w, 7);
+	wbuf_str(&w, policy_errors_event(1));
+	wbuf_u64(&w, UINT64_MAX);
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(policy_errors_decode(&r, &out), 0);
+	assert_true(out.n[0] == 0 && out.n[1] == INT64_MAX);
+	wbuf_reset(&w);
+	wbuf_u32(&w, POLICY_ERRORS_MAX + 1);
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(policy_errors_decode(&r, &out), -1);
 	wbuf_clear(&w);
 }
 
@@ -554,6 +596,7 @@ main(void)
 		cmocka_unit_test(test_hello),
 		cmocka_unit_test(test_welcome),
 		cmocka_unit_test(test_small),
+		cmocka_unit_test(test_policy_errors),
 		cmocka_unit_test(test_received),
 		cmocka_unit_test(test_job),
 		cmocka_unit_test(test_result),
