@@ -143,8 +143,8 @@ signd_main(const struct params *p)
 	role_link_on_other(d->link, 1, on_partner);
 	sandbox_enter(&(struct sandbox){
 		.role = "smtpd/sign", .user = SIGN_USER, .groups = groups, .mode = (enum sandbox_mode)p->sandbox,
-		.allow = SB_FILES_RO, .paths = paths, .n_paths = access(p->dkim_key_directory, F_OK) == 0 ? 1 : 0, .max_fds = 64,
-		.max_memory = 1u << 30
+		.allow = SB_FILES_RO, .paths = paths, .n_paths = access(p->dkim_key_directory, F_OK) == 0 ? 1 : 0,
+		.max_fds = 64, .max_memory = 1u << 30
 	});
 	loop_watchdog(loop, WATCHDOG_SECONDS);
 	role_link_ready(d->link);
