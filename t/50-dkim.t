@@ -1,5 +1,6 @@
 # Signed mail through the whole suite: each signature that leaves is verified by implementations that are not ours (Mail::DKIM, dkimpy),
-# over messages as odd as they come. What cannot be signed is refused for now; keys change while mail flows; `posthorn dkim`.
+# over messages as odd as they come. What cannot be signed is refused for now; keys change while mail flows; `posthorn dkim`. Row of
+# posthorn-faults(7): "DKIM key missing or not to be used".
 use strict;
 use warnings;
 use JSON::PP ();
