@@ -1,6 +1,7 @@
 /* Signs a message that is ready for the spool (worker role): nothing is changed in it afterwards, here or in other
  * processes, so what is signed is what leaves. The worker hashes; the sign role signs the hash. A message that cannot
  * be signed as it should be is refused for now: none leaves without. */
+#include <bsd/string.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,8 +236,8 @@ sign_begin(struct sign_client *client, struct message *m, struct dkim_signer **s
 		s->signing = g;
 		s->signer = signers[g->n];
 		s->algorithm = s->signer->algorithm != DKIM_BY_KEY ? s->signer->algorithm : s->signer->guess;
-		strcpy(s->selector, s->signer->selector != NULL ? s->signer->selector :
-		    *s->signer->guess_selector != '\0' ? s->signer->guess_selector : "current");
+		strlcpy(s->selector, s->signer->selector != NULL ? s->signer->selector :
+		    *s->signer->guess_selector != '\0' ? s->signer->guess_selector : "current", sizeof s->selector);
 	}
 	hash_body(g, bodies);
 	for (s = g->all; s < g->all + n; s++) {

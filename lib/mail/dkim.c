@@ -213,6 +213,7 @@ tags_write(const struct dkim_signer *s, enum dkim_algorithm algorithm, const cha
     struct wbuf *w, size_t *column)
 {
 	char text[DKIM_DOMAIN_MAX + 8];
+	int64_t until = now + s->expiration;
 
 	word(w, column, "DKIM-Signature: v=1;");
 	snprintf(text, sizeof(text), "a=%s;", dkim_algorithm_names[algorithm]);
@@ -226,7 +227,7 @@ tags_write(const struct dkim_signer *s, enum dkim_algorithm algorithm, const cha
 	snprintf(text, sizeof(text), "t=%lld;", (long long)now);
 	word(w, column, text);
 	if (s->expiration > 0) {
-		snprintf(text, sizeof(text), "x=%lld;", (long long)(now + s->expiration));
+		snprintf(text, sizeof(text), "x=%lld;", (long long)until);
 		word(w, column, text);
 	}
 }
@@ -236,7 +237,7 @@ dkim_field_begin(const struct dkim_signer *s, enum dkim_algorithm algorithm, con
     size_t len, const uint8_t body_hash[DKIM_HASH], int64_t now, struct wbuf *field, uint8_t hash[DKIM_HASH])
 {
 	const char *listed[DKIM_NAMES_MAX], *names[DKIM_FIELDS_MAX + DKIM_NAMES_MAX];
-	char text[64] = "bh=";
+	char encoded[DKIM_HASH * 2], text[DKIM_HASH * 2 + 8];
 	size_t i, j, n = 0, column = 0, start = field->len;
 	struct fields set;
 
@@ -253,8 +254,8 @@ dkim_field_begin(const struct dkim_signer *s, enum dkim_algorithm algorithm, con
 	}
 	tags_write(s, algorithm, selector, now, field, &column);
 	names_write(field, &column, names, n);
-	EVP_EncodeBlock((uint8_t *)text + 3, body_hash, DKIM_HASH);
-	strcat(text, ";");
+	EVP_EncodeBlock((uint8_t *)encoded, body_hash, DKIM_HASH);
+	snprintf(text, sizeof(text), "bh=%s;", encoded);
 	word(field, &column, text);
 	wbuf_raw(field, "\r\n\tb=", 5);
 	hash_fields(&set, s->header, names, n, (const char *)field->p + start, field->len - start, hash);

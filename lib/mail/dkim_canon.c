@@ -105,14 +105,12 @@ text_len(const uint8_t *p, size_t n)
 	size_t i = 0;
 
 	while (i < n) {
-		if (p[i] > ' ')
+		if (p[i] > ' ' || (p[i] != ' ' && p[i] != '\t' && p[i] != '\r'))
 			i++;
 		else if (p[i] == ' ' && i > 0 && i + 1 < n && p[i + 1] > ' ')
 			i += 2;
-		else if (p[i] == ' ' || p[i] == '\t' || p[i] == '\r')
-			break;
 		else
-			i++;
+			break;
 	}
 	return i;
 }

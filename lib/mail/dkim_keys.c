@@ -134,9 +134,9 @@ file_find(struct dkim_keys *ks, const char *path, int64_t now, bool *is_due_r)
 }
 
 struct dkim_key *
-dkim_keys_get(struct dkim_keys *ks, const char *name, int64_t now, const char **err_r)
+dkim_keys_get(struct dkim_keys *ks, const char *file, int64_t now, const char **err_r)
 {
-	char *path = path_of(ks, name, err_r);
+	char *path = path_of(ks, file, err_r);
 	struct file *f;
 	bool is_due;
 

@@ -80,7 +80,7 @@ headers_read(struct policy_reader *r, lua_State *L, const struct policy_field *f
 	for (i = 1; i <= n; i++) {
 		lua_rawgeti(L, -1, i);
 		if ((s = name_value(r, L, f->name)) != NULL && !has_name(names, count, s)) {
-			names[count++] = (struct dkim_name){ strcpy(p, s), is_usually_over(s) };
+			names[count++] = (struct dkim_name){ memcpy(p, s, strlen(s) + 1), is_usually_over(s) };
 			p += strlen(s) + 1;
 		}
 		lua_pop(L, 1);
@@ -286,7 +286,7 @@ over_set(struct dkim_signer *s, int over)
 		size += strlen(s->names[i].name) + 1;
 	p = text = xmalloc(size + 1);
 	for (i = 0; i < s->n_names; i++) {
-		names[i] = (struct dkim_name){ strcpy(p, s->names[i].name), over == 1 };
+		names[i] = (struct dkim_name){ memcpy(p, s->names[i].name, strlen(s->names[i].name) + 1), over == 1 };
 		p += strlen(p) + 1;
 	}
 	dkim_signer_set_names(s, names, s->n_names, text);
