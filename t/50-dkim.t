@@ -249,6 +249,31 @@ subtest 'rotation' => sub {
 	is_deeply [(dkimpy($p, $records, arrived($p, 'before')))[0]], ["shop.example/$shop/rsa-sha256 ok"], 'what was signed before still verifies';
 };
 
+subtest 'a reload brings it' => sub {
+	my $q = PosthornTest->new(conf => { smtpd_processes => 1 });
+	$q->sink('-b', $q->dir . '/bodies');
+	$q->{policy} = $q->default_policy;
+	$q->start;
+	like send_message($q, 'unsigned', $odd{plain}), qr/^250/, 'mail without';
+	unlike arrived($q, 'unsigned'), qr/^DKIM-Signature/m, 'is not signed';
+	$q->posthorn('dkim', 'keygen', $_, '--selector', 'r', '--bits', $bits) for qw(esp.example elsewhere.example);
+	# What is below the directory by name only is not reachable for the role, whoever made the link.
+	rename $q->etc . '/dkim/elsewhere.example/r.key', $q->dir . '/outside.key';
+	symlink $q->dir . '/outside.key', $q->etc . '/dkim/elsewhere.example/r.key';
+	PosthornTest::write_file($q->etc . '/policy.lua', $q->default_policy . "posthorn.dkim { domain = 'esp.example', selector = 'r', senders = '*' }\n" .
+		"kumo.on('smtp_server_message_received', function(msg)\n" .
+		"  if msg:get_first_named_header_value('Subject') == 'link' then msg:dkim_sign { domain = 'elsewhere.example', selector = 'r' } end\nend)\n");
+	my ($status, undef, $err) = $q->posthorn('reload');
+	is $status, 0, 'reload' or diag $err;
+	like send_message($q, 'signed', $odd{plain}), qr/^250/, 'mail with it';
+	is_deeply [dkimpy($q, records($q, 'esp.example'), arrived($q, 'signed'))], ['esp.example/r/rsa-sha256 ok'], 'is signed';
+	SKIP: {
+		skip 'no Landlock', 2 unless PosthornTest::slurp("$q->{dir}/posthorn.err") =~ /role=smtpd\/sign .*landlock=abi/;
+		like send_message($q, 'link', "From: a\@shop.example\r\nSubject: link\r\n\r\nx\r\n"), qr/^451 4\.3\.5/, 'a link that leads out of the directory';
+		like $q->tail_log, qr{elsewhere\.example/r\.key cannot be read: Permission denied}, 'leads nowhere';
+	}
+};
+
 subtest 'the role dies' => sub {
 	my ($pid) = grep { PosthornTest::slurp("/proc/$_/cmdline") =~ /\0-r\0sign\0/ } $p->daemon_pids('smtpd');
 	ok $pid, 'there is one' or return;

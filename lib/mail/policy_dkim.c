@@ -501,7 +501,7 @@ def_add(size_t *defs, size_t n, size_t max, size_t def)
 size_t
 policy_dkim_signers(const struct policy *p, const char *domain, struct dkim_signer **out, size_t max)
 {
-	size_t defs[POLICY_SIGNERS_MAX], i, n = 0, limit = max < POLICY_SIGNERS_MAX ? max : POLICY_SIGNERS_MAX;
+	size_t defs[POLICY_SIGNERS_MAX] = { 0 }, i, n = 0, limit = max < POLICY_SIGNERS_MAX ? max : POLICY_SIGNERS_MAX;
 	const char *d = domain;
 
 	while (d != NULL) {
