@@ -237,7 +237,7 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 		return conn_retry_in_clear(c, why);
 	if (c->step == STEP_TLS && io_ssl(c->io) != NULL)
 		unexpected = tls_unexpected(io_ssl(c->io));
-	if (is_timeout && (c->step == STEP_CONNECT || c->step == STEP_BANNER))
+	if (is_timeout)
 		path_shrink(c->path);
 	if (unexpected != NULL)
 		snprintf(text, sizeof(text), "the server's certificate %s: %s", c->need.by == TLS_BY_DANE ?

@@ -32,6 +32,7 @@ static bool
 tx_end(struct conn *c)
 {
 	client_tx_clear(c);
+	path_served(c->path);
 	c->n_tx++;
 	return conn_idle(c);
 }
@@ -84,32 +85,45 @@ static bool
 fail_and_close(struct conn *c, const struct outcome *o)
 {
 	note_for_next(c);
+	path_served(c->path);
 	client_tx_settle(c, o);
 	conn_close(&c, false);
 	return false;
 }
 
-/* It was counted, and nothing came of it. */
+/* What the peer has heard of is counted there too, whatever came of it. */
 static void
 uncount(struct conn *c)
 {
-	if (c->tx.is_counted)
+	if (!c->tx.is_written && c->tx.counted == c->path->generation && c->tx.counted != 0)
 		path_message_unused(c->path);
-	c->tx.is_counted = false;
+	c->tx.counted = 0;
 }
 
-/* The message was not touched by what happened to this connection: back to the head of the queue. */
-static bool
-requeue_and_close(struct conn *c, const struct outcome *o)
+/* Back to the head of the queue; to queued, if it was routed by a configuration that is not in force any more. */
+static void
+put_back(struct conn *c, const struct outcome *o)
 {
-	struct path *p = c->path;
+	struct outcome other = outcome_returned("the configuration has changed", 0);
 	unsigned i;
 
 	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
+	for (i = 0; i < c->tx.n; i++) {
+		if (c->tx.items[i] == NULL)
+			continue;
+		if (c->tx.items[i]->job->q.digest != c->net->config_digest)
+			finish_at(c, i, &other);
+		else if (++c->tx.items[i]->free_tries > FREE_TRIES)
 			finish_at(c, i, o);
-	path_add_front(p, c->tx.items, c->tx.n);
+	}
+	path_add_front(c->path, c->tx.items, c->tx.n);
+}
+
+/* The message was not touched by what happened to this connection. */
+static bool
+requeue_and_close(struct conn *c, const struct outcome *o)
+{
+	put_back(c, o);
 	c->tx.n = c->tx.n_left = 0;
 	conn_close(&c, false);
 	return false;
@@ -163,13 +177,7 @@ note_for_next(struct conn *c)
 static bool
 go_on_elsewhere(struct conn *c, const struct outcome *o)
 {
-	unsigned i;
-
-	uncount(c);
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL && ++c->tx.items[i]->free_tries > FREE_TRIES)
-			finish_at(c, i, o);
-	path_add_front(c->path, c->tx.items, c->tx.n);
+	put_back(c, o);
 	return conn_go_on(c);
 }
 
@@ -179,6 +187,8 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	char text[512], command[COMMAND_MAX];
 	struct outcome o;
 
+	if (is_timeout) /* a server that does not keep up is not asked for more */
+		path_shrink(c->path);
 	snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	command_text(c, command);
 	o = outcome_local(client_steps[c->step].phase, 451, "4.4.2", text);
@@ -188,8 +198,7 @@ client_tx_lost(struct conn *c, const char *why, bool is_timeout)
 	note_for_next(c);
 	if (c->step < STEP_DOT && c->path->config.try_next_host_on_transport_error && conn_has_next(c))
 		return go_on_elsewhere(c, &o);
-	if (c->step < STEP_DOT)
-		uncount(c);
+	uncount(c);
 	client_tx_settle(c, &o);
 	conn_close(&c, false);
 	return false;
@@ -354,6 +363,7 @@ send_mail(struct conn *c)
 {
 	wbuf_reset(&c->net->scratch);
 	put_mail(c, &c->net->scratch);
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, STEP_MAIL);
 }
@@ -382,6 +392,7 @@ send_group(struct conn *c)
 		put_rcpt(c, c->tx.items[i], w);
 	put(w, "DATA\r\n");
 	c->tx.group_len = w->len;
+	c->tx.is_written = true;
 	send_scratch(c);
 	conn_set_step(c, c->needs_rset ? STEP_RSET : STEP_MAIL);
 }
@@ -395,7 +406,8 @@ client_tx_begin(struct conn *c)
 	c->tx.started = loop_now(c->net->loop);
 	c->tx.next_rcpt = c->tx.n_taken = 0;
 	c->tx.is_answered_early = false;
-	c->tx.is_counted = false;
+	c->tx.is_written = false;
+	c->tx.counted = 0;
 	c->tx.is_pipelined = (c->caps & CAP_PIPELINING) != 0 && c->path->config.enable_pipelining;
 	if (c->tx.is_pipelined) {
 		send_group(c);

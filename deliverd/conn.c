@@ -45,12 +45,16 @@ conn_unlink(struct conn *c)
 	TAILQ_REMOVE(&p->conns, c, path_link);
 	TAILQ_REMOVE(&c->net->conns, c, all_link);
 	p->n_conns--;
-	if (!c->is_open)
+	if (!c->is_open) {
 		p->n_connecting--;
+		p->source->is_trying = false; /* whatever became of it: another may try */
+	}
 	if (c->step == STEP_QUIT)
 		p->n_quitting--;
 	c->net->n_conns--;
 	limit_set_conn_drop(&p->sets[LIMIT_CONNS]);
+	if (!c->is_dialled) /* still in conn_open(): its limits are those that it was counted against */
+		limit_set_give_back(&p->sets[LIMIT_CONNECT]);
 	path_dirty(p);
 }
 
@@ -314,6 +318,7 @@ conn_try(struct conn *c)
 		if (c->io != NULL) {
 			io_input_limit(c->io, INPUT_MAX);
 			conn_set_step(c, STEP_CONNECT);
+			c->is_dialled = true;
 			return true;
 		}
 		if (errno == EADDRNOTAVAIL && !source_probe(s))

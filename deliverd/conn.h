@@ -26,7 +26,8 @@ struct tx {
 	unsigned n_taken;   /* recipients that the server took */
 	size_t group_len;   /* of a pipelined group of commands */
 	bool is_pipelined;
-	bool is_counted;    /* against message rates; to be given back if nothing reaches the peer */
+	bool is_written;    /* the peer may have heard of it */
+	unsigned counted;   /* by this generation of the path's message rates; to be given back if it is not written */
 	bool is_answered_early; /* the server spoke before it had all of the content */
 	struct content *content; /* while it is being sent */
 	int64_t started;         /* loop_now() */
@@ -40,6 +41,7 @@ struct conn {
 	struct plan *plan;
 	unsigned at; /* in plan */
 	enum step step;
+	bool is_dialled;    /* some host heard of it */
 	bool is_open;       /* greeted: counts as healthy */
 	struct tls_need need; /* of this address */
 	bool is_in_clear;   /* no STARTTLS with this address: its handshake failed */

@@ -4,6 +4,7 @@
 
 #include "base/xalloc.h"
 #include "deliverd/explain_path.h"
+#include "deliverd/origin.h"
 #include "deliverd/overrides.h"
 #include "deliverd/path.h"
 #include "deliverd/qlink.h"
@@ -17,28 +18,6 @@ explain_provider(const struct site *site, const char *domain, struct json *json)
 	for (; at.n_mx < site->mx->n_hosts; at.n_mx++)
 		hosts[at.n_mx] = site->mx->hosts[at.n_mx].name;
 	json_str(json, "provider", site->net->shaping == NULL ? NULL : shaping_provider(site->net->shaping, &at));
-}
-
-/* "shaping.lua:12, provider google" */
-static char *
-origin_text(const struct path *p, size_t field)
-{
-	const struct shaping_origin *o = p->origins[field];
-
-	switch ((enum path_layer)p->layers[field]) {
-	case PATH_LAYER_MAIN:
-		return xstrdup("main.cf");
-	case PATH_LAYER_SHAPING:
-		if (o == NULL || o->file == NULL)
-			return xstrdup("shaping data");
-		return xasprintf("%s:%u, %s", o->file, o->line, o->layer);
-	case PATH_LAYER_POLICY:
-		return policy_where(p->net->policy, "get_egress_path_config");
-	case PATH_LAYER_OVERRIDE:
-		return xstrdup("override");
-	default:
-		return xstrdup("");
-	}
 }
 
 static void

@@ -18,7 +18,7 @@ struct item {
 	enum item_state state;
 	struct dest *dest; /* ITEM_RESOLVING */
 	struct path *path; /* ITEM_READY */
-	bool is_selected;   /* counted against its path's selection rates */
+	unsigned selected;  /* counted by this generation of the selection rates of its path */
 	uint8_t free_tries; /* times a reused connection died under it */
 };
 TAILQ_HEAD(item_list, item);

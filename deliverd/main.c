@@ -30,6 +30,7 @@ struct args {
 
 struct start {
 	struct params *params;
+	struct conf *conf;
 	struct policy *policy;
 	struct shaping *shaping;
 	uint32_t number;
@@ -41,6 +42,7 @@ start_clear(struct start *s)
 {
 	shaping_free(&s->shaping);
 	policy_free(&s->policy);
+	conf_free(&s->conf);
 	params_free(&s->params);
 }
 
@@ -49,12 +51,14 @@ static struct start
 load(const struct args *a)
 {
 	struct config *config = config_load_logged(a->config_dir);
-	struct start s = { NULL, NULL, NULL, 0, 0 };
+	struct start s = { NULL, NULL, NULL, NULL, 0, 0 };
 
 	if (config == NULL)
 		return s;
 	s.number = config->number;
 	s.digest = config->digest;
+	s.conf = config->conf;
+	config->conf = NULL;
 	config_take(&config, &s.params, &s.policy, &s.shaping);
 	return s;
 }
@@ -140,6 +144,7 @@ net_role_main(const struct args *a)
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
 	net_set_shaping(r.net, s.shaping);
+	r.net->conf = s.conf;
 	r.net->config_number = s.number;
 	r.net->config_digest = s.digest;
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);

@@ -184,6 +184,9 @@ net_reload(struct net *net)
 	is_other = config->digest != net->config_digest;
 	net->config_number = config->number;
 	net->config_digest = config->digest;
+	conf_free(&net->conf);
+	net->conf = config->conf;
+	config->conf = NULL;
 	config_take(&config, &params, &policy, &shaping);
 	net_swap(net, params, policy);
 	net_set_shaping(net, shaping);
@@ -279,6 +282,7 @@ net_free(struct net **np)
 	eventlog_free(&net->events);
 	SSL_CTX_free(net->tls);
 	params_free(&net->params);
+	conf_free(&net->conf);
 	policy_free(&net->policy);
 	shaping_free(&net->shaping);
 	wbuf_clear(&net->scratch);

@@ -38,6 +38,7 @@ struct net {
 	char *config_dir;
 	char *pool_name;
 	struct params *params;
+	struct conf *conf;       /* where params were said; NULL: not known */
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
 	unsigned generation; /* of params and policy */

@@ -21,8 +21,12 @@
 #define PATH_LIFE_MS 60000
 #define WINDOW_START 2
 #define SHRINK_MS 1000 /* what many connections are told at the same time counts once */
+#define GROW_MS 5000   /* once a server had enough: one more after so long, not at the pace of its replies */
 #define HOLD_MS 5000 /* what has to wait longer goes back to queued, so that it takes no room from others */
 #define RETURN_MAX_MS 3600000
+#define SLOW_MAX_MS 300000  /* a server that is slow may be quick again */
+#define SLOW_EACH_MS 1000
+#define STALLED_MS 10000 /* nothing moved for so long */
 #define REST_MS 2000 /* after too many failures in a row; doubled up to the next */
 #define REST_MAX_MS 15000
 
@@ -109,6 +113,8 @@ path_dirty(struct path *p)
 void
 path_add(struct path *p, struct item *it)
 {
+	if (p->n_ready == 0)
+		p->served = loop_now(p->net->loop);
 	it->state = ITEM_READY;
 	it->path = p;
 	TAILQ_INSERT_TAIL(&p->ready, it, link);
@@ -163,9 +169,9 @@ close_conns(struct path *p)
 void
 path_unselect(struct path *p, struct item *it)
 {
-	if (it->is_selected)
+	if (it->selected != 0 && it->selected == p->generation)
 		limit_set_give_back(&p->sets[LIMIT_SELECT]);
-	it->is_selected = false;
+	it->selected = 0;
 }
 
 void
@@ -381,12 +387,17 @@ open_conns(struct path *p)
 void
 path_grow(struct path *p)
 {
+	int64_t now = loop_now(p->net->loop);
+
 	p->n_failures = 0;
 	if (p->n_ready == 0 || p->window >= p->limits.connections)
 		return;
-	if (p->window < p->threshold || ++p->n_successes >= p->window) {
+	if (p->window < p->threshold) {
+		p->window++;
+	} else if (++p->n_successes >= p->window && now - p->resized >= GROW_MS) {
 		p->window++;
 		p->n_successes = 0;
+		p->resized = now;
 	}
 }
 
@@ -398,7 +409,7 @@ path_shrink(struct path *p)
 
 	if (now - p->shrunk < SHRINK_MS)
 		return;
-	p->shrunk = now;
+	p->shrunk = p->resized = now;
 	p->window = p->threshold = n > 3 ? n / 2 : 1;
 	p->n_successes = 0;
 }
@@ -425,8 +436,8 @@ return_expired(struct path *p)
 int
 path_prepare(struct path *p)
 {
+	char *err, text[512];
 	struct outcome o;
-	char *err;
 
 	if (p->generation == p->net->generation)
 		return 0;
@@ -435,8 +446,9 @@ path_prepare(struct path *p)
 	if (path_configure(p, &err) == 0)
 		return 0;
 	log_error("path %s: %s", p->name, err);
+	snprintf(text, sizeof(text), "the policy for this path failed: %s", err);
 	free(err);
-	o = outcome_local(PHASE_NONE, 451, "4.3.5", "the policy for this path failed");
+	o = outcome_local(PHASE_NONE, 451, "4.3.5", text);
 	path_fail_ready(p, &o, NULL);
 	return -1;
 }
@@ -462,7 +474,7 @@ path_ready_to_send(struct path *p)
  * is due
  * when its turn comes, a little earlier. */
 static void
-return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms, const char *text)
+return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms, int64_t max_ms, const char *text)
 {
 	int64_t now = loop_now(p->net->loop), ms;
 	struct outcome o = outcome_returned(text, 0);
@@ -475,13 +487,45 @@ return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms,
 	for (; it != NULL; it = next) {
 		next = TAILQ_NEXT(it, link);
 		ms = p->return_at - now;
-		if (ms > RETURN_MAX_MS)
-			ms = RETURN_MAX_MS + arc4random_uniform(RETURN_MAX_MS / 10);
+		if (ms > max_ms)
+			ms = max_ms + arc4random_uniform((uint32_t)max_ms / 4);
 		else
 			p->return_at += pace_ms;
 		o.retry_after = (uint32_t)(ms > 3000 ? ms / 1000 - 2 : 1);
 		item_finish(p->net, it, &o, p, NULL);
 	}
+}
+
+void
+path_served(struct path *p)
+{
+	int64_t now = loop_now(p->net->loop);
+
+	p->pace_us += ((now - p->served) * 1000 - p->pace_us) / 8;
+	p->served = now;
+}
+
+/* When most of what deliverd may hold is held, a destination that is slow keeps what it takes soon. Neither queued,
+ * which knows domains and not sites, nor its tenant's share of credit keeps it from holding everything. */
+static void
+return_slow(struct path *p)
+{
+	int64_t now = loop_now(p->net->loop), pace = p->pace_us / 1000;
+	unsigned keep = READY_PER_CONN + 2 * p->n_conns;
+	char text[512];
+
+	if ((int64_t)p->net->n_items * 4 < p->net->params->deliverd_credit * 3 || now - p->surplus_at < SLOW_EACH_MS)
+		return;
+	if (now - p->served > STALLED_MS)
+		pace = now - p->served;
+	if (pace == 0 || (int64_t)p->n_ready * pace <= HOLD_MS || p->n_ready <= keep)
+		return;
+	if (keep < HOLD_MS / pace)
+		keep = (unsigned)(HOLD_MS / pace);
+	p->surplus_at = now;
+	snprintf(text, sizeof(text), "%.200s is slow (%lld ms for a message), and others wait too", p->name,
+	    (long long)pace);
+	return_surplus(p, keep, HOLD_MS, pace, SLOW_MAX_MS, text);
 }
 
 static void
@@ -501,8 +545,9 @@ return_too_many(struct path *p)
 	}
 	if (p->n_ready > p->limits.ready) {
 		snprintf(text, sizeof(text), "%u messages are ready for %.200s (max_ready)", p->limits.ready, p->name);
-		return_surplus(p, p->limits.ready, 1000, 0, text);
+		return_surplus(p, p->limits.ready, 1000, 0, RETURN_MAX_MS, text);
 	}
+	return_slow(p);
 	if (p->blocked == NULL || p->n_ready == 0)
 		return;
 	pace = limit_pace_ms(p->blocked);
@@ -511,7 +556,8 @@ return_too_many(struct path *p)
 	if (keep >= p->n_ready)
 		return;
 	limit_text(p->blocked, what, sizeof(what));
-	return_surplus(p, keep, p->blocked_ms > HOLD_MS ? p->blocked_ms : HOLD_MS, pace > 0 ? pace : 10, what);
+	return_surplus(p, keep, p->blocked_ms > HOLD_MS ? p->blocked_ms : HOLD_MS, pace > 0 ? pace : 10, RETURN_MAX_MS,
+	    what);
 }
 
 static void
@@ -523,7 +569,7 @@ path_send(struct path *p)
 		if (!take_message(p))
 			break;
 		if (client_tx_begin(c))
-			c->tx.is_counted = p->sets[LIMIT_MESSAGE].n > 0;
+			c->tx.counted = p->sets[LIMIT_MESSAGE].n > 0 ? p->generation : 0;
 		else
 			path_message_unused(p);
 	}

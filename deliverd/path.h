@@ -57,11 +57,14 @@ struct path {
 	unsigned window;       /* so many connections at the moment: grows with success, up to the limit */
 	unsigned n_successes;  /* since the window grew */
 	unsigned threshold;    /* from here on it grows slowly */
-	int64_t shrunk;        /* loop_now() */
+	int64_t shrunk, resized; /* loop_now() */
 	int64_t connected_at;  /* loop_now(): last success */
 	unsigned n_failures;   /* rounds over all hosts, without success */
 	int64_t rest_until;    /* loop_now(): nothing is tried before */
 	int64_t return_at;     /* loop_now(): when what was sent back last is due */
+	int64_t served;        /* loop_now(): a transaction ended, or it had nothing to do */
+	int64_t pace_us;       /* from the end of one to that of the next, while mail waits */
+	int64_t surplus_at;    /* loop_now(): mail was sent back because of that */
 	char *again_host;      /* tried first: RECONNECT_SAME_HOST */
 	uint16_t last_code;    /* what a server said last, for people */
 	char last_text[256];
@@ -104,6 +107,8 @@ void path_message_unused(struct path *);
 /* The peer took mail: room for more connections. It does not want so many: fewer. */
 void path_grow(struct path *);
 void path_shrink(struct path *);
+/* A transaction has ended, however. */
+void path_served(struct path *);
 void path_note_reply(struct path *, const struct outcome *);
 /* Out of all lines; what was reserved is given back. */
 void path_leave_limits(struct path *);

@@ -113,8 +113,8 @@ item_finish(struct net *net, struct item *it, const struct outcome *o, const str
 	}
 	if (c != NULL)
 		fill_conn(&r, c);
-	if (o->kind == QL_RETURNED && path != NULL)
-		path_unselect((struct path *)(uintptr_t)path, it);
+	if (o->kind == QL_RETURNED && (path != NULL || it->state == ITEM_READY))
+		path_unselect(path != NULL ? (struct path *)(uintptr_t)path : it->path, it);
 	fill_timing(net, it, c, &r.timing);
 	if (o->kind == QL_DELIVERED) {
 		/* RFC 3461 section 5.2.2: the peer was given NOTIFY, and the duty with it. */

@@ -196,11 +196,11 @@ may_select(struct path *p, struct item *it, struct limit **limit_r, int64_t *wai
 	struct limit *l;
 	int64_t ms;
 
-	it->is_selected = false;
+	it->selected = 0;
 	if (path_prepare(p) == -1 || p->sets[LIMIT_SELECT].n == 0)
 		return true; /* if its policy failed, that is said when it is about to send */
 	ms = limit_set_take(&p->sets[LIMIT_SELECT], NULL, &l);
-	it->is_selected = ms == 0;
+	it->selected = ms == 0 ? p->generation : 0;
 	if (ms > 0 && (*limit_r == NULL || ms < *wait_r)) {
 		*limit_r = l;
 		*wait_r = ms;

@@ -14,6 +14,7 @@
 
 #define EXPLAIN_TIMEOUT 60000 /* ms of silence: the name service may take its time */
 #define LABEL 18
+#define MAIN "main.cf" /* with the line, if it is in the file */
 
 struct explained {
 	json_t *queue, *destination, *sources; /* the last is an array */
@@ -165,7 +166,7 @@ print_settings(const json_t *array, bool is_all)
 	json_t *some = json_array();
 
 	for (size_t i = 0; i < json_array_size(array); i++)
-		if (is_all || strcmp(text_of(json_array_get(array, i), "origin"), "main.cf") != 0)
+		if (is_all || strncmp(text_of(json_array_get(array, i), "origin"), MAIN, strlen(MAIN)) != 0)
 			json_array_append(some, json_array_get(array, i));
 	print_list("settings", some, setting_text);
 	json_decref(some);

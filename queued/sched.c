@@ -22,7 +22,6 @@
 /* Parked queues are fetched while fewer take turns. */
 #define ACTIVE_MIN (POOL_ACTIVE_MAX / 2)
 #define LANE_ACTIVE_MIN (LANE_ACTIVE_MAX / 2)
-#define UNROUTED_RETRY_MS 60000
 #define ARM_MAX_MS 30000
 
 struct pool_set *

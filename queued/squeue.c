@@ -16,8 +16,6 @@
 #include "queued/throttle.h"
 #include "queued/wake.h"
 
-#define UNROUTED_RETRY_MS 60000
-
 struct squeue_set *
 squeues_new(struct queued *q)
 {

@@ -20,6 +20,7 @@ struct throttle;
 
 #define WINDOW_START 100
 #define WINDOW_MIN 5
+#define UNROUTED_RETRY_MS 60000 /* a queue without pool asks policy again */
 #define QUEUE_NAME_MAX 2048
 
 struct squeue {

@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 use PosthornTest;
 
-my $p = PosthornTest->new(zone => "dead.test. IN MX 0 .\n*.prov. IN MX 5 a.mx.prov.test.\n*.prov. IN MX 10 b.mx.prov.test.\n" .
+my $p = PosthornTest->new(conf => { smtp_helo_timeout => '77s' }, zone => "dead.test. IN MX 0 .\n*.prov. IN MX 5 a.mx.prov.test.\n*.prov. IN MX 10 b.mx.prov.test.\n" .
 	"a.mx.prov.test. IN A 127.0.0.1\nb.mx.prov.test. IN A 127.0.0.1\n",
 	shaping => <<'L');
 posthorn.shaping.default { max_connection_rate = '100/min' }
@@ -32,7 +32,8 @@ is named($two->{settings}, 'connection_limit')->{value}, 2, 'a setting of policy
 like named($two->{settings}, 'connection_limit')->{origin}, qr/^policy\.lua:\d+, get_egress_path_config$/, '... and who says it';
 like named($one->{settings}, 'max_connection_rate')->{origin}, qr{shaping\.lua:1, default$}, 'one of shaping data';
 like named($one->{settings}, 'provider_max_message_rate')->{origin}, qr{shaping\.lua:2, provider prov$}, 'one of the provider';
-is named($one->{settings}, 'connect_timeout')->{origin}, 'main.cf', 'one of main.cf';
+is named($one->{settings}, 'connect_timeout')->{origin}, 'main.cf', 'a default of main.cf';
+like named($one->{settings}, 'ehlo_timeout')->{origin}, qr/^main\.cf:\d+, smtp_helo_timeout$/, 'one that stands there';
 like named($one->{limits}, 'provider prov ip-1 msg')->{use}, qr/^0 % used$/, 'how much of a limit is used';
 like $x->{conclusion}, qr/^The next message would go at once, from ip-1 or ip-2\.$/, 'the conclusion';
 
@@ -45,7 +46,7 @@ like $err, qr/not an address or a domain/, '... is said';
 is +($p->posthorn('explain'))[0], 2, 'usage';
 ($st, $out) = $p->posthorn('explain', 'ana@x.prov', '--tenant', 'trial');
 like $out, qr/^  settings\s+connection_limit 2 \(policy\.lua/m, 'for people, what was said for this destination';
-unlike $out, qr/connect_timeout/, '... and not what holds for all';
+unlike $out, qr/connect_timeout|ehlo_timeout/, '... and not what holds for all';
 like +($p->posthorn('explain', 'ana@x.prov', '--all'))[1], qr/connect_timeout/, '... but with --all';
 
 # What holds mail back.

@@ -10,6 +10,27 @@
 #include "mail/policy_lib.h"
 #include "mail/policy_private.h"
 
+/* KumoMTA's { trigger = 'Immediate', duration = '5m' }: here every source is out at once while its address is not on
+ * this host, and looked at again, so there is nothing to keep; what would be something else is refused. */
+static void
+unplumbed_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
+{
+	bool is_immediate;
+
+	(void)target;
+	if (lua_type(L, -1) != LUA_TTABLE) {
+		conf_error_add(r->errs, r->policy->file, r->line, "%s: %s must be a table", r->what, f->name);
+		return;
+	}
+	lua_pushliteral(L, "trigger");
+	lua_rawget(L, -2);
+	is_immediate = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "Immediate") == 0;
+	lua_pop(L, 1);
+	if (!is_immediate)
+		conf_error_add(r->errs, r->policy->file, r->line, "%s: %s: only trigger 'Immediate' is supported",
+		    r->what, f->name);
+}
+
 static const struct policy_field source_fields[] = {
 	{ .name = "name", .type = FIELD_NAME, .offset = offsetof(struct policy_source, name) },
 	{ .name = "source_address", .type = FIELD_ADDRESS, .offset = offsetof(struct policy_source, source_address) },
@@ -17,7 +38,8 @@ static const struct policy_field source_fields[] = {
 	{ .name = "remote_port", .type = FIELD_PORT, .offset = offsetof(struct policy_source, remote_port), .min = 1,
 	    .max = 65535 },
 	LATER("socks5_proxy_server"), LATER("socks5_proxy_source_address"), LATER("ha_proxy_server"),
-	LATER("ha_proxy_source_address"), LATER("suspend_when_unplumbed"), LATER("ttl"),
+	LATER("ha_proxy_source_address"), LATER("ttl"),
+	{ .name = "suspend_when_unplumbed", .type = FIELD_CALL, .read = unplumbed_read },
 	{ .name = NULL }
 };
 

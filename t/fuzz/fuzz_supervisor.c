@@ -42,10 +42,19 @@ sup_stop(struct supervisor *sup, int exit_status)
 }
 
 bool
-sup_reload(struct supervisor *sup, char **sentence_r)
+sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 {
+	(void)by;
 	*sentence_r = xstrdup("reloaded");
 	return TAILQ_FIRST(&sup->daemons)->state == SUP_READY;
+}
+
+bool
+sup_generation_reached(const struct supervisor *sup, char **text_r)
+{
+	(void)sup;
+	(void)text_r;
+	return x.n_ready > 0;
 }
 
 void

@@ -159,6 +159,21 @@ sub ledger {
 
 sub ledger_count { my ($self) = @_; my $n = () = slurp("$self->{dir}/ledger") =~ /\n/g; return $n }
 
+# Connections that are open to the sinks at one moment, as [source, destination]. The kernel's table is no picture of a moment, but
+# what stands in it twice was there in between.
+sub connections {
+	my ($self) = @_;
+	my (%seen, @r);
+	my $port = sprintf '%04X', $self->{sink_port};
+	for my $twice (0, 1) {
+		for (split /\n/, slurp('/proc/net/tcp')) {
+			my ($from, $fport, $to) = /^\s*\d+: ([0-9A-F]{8}):([0-9A-F]{4}) ([0-9A-F]{8}):$port 01 / or next;
+			push @r, [map { join '.', reverse unpack 'C4', pack 'H8', $_ } $from, $to] if $seen{"$from $fport $to"}++ && $twice;
+		}
+	}
+	return @r;
+}
+
 # A name server whose root zone says: every domain's mail exchanger is 127.0.0.1, but for what `zone` adds.
 sub dns {
 	my ($self) = @_;

@@ -140,8 +140,8 @@ test_credit_returns(void **state UNUSED)
 	assert_in_range(w->credit - sent, 60, 64);
 	assert_in_range(credit, sent, sent + 64);
 	assert_in_range(w->peers[0]->max_open, 1, 2);
-	for (i = 0; i < sent; i++)
-		assert_int_not_equal(w->results[i].outcome, QL_RETURNED);
+	for (i = 0; i < sent; i++) /* the 421 costs two seconds, in which most of the credit is held */
+		assert_true(w->results[i].outcome != QL_RETURNED || strstr(w->results[i].text, "is slow") != NULL);
 	world_free(w);
 }
 

@@ -120,7 +120,7 @@ peer_free(struct peer *p)
 }
 
 /* What a peer was told so far; how often it heard this. */
-static unsigned
+static unsigned UNUSED
 peer_count(struct peer *p, const char *text)
 {
 	unsigned n = 0;

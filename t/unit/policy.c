@@ -226,6 +226,11 @@ static const struct mistake mistakes[] = {
 	    "remote_port must be from 1 to 65535, not 0" },
 	{ "posthorn.source { name = 's', source_address = '::1', ttl = '60s' }\n"
 	    "posthorn.pool { name = 'p', entries = { { name = 's' } } }", 1, "ttl is not supported by this version" },
+	{ "posthorn.source { name = 's', source_address = '1.2.3.4',\n"
+	    "suspend_when_unplumbed = { trigger = { Threshold = '3/5m' } } }\n"
+	    "posthorn.pool { name = 'p', entries = { { name = 's' } } }", 1, "only trigger 'Immediate' is supported" },
+	{ "posthorn.source { name = 's', source_address = '1.2.3.4', suspend_when_unplumbed = true }\n"
+	    "posthorn.pool { name = 'p', entries = { { name = 's' } } }", 1, "must be a table" },
 	{ "posthorn.source { name = 's', source_address = '::1', ehlo_domain = 'a b' }\n"
 	    "posthorn.pool { name = 'p', entries = { { name = 's' } } }", 1, "ehlo_domain 'a b' is not a host name" },
 	{ ONE_POOL "posthorn.source { name = 's', source_address = '192.0.2.2' }\n", 3,
@@ -281,6 +286,17 @@ static const struct mistake mistakes[] = {
 	{ ONE_POOL "require 'socket'\n", 3, "there is no module 'socket'" },
 	{ "while true do end\n", 1, "used more than 2000 ms of CPU time" },
 };
+
+static void
+test_unplumbed(void **state)
+{
+	struct fixture *f = *state;
+
+	load(f, "posthorn.source { name = 's', source_address = '1.2.3.4',\n"
+	    "suspend_when_unplumbed = { trigger = 'Immediate', duration = '5m' } }\n"
+	    "posthorn.pool { name = 'p', entries = { { name = 's' } } }");
+	assert_non_null(f->p);
+}
 
 static void
 test_mistakes(void **state)
@@ -719,6 +735,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_definitions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snippet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_module_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unplumbed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_all_mistakes_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
