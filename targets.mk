@@ -5,8 +5,8 @@ DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	libmail-dkim-perl python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
-DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
+	libmail-dkim-perl libopendkim-dev python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
+DEPS_LINT := libopendkim-dev clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
 APT_OPTIONS := -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
@@ -59,6 +59,12 @@ $(BUILD)/tools/dkim: $(call obj,t/bench/dkim.c) $(BUILD)/libsmtpd.a $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# Verifies signatures in tests, where there is libopendkim.
+$(BUILD)/tools/opendkim: t/lib/opendkim.c build-flags.mk
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) -D_GNU_SOURCE -O1 -g -std=gnu11 -Wall -Wextra -o $@ $< $(shell pkg-config --libs opendkim)
+OPENDKIM := $(shell pkg-config --exists opendkim 2>/dev/null && echo $(BUILD)/tools/opendkim)
 # Preloaded into daemons by tests and the bench; never with sanitizers, which want to be loaded first.
 PRELOAD_SRC := t/lib/inject.c t/bench/asroot.c t/bench/syncs.c t/crash/nosync.c t/crash/record.c
 define preload
@@ -68,7 +74,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(BUILD)/tools/dkim $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+tools: $(TOOLS) $(BUILD)/tools/dkim $(OPENDKIM) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run

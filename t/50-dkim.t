@@ -1,4 +1,4 @@
-# Signed mail through the whole suite: each signature that leaves is verified by implementations that are not ours (Mail::DKIM, dkimpy),
+# Signed mail through the whole suite: each signature that leaves is verified by implementations that are not ours (Mail::DKIM, dkimpy, libopendkim),
 # over messages as odd as they come. What cannot be signed is refused for now; keys change while mail flows; `posthorn dkim`. Row of
 # posthorn-faults(7): "DKIM key missing or not to be used".
 use strict;
@@ -68,6 +68,13 @@ for i in range(n):
 PY
 	my $out = qx(/usr/bin/python3 $p->{dir}/verify.py $p->{dir}/records.json $p->{dir}/message 2>&1);
 	return split /\n/, $out;
+}
+
+# The same by libopendkim, where it is.
+sub opendkim {
+	my ($p, $records) = @_;
+	PosthornTest::write_file($p->dir . '/records.txt', join '', map { "$_\t$records->{$_}\n" } sort keys %$records);
+	return split /\n/, qx($PosthornTest::tools/opendkim $p->{dir}/records.txt $p->{dir}/message 2>&1);
 }
 
 # Mail::DKIM knows RSA only.
@@ -190,6 +197,7 @@ subtest 'odd messages' => sub {
 			: ("shop.example/$shop/rsa-sha256", 'esp.example/esp1/rsa-sha256');
 		# dkimpy does not read the obsolete white space before a colon.
 		is_deeply [dkimpy($p, $records, $m)], [map { "$_ ok" } @want], "$id: dkimpy verifies" unless $id eq 'spaced';
+		is_deeply [opendkim($p, $records)], [map { "$_ ok" } @want], "$id: libopendkim verifies" if -x "$PosthornTest::tools/opendkim" && $id ne 'spaced';
 		is_deeply [mail_dkim($records, $m)], [map { s{/rsa-sha256$}{}r . ' pass' } grep { /rsa/ } @want], "$id: Mail::DKIM verifies";
 		my ($head) = $m =~ /\A(.*?\r\n)(?=Received:)/s;
 		ok !(grep { length($_ =~ s/^\t/' ' x 8/er) > 78 } split /\r\n/, $head), "$id: no line of the fields is too long";
