@@ -13,7 +13,7 @@
 #include "mail/dkim_key.h"
 
 #define LOOK_MS 1000
-#define FILES_MAX 4096
+#define FILES_MAX 40000 /* a key and a selector for each definition that a policy may have */
 
 struct file {
 	UT_hash_handle hh;
