@@ -1,10 +1,12 @@
 /* posthorn dkim: keys, their DNS records, whether these are published, and a change of keys that no message notices. */
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/xalloc.h"
@@ -265,6 +267,8 @@ made_print(const struct admin *adm, const struct dkim_args *a, const char *selec
 		if (strcmp(word, "next") == 0)
 			printf("; then run `posthorn dkim keygen %s --rotate' again: the key signs from then on\n",
 			    a->domain);
+		if (geteuid() == 0 && getpwnam(DKIM_SIGN_USER) == NULL)
+			printf("; there is no user " DKIM_SIGN_USER " yet, to whom the key should belong\n");
 		if (is_new_dir)
 			printf("; the directory is new: `posthorn reload' shows it to smtpd\n");
 	}
