@@ -5,7 +5,8 @@ DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	libmail-dkim-perl libopendkim-dev python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
+	libyaml-libyaml-perl libmail-dkim-perl libopendkim-dev python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs \
+	mount
 DEPS_LINT := libopendkim-dev clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
@@ -65,6 +66,11 @@ $(BUILD)/tools/opendkim: t/lib/opendkim.c build-flags.mk
 	@echo '  LD $@'
 	$(Q)$(CC) -D_GNU_SOURCE -O1 -g -std=gnu11 -Wall -Wextra -o $@ $< $(shell pkg-config --libs opendkim)
 OPENDKIM := $(shell pkg-config --exists opendkim 2>/dev/null && echo $(BUILD)/tools/opendkim)
+# What SPF says of zone data and a client, for the test suite of RFC 7208.
+$(BUILD)/tools/spfcheck: $(call obj,t/lib/spfcheck.c) $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 # Preloaded into daemons by tests and the bench; never with sanitizers, which want to be loaded first.
 PRELOAD_SRC := t/lib/inject.c t/bench/asroot.c t/bench/syncs.c t/crash/nosync.c t/crash/record.c
 define preload
@@ -74,7 +80,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(BUILD)/tools/dkim $(OPENDKIM) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+tools: $(TOOLS) $(BUILD)/tools/dkim $(BUILD)/tools/spfcheck $(OPENDKIM) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run

@@ -45,6 +45,8 @@ int cmd_reload(struct admin *, int, char **);
 int cmd_restart(struct admin *, int, char **);
 int cmd_status(struct admin *, int, char **);
 int cmd_check(struct admin *, int, char **);
+int cmd_doctor(struct admin *, int, char **);
+int cmd_dns(struct admin *, int, char **);
 int cmd_shaping(struct admin *, int, char **);
 int cmd_simulate(struct admin *, int, char **);
 int cmd_conf(struct admin *, int, char **);

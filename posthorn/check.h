@@ -8,10 +8,18 @@
 
 struct policy;
 
-/* The pools of a policy. */
+struct pool_source {
+	char *name;
+	char *address; /* "": the kernel chooses */
+	char *ehlo;    /* "": myhostname */
+};
+
+/* The pools of a policy, and the sources of all. */
 struct pool_list {
 	char **v;
 	size_t n;
+	struct pool_source *sources;
+	size_t n_sources;
 };
 void pool_list_clear(struct pool_list *);
 
@@ -32,8 +40,13 @@ int check_config(const char *config_dir, struct pool_list *pools, struct key_lis
     struct conf_errors *warnings) __attribute__((warn_unused_result));
 /* Before running Lua: root becomes nobody with the suite's group. Ends the process if that fails. */
 void check_drop(void);
-/* Files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
+/* The certificate of smtpd: what smtpd would refuse, and its last days. */
+void check_certificate(const struct params *, struct conf_errors *errors, struct conf_errors *warnings);
+/* Other files, directories, users: what would keep the suite from running goes to errors, what is merely unwise to
  * warnings. */
+void check_environment(const struct params *, const struct conf *, struct conf_errors *errors,
+    struct conf_errors *warnings);
+/* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
 
 /* check_keys.c: keys that could not sign go to warnings: only the mail that they are for is refused. */

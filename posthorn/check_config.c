@@ -30,7 +30,7 @@
 #define CHECK_MAX_TEXT 4096
 #define CHECK_MAX_KEYS 1000 /* looked at */
 
-enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_KEY, CHECK_END };
+enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_KEY, CHECK_END };
 
 const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", NULL };
 
@@ -54,6 +54,14 @@ pool_list_clear(struct pool_list *l)
 	free(l->v);
 	l->v = NULL;
 	l->n = 0;
+	for (size_t i = 0; i < l->n_sources; i++) {
+		free(l->sources[i].name);
+		free(l->sources[i].address);
+		free(l->sources[i].ehlo);
+	}
+	free(l->sources);
+	l->sources = NULL;
+	l->n_sources = 0;
 }
 
 /* Root becomes nobody, keeping the suite's group so that a policy readable by that group can be read. */
@@ -147,6 +155,19 @@ report_keys(struct wbuf *out, const char *file, const struct policy *policy)
 }
 
 static void
+check_tell_pool(struct wbuf *out, const struct policy_pool *pool)
+{
+	wbuf_u8(out, CHECK_POOL);
+	wbuf_str(out, pool->name);
+	for (size_t i = 0; i < pool->n_entries; i++) {
+		wbuf_u8(out, CHECK_SOURCE);
+		wbuf_str(out, pool->entries[i].source->name);
+		wbuf_str(out, pool->entries[i].source->source_address);
+		wbuf_str(out, pool->entries[i].source->ehlo_domain);
+	}
+}
+
+static void
 check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	char *file = xasprintf("%s/main.cf", config_dir);
@@ -167,10 +188,8 @@ check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors,
 	if ((params != NULL || access(file, R_OK) == 0) && check_reach(file, errors) &&
 	    (policy = policy_load(file, errors)) != NULL) {
 		check_sources(file, policy, warnings);
-		for (size_t i = 0; i < policy_pool_count(policy); i++) {
-			wbuf_u8(out, CHECK_POOL);
-			wbuf_str(out, policy_pool_at(policy, i)->name);
-		}
+		for (size_t i = 0; i < policy_pool_count(policy); i++)
+			check_tell_pool(out, policy_pool_at(policy, i));
 		report_keys(out, file, policy);
 		policy_free(&policy);
 	}
@@ -283,6 +302,18 @@ key_list_clear(struct key_list *l)
 	*l = (struct key_list){ NULL, 0 };
 }
 
+static void
+check_decode_source(struct rbuf *r, struct pool_list *pools)
+{
+	struct pool_source *s;
+
+	pools->sources = xreallocarray(pools->sources, pools->n_sources + 1, sizeof(*pools->sources));
+	s = &pools->sources[pools->n_sources++];
+	s->name = rbuf_strdup(r, CHECK_MAX_TEXT);
+	s->address = rbuf_strdup(r, CHECK_MAX_TEXT);
+	s->ehlo = rbuf_strdup(r, CHECK_MAX_TEXT);
+}
+
 static int
 check_decode(const struct wbuf *in, struct pool_list *pools, struct key_list *keys, struct conf_errors *errors,
     struct conf_errors *warnings)
@@ -301,6 +332,9 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct key_list *ke
 		case CHECK_POOL:
 			pools->v = xreallocarray(pools->v, pools->n + 1, sizeof(*pools->v));
 			pools->v[pools->n++] = rbuf_strdup(&r, CHECK_MAX_TEXT);
+			break;
+		case CHECK_SOURCE:
+			check_decode_source(&r, pools);
 			break;
 		case CHECK_KEY:
 			check_decode_key(&r, keys);

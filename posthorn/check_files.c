@@ -58,8 +58,8 @@ check_cert(const struct params *p, const X509 *cert, struct conf_errors *warning
 }
 
 /* Certificates and keys as smtpd will load them. */
-static void
-check_tls(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
+void
+check_certificate(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	const struct conf_strs *certs = &p->smtpd_tls_cert_file, *keys = &p->smtpd_tls_key_file;
 	bool is_readable = true;
@@ -220,12 +220,19 @@ check_names(const struct params *p, const struct conf *conf, struct conf_errors 
 void
 check_files(const struct params *p, const struct conf *conf, struct conf_errors *errors, struct conf_errors *warnings)
 {
+	check_certificate(p, errors, warnings);
+	check_environment(p, conf, errors, warnings);
+}
+
+void
+check_environment(const struct params *p, const struct conf *conf, struct conf_errors *errors,
+    struct conf_errors *warnings)
+{
 	size_t i;
 
 	check_daemons(p, errors);
 	check_index(p, warnings);
 	check_names(p, conf, errors, warnings);
-	check_tls(p, errors, warnings);
 	for (i = 0; i < p->smtpd_tls_key_file.n; i++)
 		check_secret(p->smtpd_tls_key_file.v[i], "private key", errors);
 	check_passwd(p, errors, warnings);

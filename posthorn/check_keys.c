@@ -32,8 +32,8 @@ check_keys(const struct params *params, const struct key_list *l, struct conf_er
 	size_t i;
 
 	if (l->n > 0 && suite_has_users() && getpwnam(DKIM_SIGN_USER) == NULL)
-		conf_error_add(warnings, NULL, 0, "the user " DKIM_SIGN_USER " does not exist: the role that signs will "
-		    "run as nobody, and read no key (systemd-sysusers makes it)");
+		conf_error_add(warnings, NULL, 0, "the user " DKIM_SIGN_USER " does not exist: the role that signs "
+		    "will run as nobody, and read no key (systemd-sysusers makes it)");
 	for (i = 0; i < l->n; i++) {
 		k = &l->v[i];
 		s = (struct dkim_signer){ .domain = k->domain, .selector = k->selector, .key = k->key, .key_dir =

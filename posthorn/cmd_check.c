@@ -60,7 +60,7 @@ int
 cmd_check(struct admin *adm, int argc, char **argv)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 }, again = { NULL, 0 };
-	struct pool_list pools = { NULL, 0 };
+	struct pool_list pools = { NULL, 0, NULL, 0 };
 	struct key_list keys = { NULL, 0 };
 	struct params *params;
 	struct conf *conf = NULL;

@@ -16,7 +16,7 @@
 #include "admin.h"
 #include "dkim_files.h"
 #include "dkim_record.h"
-#include "dns_child.h"
+#include "dns_ask.h"
 
 #define STRING_MAX 255 /* octets of one string of a TXT record */
 #define BITS_ADVISED 2048
@@ -135,7 +135,7 @@ published_get(const struct params *params, const struct dkim_files *l, struct pu
 		p->problems[i] = xstrdup("the name service gave no answer in time");
 		names[i] = dkim_record_name(l->v[i].selector, l->v[i].domain);
 	}
-	rv = dns_child_ask(params, DNS_TYPE_TXT, (const char *const *)names, l->n, on_record, p);
+	rv = dns_ask_all(params, DNS_TYPE_TXT, (const char *const *)names, l->n, on_record, p);
 	for (i = 0; i < l->n; i++)
 		free(names[i]);
 	free(names);

@@ -346,7 +346,7 @@ cmd_start(struct admin *adm, int argc, char **argv)
 {
 	struct supervisor sup = { .lock_fd = -1, .queue_lock_fd = -1, .alive_fd = -1, .notify_fd = -1,
 		.exit_status = ADM_OK };
-	struct pool_list pools = { NULL, 0 };
+	struct pool_list pools = { NULL, 0, NULL, 0 };
 
 	(void)argv;
 	if (argc > 1)

@@ -201,7 +201,7 @@ bool
 sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
-	struct pool_list pools = { NULL, 0 };
+	struct pool_list pools = { NULL, 0, NULL, 0 };
 	struct params *new = NULL;
 	struct conf *conf = NULL;
 	struct config_image *image;

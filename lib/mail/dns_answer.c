@@ -15,7 +15,6 @@ struct packet {
 
 struct rr_view {
 	char owner[DNS_NAME_MAX + 1];
-	bool is_owner_clean;
 	uint16_t type, class;
 	uint32_t ttl;
 	size_t rdata, rdlen;
@@ -33,16 +32,18 @@ get32(const uint8_t *p)
 	return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
-/* Letters, digits, hyphen and underscore; upper case is lowered. 0: not for a host name (that dot inside a label,
- * for one). */
+/* Letters, digits, hyphen and underscore; upper case is lowered. Not for a host name, but a name that may be asked for:
+ * the rest of ASCII. What cannot stand in a text (that dot inside a label, for one) becomes a backslash, which is in no
+ * name that is asked for. */
 static char
-name_char(uint8_t c)
+name_char(uint8_t c, bool *is_clean)
 {
 	if (c >= 'A' && c <= 'Z')
 		return (char)(c + 32);
 	if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_')
 		return (char)c;
-	return 0;
+	*is_clean = false;
+	return c < 0x20 || c > 0x7e || c == '.' ? '\\' : (char)c;
 }
 
 /* One label of n octets at `from`, after what is in out already. */
@@ -50,20 +51,13 @@ static int
 name_append(struct packet *k, size_t from, size_t n, char *out, size_t *outlen, bool *is_clean)
 {
 	size_t i;
-	char c;
 
 	if (*outlen + n + 1 > DNS_NAME_MAX)
 		return -1;
 	if (*outlen > 0)
 		out[(*outlen)++] = '.';
-	for (i = 0; i < n; i++) {
-		c = name_char(k->p[from + i]);
-		if (c == 0) {
-			*is_clean = false;
-			c = '?';
-		}
-		out[(*outlen)++] = c;
-	}
+	for (i = 0; i < n; i++)
+		out[(*outlen)++] = name_char(k->p[from + i], is_clean);
 	return 0;
 }
 
@@ -111,7 +105,9 @@ name_get(struct packet *k, size_t *pos, char out[DNS_NAME_MAX + 1], bool *is_cle
 static int
 rr_get(struct packet *k, size_t *pos, struct rr_view *rr)
 {
-	if (name_get(k, pos, rr->owner, &rr->is_owner_clean) == -1 || k->len - *pos < 10)
+	bool is_clean;
+
+	if (name_get(k, pos, rr->owner, &is_clean) == -1 || k->len - *pos < 10)
 		return -1;
 	rr->type = get16(k->p + *pos);
 	rr->class = get16(k->p + *pos + 2);
@@ -218,14 +214,14 @@ answers_walk(struct packet *k, size_t pos, unsigned count, char name[DNS_NAME_MA
 	for (; count > 0; count--) {
 		if (rr_get(k, &pos, &rr) == -1)
 			return -1;
-		if (rr.class != 1 || !rr.is_owner_clean || strcmp(rr.owner, name) != 0)
+		if (rr.class != 1 || strcmp(rr.owner, name) != 0)
 			continue;
 		if (want_cname && rr.type == DNS_TYPE_CNAME) {
 			if (rdata_name(k, &rr, 0, name, &is_clean) == -1)
 				return -1;
 			if (rr.ttl < out->ttl)
 				out->ttl = rr.ttl;
-			return is_clean ? 1 : -1;
+			return strchr(name, '\\') == NULL ? 1 : -1;
 		}
 		if (!want_cname && rr.type == type && rr_take(k, &rr, out) == -1)
 			return -1;
@@ -269,7 +265,7 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 	if (len < 12 || get16(pkt + 4) != 1)
 		return -1;
 	count = get16(pkt + 6);
-	if (name_get(&k, &pos, name, &is_clean) == -1 || !is_clean || len - pos < 4)
+	if (name_get(&k, &pos, name, &is_clean) == -1 || strchr(name, '\\') != NULL || len - pos < 4)
 		return -1;
 	pos += 4;
 	for (hops = 0;; hops++) {

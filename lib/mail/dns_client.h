@@ -16,7 +16,7 @@ struct dns_client *dns_client_new(struct loop *);
 void dns_client_free(struct dns_client **);
 /* A (new) role at the other end of fd, which is taken over. */
 void dns_client_set_peer(struct dns_client *, int fd);
-/* The records of that type (DNS_TYPE_*) of a name for which dns_name_valid(). NULL: cannot ask now; fn is not called.
+/* The records of that type (DNS_TYPE_*) of a name for which dns_name_askable(). NULL: cannot ask now; fn is not called.
  * It is never called before this returns. */
 struct dns_request *dns_client_ask(struct dns_client *, const char *name, uint16_t type, uint32_t timeout_ms,
     dns_client_fn *, void *arg);

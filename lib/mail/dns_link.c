@@ -9,8 +9,8 @@
 
 #define KIND_RECORDS 9 /* beside enum mx_kind */
 
-bool
-dns_name_valid(const char *s)
+static bool
+name_check(const char *s, bool (*is_fit)(char))
 {
 	size_t n = strlen(s), label = 0, i;
 
@@ -23,11 +23,34 @@ dns_name_valid(const char *s)
 			label = 0;
 			continue;
 		}
-		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') || (s[i] >= '0' && s[i] <= '9') ||
-		    s[i] == '-' || s[i] == '_') || ++label > 63)
+		if (!is_fit(s[i]) || ++label > 63)
 			return false;
 	}
 	return label > 0;
+}
+
+static bool
+is_host_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+static bool
+is_askable_char(char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '\\';
+}
+
+bool
+dns_name_valid(const char *s)
+{
+	return name_check(s, is_host_char);
+}
+
+bool
+dns_name_askable(const char *s)
+{
+	return name_check(s, is_askable_char);
 }
 
 void
@@ -67,11 +90,13 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 	if (!rbuf_done(r))
 		return -1;
 	memcpy(a->name, s.base, s.len);
-	if (a->want < DNS_WANT_MX || a->want > DNS_WANT_RECORDS || strlen(a->name) != s.len || !dns_name_valid(a->name))
+	if (strlen(a->name) != s.len)
 		return -1;
-	if (a->want == DNS_WANT_RECORDS ? !is_type(a->type) : a->type != 0)
+	if (a->want == DNS_WANT_RECORDS)
+		return is_type(a->type) && dns_name_askable(a->name) ? 0 : -1;
+	if ((a->want != DNS_WANT_MX && a->want != DNS_WANT_HOST) || a->type != 0)
 		return -1;
-	return 0;
+	return dns_name_valid(a->name) ? 0 : -1;
 }
 
 static void
@@ -120,6 +145,7 @@ dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 	unsigned i, j;
 
 	wbuf_u8(w, d->status);
+	wbuf_u8(w, d->security);
 	wbuf_u32(w, d->ttl);
 	wbuf_str(w, d->text);
 	if (d->status != DNS_OK)
@@ -234,9 +260,12 @@ dns_reply_decode(struct rbuf *r, struct dns_reply *d)
 {
 	memset(d, 0, sizeof(*d));
 	d->status = rbuf_u8(r);
+	d->security = rbuf_u8(r);
 	d->ttl = rbuf_u32(r);
 	d->text = rbuf_strdup(r, DNS_TEXT_MAX);
-	if (d->status < DNS_OK || d->status > DNS_TEMPORARY || (d->status == DNS_OK && hosts_decode(r, d) == -1) ||
+	if (d->status < DNS_OK || d->status > DNS_TEMPORARY ||
+	    d->security > (d->status == DNS_TEMPORARY ? DNS_BOGUS : DNS_SECURE) ||
+	    (d->status == DNS_OK && hosts_decode(r, d) == -1) ||
 	    !rbuf_done(r)) {
 		dns_reply_clear(d);
 		return -1;

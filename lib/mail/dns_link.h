@@ -25,7 +25,7 @@ struct dns_ask {
 	uint16_t mx_limit;  /* hosts */
 	uint16_t addr_limit;/* addresses of each */
 	uint32_t timeout;   /* ms */
-	char name[MX_NAME_MAX + 1];
+	char name[MX_NAME_MAX + 1]; /* dns_name_valid(); with DNS_WANT_RECORDS dns_name_askable() does */
 	uint16_t tlsa_port; /* TLSA records of the hosts for this port are wanted (RFC 7672); 0: not */
 	uint16_t type;      /* DNS_WANT_RECORDS: DNS_TYPE_* of dns_answer.h; else 0 */
 };
@@ -36,6 +36,12 @@ enum dns_status {
 	DNS_NULL_MX,    /* RFC 7505, or MX pointing at localhost */
 	DNS_NO_ADDRESS, /* it exists, but nothing there has an address */
 	DNS_TEMPORARY   /* SERVFAIL, timeout, bogus */
+};
+
+enum dns_security {
+	DNS_INSECURE, /* not signed, or nobody validates */
+	DNS_SECURE,   /* all of the answer is signed and validated (RFC 4035), that there is nothing too */
+	DNS_BOGUS     /* with DNS_TEMPORARY: the signatures are wrong */
 };
 
 #define DNS_RECORDS_MAX 64
@@ -49,6 +55,7 @@ struct dns_record {
 
 struct dns_reply {
 	uint8_t status;
+	uint8_t security;   /* DNS_SECURE...: of the worst of the answers that it is made of */
 	uint32_t ttl;       /* seconds */
 	char *text;         /* a sentence if not DNS_OK */
 	struct dns_record *records; /* answer to DNS_WANT_RECORDS; there may be none */
@@ -68,5 +75,7 @@ void dns_reply_add(struct dns_reply *, uint16_t pref, char *text, size_t len);
 void dns_reply_clear(struct dns_reply *);
 /* Letters, digits, '-', '_', '.': no empty label, at most 253 characters. */
 bool dns_name_valid(const char *);
+/* The same of any printable ASCII but the backslash: SPF makes names of local parts of addresses and such like. */
+bool dns_name_askable(const char *);
 
 #endif

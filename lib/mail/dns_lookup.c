@@ -29,6 +29,7 @@ struct lookup {
 	unsigned n_open;     /* questions to the library, and one for each function that still works on this */
 	bool is_answered;
 	bool was_temporary;  /* some address question failed */
+	bool was_insecure, was_bogus;
 	uint32_t ttl;
 	char problem[128];   /* of the last temporary failure */
 	struct mx_list *mx;
@@ -67,6 +68,8 @@ lookup_answer(struct lookup *l, enum dns_status status, const char *text, uint32
 		return;
 	l->is_answered = true;
 	timer_cancel(&l->timer);
+	if (status == DNS_TEMPORARY ? l->was_bogus : !l->was_insecure)
+		reply.security = status == DNS_TEMPORARY ? DNS_BOGUS : DNS_SECURE;
 	if (status == DNS_OK) {
 		reply.mx = l->mx;
 		reply.records = l->found.records;
@@ -84,6 +87,7 @@ lookup_timeout(void *arg)
 	struct lookup *l = arg;
 	unsigned i;
 
+	l->was_insecure = true; /* what has not come is not secure either */
 	/* Some addresses are better than none: one host's dead name server does not hold up the others. */
 	for (i = 0; l->mx != NULL && i < l->mx->n_hosts; i++)
 		if (l->mx->hosts[i].n_addrs > 0) {
@@ -286,6 +290,8 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	if (l->is_answered)
 		return;
 	rcode = real_rcode(rcode, packet, len);
+	l->was_insecure |= sec != SECURE;
+	l->was_bogus |= sec == BOGUS;
 	if (q->type == DNS_TYPE_TLSA && rcode == RCODE_NXDOMAIN && sec != BOGUS) {
 		l->mx->hosts[q->host].dane = MX_DANE_NONE;
 		return;

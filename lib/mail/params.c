@@ -12,6 +12,7 @@
 #include "base/slurp.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/dns_link.h"
 #include "mail/params.h"
 
 #define SECONDS(n) ((int64_t)(n) * 1000)
@@ -155,6 +156,9 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
+
+	/* posthorn doctor */
+	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
 };
 const size_t params_count = sizeof(params_table) / sizeof(params_table[0]);
 
@@ -210,6 +214,10 @@ check_paths(const struct check *c)
 	check_path_list(c, "shaping_files", &c->p->shaping_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
 	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
+	for (i = 0; i < c->p->dnsbl_zones.n; i++)
+		if (!dns_name_valid(c->p->dnsbl_zones.v[i]))
+			CHECK_ADD(c, "dnsbl_zones", NULL, "dnsbl_zones: '%.100s' is not a domain name",
+			    c->p->dnsbl_zones.v[i]);
 	if (strlen(c->p->run_directory) > RUN_DIRECTORY_MAX)
 		CHECK_ADD(c, "run_directory", NULL,
 		    "run_directory: the path is longer than the %d bytes that socket names below it leave",

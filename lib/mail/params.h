@@ -79,6 +79,9 @@ struct params {
 	int64_t smtp_deliveries_per_connection, smtp_recipient_limit;
 	int64_t smtp_mx_limit, smtp_address_limit;
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
+
+	/* posthorn doctor */
+	struct conf_strs dnsbl_zones;
 };
 
 extern const struct conf_param params_table[];

@@ -7,6 +7,7 @@
 
 #include "base/cidr.h"
 #include "base/log.h"
+#include "mail/dns_reverse.h"
 #include "mail/policy_call_private.h"
 
 #define NAME_ROOM 512
@@ -280,16 +281,13 @@ lookup_mx(lua_State *L)
 
 /* ---- by IP address ---- */
 
-/* "1.2.0.192" or 32 nibbles, with what follows. The address may have a port behind it. 0 or -1. */
+/* The name below tail of an address given as text. The address may have a port behind it. 0 or -1. */
 static int
-reverse(const char *text, const char *tail4, const char *tail6, char out[NAME_ROOM])
+reverse(const char *text, const char *tail, char out[NAME_ROOM])
 {
 	struct sockaddr_storage ss;
-	const uint8_t *ip;
 	socklen_t len;
 	char buf[80];
-	size_t n = 0;
-	int i;
 
 	if (strlen(text) >= sizeof(buf))
 		return -1;
@@ -302,15 +300,12 @@ reverse(const char *text, const char *tail4, const char *tail6, char out[NAME_RO
 	}
 	if (sockaddr_parse(buf, 0, &ss, &len) == -1)
 		return -1;
-	if (ss.ss_family == AF_INET) {
-		ip = (const uint8_t *)&((const struct sockaddr_in *)&ss)->sin_addr;
-		snprintf(out, NAME_ROOM, "%u.%u.%u.%u.%.250s", ip[3], ip[2], ip[1], ip[0], tail4);
-		return 0;
-	}
-	ip = (const uint8_t *)&((const struct sockaddr_in6 *)&ss)->sin6_addr;
-	for (i = 15; i >= 0; i--)
-		n += (size_t)snprintf(out + n, NAME_ROOM - n, "%x.%x.", ip[i] & 15, ip[i] >> 4);
-	snprintf(out + n, NAME_ROOM - n, "%.250s", tail6);
+	if (ss.ss_family == AF_INET)
+		dns_reverse_name(false, (const uint8_t *)&((const struct sockaddr_in *)&ss)->sin_addr, tail, out,
+		    NAME_ROOM);
+	else
+		dns_reverse_name(true, (const uint8_t *)&((const struct sockaddr_in6 *)&ss)->sin6_addr, tail, out,
+		    NAME_ROOM);
 	return 0;
 }
 
@@ -320,7 +315,7 @@ lookup_ptr(lua_State *L)
 	struct policy_task *k = task_check(L, "lookup_ptr");
 	char name[NAME_ROOM];
 
-	if (reverse(luaL_checkstring(L, 1), "in-addr.arpa", "ip6.arpa", name) == -1)
+	if (reverse(luaL_checkstring(L, 1), NULL, name) == -1)
 		return push_failure(L, "not an IP address");
 	return ask(L, k, name, DNS_TYPE_PTR, on_names);
 }
@@ -359,7 +354,7 @@ on_rbl_a(lua_State *L, int status, lua_KContext ctx)
 		return 2;
 	lua_pushlstring(L, r->records[0].text, r->records[0].len);
 	tail = name_arg(L, 2, zone);
-	if (reverse(lua_tostring(L, 1), tail, tail, name) == -1)
+	if (reverse(lua_tostring(L, 1), tail, name) == -1)
 		return 1;
 	k->request = dns_client_ask(k->policy->tasks->dns, name, DNS_TYPE_TXT, k->policy->tasks->question_ms,
 	    on_answer, k);
@@ -376,7 +371,7 @@ rbl_lookup(lua_State *L)
 	lua_settop(L, 2);
 	luaL_checkstring(L, 2);
 	tail = name_arg(L, 2, zone);
-	if (reverse(luaL_checkstring(L, 1), tail, tail, name) == -1)
+	if (reverse(luaL_checkstring(L, 1), tail, name) == -1)
 		return push_failure(L, "not an IP address");
 	return ask(L, k, name, DNS_TYPE_A, on_rbl_a);
 }

@@ -310,22 +310,26 @@ seed('queued', 'fd-unasked', "\1" . frame(FD | 12, 1, pack 'N', 1));
 seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $record . $work);
 
 # dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
-sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join '', map { (length == 4 ? "\4" : "\6") . $_ } @ips }
-sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CN', $status, 300) . str($text) . ($tail // '') }
-seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('n', 0));
-seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('n', 16));
+sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join('', map { (length == 4 ? "\4" : "\6") . $_ } @ips) . pack 'Cn', 0, 0 }
+sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CCN', $status, 0, 300) . str($text) . ($tail // '') }
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nn', 0, 0));
+seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nn', 0, 16));
 seed('dns_answer', 'reply-records', dns_reply(1, '', pack('Cn', 9, 2) . pack('n', 0) . str('v=spf1 -all') . pack('n', 0) . str("a\0b")));
-seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('n', 0));
-seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('n', 0));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nn', 0, 0));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nn', 0, 0));
+seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nn', 0, 1));
+seed('dns_answer', 'reply-bogus', "\3" . pack('CCN', 5, 2, 5) . str('wrong signature'));
 seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
 seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
-seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
-seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('Cn', 1, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
-seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('Cn', 1, 0)));
-seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('Cn', 4, 1) . host(1, 'a.example')));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32)));
+seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('CCn', 1, 0, 0)));
+seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('CCn', 4, 0, 1) . host(1, 'a.example')));
 my $question = "\1a\1b\0" . pack 'nn', 1, 1;
 seed('dns_answer', 'cname', "\0" . pack('n6', 0, 0x8180, 1, 2, 0, 0) . $question . "\xc0\x0c" . pack('nnNn', 5, 1, 60, 4) . "\1c\1b\0"
     . "\1c\1b\0" . pack('nnNn', 1, 1, 30, 4) . "\x7f\0\0\1");
+seed('dns_answer', 'odd-name', "\0" . pack('n6', 0, 0x8180, 1, 1, 0, 0) . "\4A\\.:\1b\0" . pack('nn', 1, 1) . "\xc0\x0c" . pack('nnNn', 1, 1, 60, 4) . "\x7f\0\0\1");
 seed('dns_answer', 'pointer-loop', "\0" . pack('n6', 0, 0x8180, 1, 1, 0, 0) . "\xc0\x0c" . pack('nn', 1, 1) . "\xc0\x0c" . pack('nnNn', 1, 1, 60, 4) . "\0\0\0\0");
 seed('dns_answer', 'count-lies', "\0" . pack('n6', 0, 0x8180, 1, 65535, 65535, 65535) . $question);
 
@@ -339,6 +343,21 @@ seed('policy_message', 'schedule', "\1{\"first_attempt\": \"2023-11-15T00:00:00+
 seed('policy_message', 'schedule-deep', "\1{\"x\":[[[[[[[[[[1]]]]]]]]]]}");
 seed('policy_message', 'schedule-window', "\1{\"dow\":\"Mon\",\"tz\":\"Europe/Paris\",\"start\":\"09:00:00\",\"end\":\"17:00:00\"}");
 seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
+
+# SPF: flags, sender, helo, then what is answered, a line each, around and around
+sub spf { my ($name, $flags, $sender, @answers) = @_; seed('spf', $name, join "\n", $flags, $sender, 'helo.example', @answers) }
+spf('usual', '0', 'a@b.example', 'v=spf1 a mx include:c.example ip4:192.0.2.0/24 ?exists:%{i}._spf.%{d2} ~all', '192.0.2.9',
+    "m.example\x1fn.example", '192.0.2.8', 'v=spf1 ip6:2001:db8::/32 redirect=_spf.%{d}', 'v=spf1 -all');
+spf('macros', '0', 'a-b+c@d.e.example', 'v=spf1 exists:%{s}.%{l2r-+}.%{o1}.%{d3r}.%{i}.%{p}.%{v}.%{h}%%%_%-.x -all exp=%{L}.%{D2}.e',
+    'h.example', '192.0.2.1', '!', '%{c} %{r} %{t} %{S3R.-+,/_=} %{p}');
+spf('ipv6', '1', 'a@b.example', 'v=spf1 ptr a//64 mx/24//48 -all', "x.b.example\x1fb.example", '2001:db8::1');
+spf('survey', '2', 'a@b.example', 'v=spf1 a mx ptr exists:x.y include:c.d redirect=e.f', 'v=spf1 a a a -all', 'v=spf1 include:%{d}.g');
+spf('loop', '0', '@b.example', 'v=spf1 include:b.example');
+spf('mapped', '4', '', 'v=spf1 ip4:192.0.2.1/32 +all', 'v=spf1 v=spf1', "v=spf1\x1fv=spf1 -all");
+spf('errors', '0', 'a@b.example', 'v=spf1 a mx ?all', '?', 'x.example', '?');
+spf('syntax', '0', 'a@b.example', 'v=spf1 a:%{d0}.e ip4:1.2.3 redirect=x redirect=y exp= foo=%{z} -all/3 a:b.1 =x 1=2 %{');
+spf('long', '0', 'l' x 60 . '@' . join('.', ('d' x 60) x 4), 'v=spf1 exists:' . '%{s}' x 100 . '%{dr}.e -all exp=' . '%{o}' x 90, 'x' x 400);
+spf('bytes', '0', "a\x80\@b\xff.example", "v=spf1 a:\x80 -all");
 
 # queue_link: the errors of policy
 seed('queue_link', 'policy-errors', "\x0b" . pack('N', 2) . str('get_egress_pool') . pack('Q>', 3) . str('an_event_to_come') . pack('Q>', 1));

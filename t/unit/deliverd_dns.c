@@ -131,6 +131,13 @@ static const struct {
 	{ "a.example.", DNS_TYPE_MX, "a.example. MX 300 10 b@d.example.;a.example. MX 300 20 ok.example.", 0, 1,
 	    "ok.example", 300 },
 	{ "a.example.", DNS_TYPE_A, "a.example. AAAA 5 2001:db8::1", 0, 0, NULL, UINT32_MAX },
+	/* Names that are no host names may be asked for (SPF), but not what a text cannot tell from others. */
+	{ "A+b:c.example.", DNS_TYPE_A, "a+B:c.example. A 5 192.0.2.1", 0, 1, "192.0.2.1", 5 },
+	{ "a+b.example.", DNS_TYPE_A, "a+b.example. CNAME 5 c=d.example.;c=d.example. A 9 192.0.2.1", 0, 1, "192.0.2.1",
+	    5 },
+	{ "a\x80.example.", DNS_TYPE_A, "a\x80.example. A 5 192.0.2.1", -1, 0, NULL, 0 },
+	{ "a\\.example.", DNS_TYPE_A, "a\\.example. A 5 192.0.2.1", -1, 0, NULL, 0 },
+	{ "a.example.", DNS_TYPE_A, "a.example. CNAME 5 b\x01.example.;b\x02.example. A 9 192.0.2.1", -1, 0, NULL, 0 },
 };
 
 static void
@@ -328,6 +335,64 @@ test_link(void **state UNUSED)
 	rbuf_init(&r, w.p, w.len);
 	assert_int_equal(dns_reply_decode(&r, &reply2), -1);
 	mx_list_unref(&reply.mx);
+	wbuf_clear(&w);
+}
+
+static int
+ask_again(uint8_t want, uint16_t type, const char *name)
+{
+	struct dns_ask ask = { .want = want, .type = type }, again;
+	struct wbuf w;
+	struct rbuf r;
+	int rv;
+
+	snprintf(ask.name, sizeof(ask.name), "%s", name);
+	wbuf_init(&w);
+	dns_ask_encode(&ask, &w);
+	rbuf_init(&r, w.p, w.len);
+	rv = dns_ask_decode(&r, &again);
+	wbuf_clear(&w);
+	return rv;
+}
+
+static void
+test_link_names(void **state UNUSED)
+{
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, DNS_TYPE_TXT, "a+b 'c'.example"), 0);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, DNS_TYPE_TXT, "a\\b.example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, DNS_TYPE_TXT, "a\x80.example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, DNS_TYPE_TXT, "a..example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, 0, "a.example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS, DNS_TYPE_NS, "a.example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_HOST, 0, "a+b.example"), -1);
+	assert_int_equal(ask_again(0, 0, "a.example"), -1);
+	assert_int_equal(ask_again(DNS_WANT_RECORDS + 1, 0, "a.example"), -1);
+}
+
+/* Bogus is a reason for having no answer; nothing else may claim it. */
+static void
+test_link_security(void **state UNUSED)
+{
+	static const struct {
+		uint8_t status, security;
+		int r;
+	} rows[] = { { DNS_OK, DNS_SECURE, 0 }, { DNS_NXDOMAIN, DNS_SECURE, 0 }, { DNS_TEMPORARY, DNS_BOGUS, 0 },
+		{ DNS_OK, DNS_BOGUS, -1 }, { DNS_NXDOMAIN, DNS_BOGUS, -1 }, { DNS_TEMPORARY, 3, -1 } };
+	struct dns_reply reply, again;
+	struct wbuf w;
+	struct rbuf r;
+	size_t i;
+
+	wbuf_init(&w);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		reply = (struct dns_reply){ .status = rows[i].status, .security = rows[i].security };
+		wbuf_reset(&w);
+		dns_reply_encode(&reply, &w);
+		rbuf_init(&r, w.p, w.len);
+		assert_int_equal(dns_reply_decode(&r, &again), rows[i].r);
+		assert_int_equal(again.security, rows[i].security);
+		dns_reply_clear(&again);
+	}
 	wbuf_clear(&w);
 }
 
@@ -687,7 +752,8 @@ main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_rdata),
 		cmocka_unit_test(test_mx_hosts),
-		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_link), cmocka_unit_test(test_link_names),
+		cmocka_unit_test(test_link_security),
 		cmocka_unit_test(test_idna),
 		cmocka_unit_test(test_site_names),
 		cmocka_unit_test(test_referral),
