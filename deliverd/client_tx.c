@@ -220,19 +220,29 @@ client_tx_abandon(struct conn *c)
 /* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870
  * section 6). */
 static bool
-message_fits(const struct conn *c, const struct record *rec, struct outcome *o)
+message_fits(const struct conn *c, const struct ql_job *q, struct outcome *o)
 {
+	const struct record *rec = &q->rec;
+	struct content_head head = { q->head, q->head_len };
+
 	if ((rec->flags & MSG_SMTPUTF8) && !(c->caps & CAP_SMTPUTF8))
 		*o = outcome_local(PHASE_MAIL, 553, "5.6.7",
 		    "the message needs SMTPUTF8, which the server does not offer");
 	else if ((rec->flags & MSG_8BIT) && !(c->caps & CAP_8BITMIME))
 		*o = outcome_local(PHASE_MAIL, 554, "5.6.3",
 		    "the message has 8-bit content, which the server does not take");
-	else if (c->peer_size > 0 && content_size(rec) > c->peer_size)
+	else if (c->peer_size > 0 && content_size(rec, &head) > c->peer_size)
 		*o = outcome_local(PHASE_MAIL, 552, "5.3.4", "the message is larger than the server takes");
 	else
 		return true;
 	return false;
+}
+
+static bool
+same_head(const struct ql_job *x, const struct ql_job *y)
+{
+	return (x->head == NULL) == (y->head == NULL) && x->head_len == y->head_len &&
+	    (x->head_len == 0 || memcmp(x->head, y->head, x->head_len) == 0);
 }
 
 static bool
@@ -241,7 +251,7 @@ same_message(const struct item *a, const struct item *b)
 	const struct ql_job *x = &a->job->q, *y = &b->job->q;
 
 	return a->job == b->job || (msgid_cmp(&x->rec.id, &y->rec.id) == 0 && x->rec.segment == y->rec.segment &&
-	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0);
+	    x->rec.offset == y->rec.offset && strcmp(x->sender, y->sender) == 0 && same_head(x, y));
 }
 
 /* Adjacent recipients of the first message that fits. */
@@ -253,7 +263,7 @@ collect(struct conn *c)
 	struct outcome o;
 	struct item *it;
 
-	while ((it = TAILQ_FIRST(&p->ready)) != NULL && !message_fits(c, &it->job->q.rec, &o))
+	while ((it = TAILQ_FIRST(&p->ready)) != NULL && !message_fits(c, &it->job->q, &o))
 		item_finish(c->net, it, &o, p, c);
 	tx->n = 0;
 	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
@@ -291,13 +301,14 @@ static void
 put_mail(const struct conn *c, struct wbuf *w)
 {
 	const struct ql_job *q = &c->tx.items[0]->job->q;
+	struct content_head head = { q->head, q->head_len };
 	char size[32];
 
 	put(w, "MAIL FROM:<");
 	put(w, q->sender);
 	put(w, ">");
 	if (c->caps & CAP_SIZE) {
-		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec));
+		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec, &head));
 		put(w, size);
 	}
 	if ((q->rec.flags & MSG_8BIT) && (c->caps & CAP_8BITMIME))
@@ -567,6 +578,7 @@ client_on_data(struct conn *c)
 {
 	char trace[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4];
 	struct job *job = tx_job(c);
+	struct content_head head;
 	const char *err = NULL;
 	struct outcome o;
 	int r;
@@ -579,8 +591,9 @@ client_on_data(struct conn *c)
 	}
 	if (c->reply.code == 354) {
 		trace_line(c, trace);
-		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, io_output(c->io), &job->is_verified,
-		    &err);
+		head = (struct content_head){ job->q.head, job->q.head_len };
+		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, &head, io_output(c->io),
+		    &job->is_verified, &err);
 		return content_sent(c, job, r, err);
 	}
 	o = client_reply_outcome(c, "DATA");

@@ -26,9 +26,9 @@ struct content {
 };
 
 uint64_t
-content_size(const struct record *rec)
+content_size(const struct record *rec, const struct content_head *head)
 {
-	return rec->headers_len + rec->body_len + TRACE_LEN;
+	return (head->base != NULL ? head->len : rec->headers_len) + rec->body_len + TRACE_LEN;
 }
 
 enum { SCAN_BARE = 1, SCAN_DOT = 2 };
@@ -149,9 +149,23 @@ encode_small(char *data, size_t len, const char *trace, struct evbuffer *out, co
 	return content_encode_end(&s, out) == 0 ? 1 : -2;
 }
 
+/* Takes over data; with the other header block in place of its own. */
+static char *
+replace_head(char *data, size_t *len, const struct record *rec, const struct content_head *head)
+{
+	size_t body = *len - rec->headers_len;
+	char *copy = xmalloc(head->len + body + 1);
+
+	memcpy(copy, head->base, head->len);
+	memcpy(copy + head->len, data + rec->headers_len, body);
+	free(data);
+	*len = head->len + body;
+	return copy;
+}
+
 int
-content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace, struct evbuffer *out,
-    bool *is_verified, const char **err_r)
+content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace,
+    const struct content_head *head, struct evbuffer *out, bool *is_verified, const char **err_r)
 {
 	struct content *c;
 	size_t len;
@@ -164,6 +178,8 @@ content_begin(struct content **c_r, int fd, const struct record *rec, const char
 		if (data == NULL)
 			return -1;
 		*is_verified = true;
+		if (head->base != NULL)
+			data = replace_head(data, &len, rec, head);
 		return encode_small(data, len, trace, out, err_r);
 	}
 	if (!*is_verified && record_check_content(fd, rec, err_r) != 0)
@@ -175,7 +191,14 @@ content_begin(struct content **c_r, int fd, const struct record *rec, const char
 	c->pos = 0;
 	c->state.last = '\n';
 	evbuffer_add(out, trace, strlen(trace));
-	r = content_more(c, out, err_r);
+	if (head->base != NULL)
+		c->pos = rec->headers_len;
+	if (head->base != NULL && content_encode(&c->state, head->base, head->len, out) == -1) {
+		*err_r = bare_err;
+		r = -2;
+	} else {
+		r = content_more(c, out, err_r);
+	}
 	if (r == 0)
 		*c_r = c;
 	else

@@ -11,13 +11,20 @@
 
 struct content;
 
+/* A header block in place of the record's. base NULL: the record's own. */
+struct content_head {
+	const char *base;
+	size_t len;
+};
+
 /* Bytes on the wire before dot-stuffing, for SIZE=. */
-uint64_t content_size(const struct record *);
+uint64_t content_size(const struct record *, const struct content_head *);
 /* Appends the first bytes to out, trace (a whole header line with CRLF) in front. 1: all of it, with the final dot;
  * 0: more to come, by *c_r; -1 and *err_r (static): damaged or unreadable; -2: in a form that must not be sent.
  * *is_verified: in: need not be checked again; out: was right. */
-int content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace, struct evbuffer *out,
-    bool *is_verified, const char **err_r) __attribute__((warn_unused_result));
+int content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace,
+    const struct content_head *head, struct evbuffer *out, bool *is_verified, const char **err_r)
+    __attribute__((warn_unused_result));
 /* More, once out has drained. 1: done; 0: call again; -1, -2: as above. */
 int content_more(struct content *, struct evbuffer *out, const char **err_r) __attribute__((warn_unused_result));
 void content_free(struct content **);

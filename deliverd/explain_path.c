@@ -109,13 +109,16 @@ waits_because(const struct path *p, const struct override *suspended, int64_t *w
 static void
 put_state(struct path *p, const struct explain_who *who, struct json *json)
 {
-	struct override_target t = { .source = p->source->name, .site = p->site->name,
-		.provider = p->config.provider_name, .pool = p->net->pool_name, .domain = who->domain,
-		.tenant = who->tenant, .campaign = who->campaign };
-	const struct override *suspended = imposed_suspends(qlink_imposed(p->net->queue), &t);
+	const struct override *suspended;
+	struct override_target t;
 	char *why, *text;
 	int64_t wait;
 
+	path_target(p, NULL, &t);
+	t.domain = who->domain;
+	t.tenant = who->tenant;
+	t.campaign = who->campaign;
+	suspended = imposed_suspends(qlink_imposed(p->net->queue), &t);
 	why = waits_because(p, suspended, &wait);
 	json_str(json, "waits", why);
 	if (why != NULL && wait >= 0)

@@ -42,6 +42,7 @@ on_commit(void *arg)
 {
 	struct net *net = arg;
 
+	paths_follow_imposed(net);
 	paths_pump(net);
 	qlink_step(net->queue);
 }

@@ -4,6 +4,8 @@
 
 #include "base/xalloc.h"
 #include "deliverd/origin.h"
+#include "deliverd/overrides.h"
+#include "deliverd/qlink.h"
 
 /* Settings that have a parameter. */
 static const struct {
@@ -57,7 +59,7 @@ origin_text(const struct path *p, size_t field)
 	case PATH_LAYER_POLICY:
 		return policy_where(p->net->policy, "get_egress_path_config");
 	case PATH_LAYER_OVERRIDE:
-		return xstrdup("override");
+		return imposed_origin(imposed_find(qlink_imposed(p->net->queue), p->imposed[field]));
 	default:
 		return xstrdup("");
 	}

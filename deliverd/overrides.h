@@ -22,6 +22,21 @@ void imposed_ended(struct imposed *, uint64_t id);
 /* Grows with every change: who keeps what was made of them compares it. */
 uint64_t imposed_generation(const struct imposed *);
 
+/* What has changed since imposed_seen(), as far as a path has to know. */
+bool imposed_has_changed(const struct imposed *);
+bool imposed_limits_changed(const struct imposed *); /* of any path */
+enum { IMPOSED_LIMITS = 1, IMPOSED_HOLDS = 2 };
+/* Which of both has changed for a path (source, site, provider, pool). */
+unsigned imposed_touches(const struct imposed *, const struct override_target *path);
+void imposed_seen(struct imposed *);
+
+/* NULL: it has ended. Valid until the next change. */
+const struct override *imposed_find(const struct imposed *, uint64_t id);
+/* The suspensions that hold mail of a path, all of it or some: for imposed_longest(). The array is malloced. */
+unsigned imposed_holds(const struct imposed *, const struct override_target *path, uint64_t **ids_r);
+/* As imposed_suspends(), of these only. */
+const struct override *imposed_longest(const struct imposed *, const uint64_t *ids, unsigned n,
+    const struct override_target *);
 /* The suspension that holds this longest; NULL: none. With tenant, campaign and domain in the target: an item
  * that got its path. Without: the path itself, whoever's mail it is. Valid until the next change. */
 const struct override *imposed_suspends(const struct imposed *, const struct override_target *);
@@ -30,5 +45,7 @@ void imposed_apply(const struct imposed *, const struct override_target *, struc
     uint64_t ids[POLICY_PATH_FIELDS_MAX]);
 /* "suspended by override 12 (admin root): too many complaints", malloced. */
 char *imposed_text(const struct override *) __attribute__((warn_unused_result));
+/* "override 12 (admin root): too many complaints", malloced; NULL: one that has just ended. */
+char *imposed_origin(const struct override *) __attribute__((warn_unused_result));
 
 #endif

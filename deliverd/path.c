@@ -89,6 +89,7 @@ path_free(struct path *p)
 	for (i = 0; i < LIMIT_KINDS; i++)
 		limit_set_clear(&p->sets[i]);
 	free(p->again_host);
+	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);
 		SSL_SESSION_free(p->peers[i].session);
@@ -132,6 +133,7 @@ path_add_front(struct path *p, struct item **v, unsigned n)
 		v[n]->path = p;
 		TAILQ_INSERT_HEAD(&p->ready, v[n], link);
 		p->n_ready++;
+		p->has_new_holds = p->n_holds > 0; /* they may have come while it was being sent */
 	}
 	path_dirty(p);
 }
@@ -152,9 +154,8 @@ path_fail_ready(struct path *p, const struct outcome *o, const struct conn *c)
 		item_finish(p->net, it, o, p, c);
 }
 
-/* At once, or after what they are doing. */
-static void
-close_conns(struct path *p)
+void
+path_close_conns(struct path *p)
 {
 	struct conn *c, *next;
 
@@ -180,7 +181,7 @@ path_reassign(struct path *p)
 	unsigned n = p->n_ready;
 	struct item *it;
 
-	close_conns(p);
+	path_close_conns(p);
 	for (; n > 0 && (it = TAILQ_FIRST(&p->ready)) != NULL; n--) {
 		item_unlink(it);
 		path_unselect(p, it);
@@ -442,7 +443,7 @@ path_prepare(struct path *p)
 	if (p->generation == p->net->generation)
 		return 0;
 	/* Port, TLS, hosts and our own name may be others now. */
-	close_conns(p);
+	path_close_conns(p);
 	if (path_configure(p, &err) == 0)
 		return 0;
 	log_error("path %s: %s", p->name, err);
@@ -467,7 +468,10 @@ path_ready_to_send(struct path *p)
 		path_reassign(p);
 		return false;
 	}
-	return path_prepare(p) == 0;
+	if (path_prepare(p) == -1)
+		return false;
+	path_leave_held(p);
+	return p->n_ready > 0;
 }
 
 /* What has to wait for long, or is too much, waits with queued: here it would take the room of others' mail. Each
@@ -480,6 +484,8 @@ return_surplus(struct path *p, unsigned keep, int64_t first_ms, int64_t pace_ms,
 	struct outcome o = outcome_returned(text, 0);
 	struct item *it = TAILQ_FIRST(&p->ready), *next;
 
+	if (p->n_imposed > 0)
+		o.enhanced = QL_IMPOSED;
 	for (; it != NULL && keep > 0; keep--)
 		it = TAILQ_NEXT(it, link);
 	if (p->return_at < now + first_ms)
@@ -583,7 +589,9 @@ path_pump(struct path *p)
 	int64_t wait;
 
 	if (p->n_ready == 0 && p->generation != p->net->generation)
-		close_conns(p);
+		path_close_conns(p);
+	if (p->n_ready == 0 && p->has_new_holds)
+		path_leave_held(p);
 	if (p->n_ready == 0 && !p->source->is_gone) {
 		path_leave_limits(p);
 		return;

@@ -4,6 +4,7 @@
 
 #include "mail/policy_path.h"
 #include "mail/shaping.h"
+#include "deliverd/job.h"
 #include "deliverd/limit.h"
 #include "deliverd/result.h"
 #include "deliverd/source.h"
@@ -48,6 +49,11 @@ struct path {
 	uint8_t layers[POLICY_PATH_FIELDS_MAX]; /* enum path_layer, by field */
 	/* of those that shaping data say, until the next reload */
 	const struct shaping_origin *origins[POLICY_PATH_FIELDS_MAX];
+	uint64_t imposed[POLICY_PATH_FIELDS_MAX]; /* of those that an override says: its number */
+	unsigned n_imposed;
+	uint64_t *holds;  /* suspensions of all its mail, or of some */
+	unsigned n_holds;
+	bool has_new_holds; /* what waits is to be looked at */
 	struct path_limits limits;
 	struct limit_set sets[LIMIT_KINDS];   /* shared limits */
 	struct limit_wait waits[LIMIT_KINDS];
@@ -92,6 +98,8 @@ void path_dirty(struct path *);
 void paths_pump(struct net *);
 /* A connection found no host that talks to it: fails what waits, unless others of this path do or may. */
 void path_round_failed(struct path *, const struct outcome *, const struct conn *);
+/* Idle ones at once, the others after what they are doing. */
+void path_close_conns(struct path *);
 /* Routes all that waits anew (its source is out or gone). */
 void path_reassign(struct path *);
 void path_fail_ready(struct path *, const struct outcome *, const struct conn *);
@@ -130,5 +138,23 @@ void path_stats(const struct path *, struct path_stats *);
 struct tls_peer *path_tls_peer(struct path *, const char *host);
 /* path_config.c. 0, or -1 and *err_r (malloced): the policy's event failed. */
 int path_configure(struct path *, char **err_r);
+
+/* The shared limits follow the configuration, in this epoch of limits. */
+void path_share_limits(struct path *);
+
+/* path_imposed.c: what queued's overrides do to paths. */
+struct override;
+struct override_target;
+/* The path, and of an item what it is matched by; NULL: all that is sent by the path. */
+void path_target(const struct path *, const struct job *, struct override_target *);
+/* The limits among them, over all other layers; the suspensions. */
+void path_lay_imposed(struct path *);
+/* The suspension that holds the job, or with NULL the whole path, for the longest; NULL: none. Valid until the next
+ * frame. */
+const struct override *path_held_by(const struct path *, const struct job *);
+/* Moves what is held to other sources, or back to queued; idle connections close. */
+void path_leave_held(struct path *);
+/* After frames: what has changed reaches the paths. */
+void paths_follow_imposed(struct net *);
 
 #endif

@@ -1,6 +1,6 @@
 /* The settings of an egress path, laid over one another: main.cf, shaping data, what the policy's
- * get_egress_path_config says; and what follows from them. Asked once for each path and configuration. In the net
- * process; input is the administrator's. */
+ * get_egress_path_config says, overrides; and what follows from them. Asked once for each path and configuration. In
+ * the net process; input is the administrator's. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,8 +186,8 @@ add_provider(struct path *p)
 }
 
 /* What is open counts on, now with the limits of now. */
-static void
-set_shared(struct path *p)
+void
+path_share_limits(struct path *p)
 {
 	const struct policy_path_config *c = &p->config;
 	struct limit_set *conns = &p->sets[LIMIT_CONNS];
@@ -251,9 +251,10 @@ path_configure(struct path *p, char **err_r)
 	lay_shaping(p);
 	if (lay_policy(p, err_r) == -1)
 		return -1;
+	path_lay_imposed(p);
 	set_timeouts(p);
 	set_rest(p);
-	set_shared(p);
+	path_share_limits(p);
 	p->generation = p->net->generation;
 	return 0;
 }

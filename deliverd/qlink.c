@@ -267,7 +267,7 @@ on_retry(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	sources_retry(q->net);
 }
 
-const struct imposed *
+struct imposed *
 qlink_imposed(const struct qlink *q)
 {
 	return q->imposed;

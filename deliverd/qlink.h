@@ -28,6 +28,6 @@ void qlink_stop(struct qlink *);
 bool qlink_is_flushed(const struct qlink *);
 
 /* The overrides that queued has told us of (deliverd/overrides.h). */
-const struct imposed *qlink_imposed(const struct qlink *);
+struct imposed *qlink_imposed(const struct qlink *);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/dns_link.h"
+#include "mail/names.h"
 #include "deliverd/idna.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
@@ -49,7 +50,7 @@ struct dest {
 	uint32_t id;  /* of the question: a number, and its slot */
 	int64_t asked;
 	int64_t expires;
-	uint16_t relay_port;
+	uint16_t port; /* said with the name; 0: the path's */
 	bool is_relay;
 	struct site *site;
 	struct outcome failure;
@@ -221,8 +222,24 @@ dest_know_relay(struct dest *d, struct mx_list *mx, uint32_t ttl)
 	char name[SITE_NAME_MAX];
 
 	mx->kind = MX_RELAY;
-	mx->port = d->relay_port;
+	mx->port = d->port;
 	snprintf(name, sizeof(name), "%s", d->name + 1);
+	dest_know(d, mx, name, ttl);
+}
+
+/* A destination with a port of its own is another site than the same hosts without. */
+static void
+dest_know_port(struct dest *d, struct mx_list *mx, uint32_t ttl)
+{
+	char name[SITE_NAME_MAX], hosts[SITE_NAME_MAX - sizeof(":65535")];
+
+	if (d->port == 0) {
+		dest_know(d, mx, NULL, ttl);
+		return;
+	}
+	mx->port = d->port;
+	site_name_make(mx, hosts, sizeof(hosts));
+	(void)snprintf(name, sizeof(name), "%s:%u", hosts, d->port);
 	dest_know(d, mx, name, ttl);
 }
 
@@ -247,6 +264,7 @@ dest_literal(struct dest *d, const char *text, size_t len)
 	}
 	snprintf(shown, sizeof(shown), "%s", d->name);
 	mx = mx_list_new(MX_LITERAL);
+	mx->port = d->port;
 	at = mx_list_add(mx, addr, 0);
 	mx_host_add(&mx->hosts[at], ss.ss_family, ss.ss_family == AF_INET ?
 	    (const uint8_t *)&((struct sockaddr_in *)&ss)->sin_addr :
@@ -312,7 +330,7 @@ ask_relay(struct dest *d)
 	bool use_mx;
 	char *host;
 
-	if (params_relayhost_parse(d->name + 1, &host, &d->relay_port, &use_mx) == -1) {
+	if (params_relayhost_parse(d->name + 1, &host, &d->port, &use_mx) == -1) {
 		dest_fail(d, 451, "4.3.5", "relayhost is not a host", TTL_MIN);
 		return;
 	}
@@ -327,8 +345,8 @@ ask_relay(struct dest *d)
 static void
 dest_ask(struct dest *d)
 {
-	char ascii[MX_NAME_MAX + 1];
-	size_t len = strlen(d->name);
+	char ascii[MX_NAME_MAX + 1], host[MX_NAME_MAX + 64];
+	size_t len;
 
 	slot_leave(d);
 	turn_leave(d);
@@ -336,11 +354,15 @@ dest_ask(struct dest *d)
 	d->is_stale = false;
 	TAILQ_REMOVE(&d->r->order, d, link);
 	TAILQ_INSERT_TAIL(&d->r->order, d, link);
-	if (d->name[0] == '>')
+	if (d->name[0] == '>') {
 		ask_relay(d);
-	else if (d->name[0] == '[' && len > 2 && d->name[len - 1] == ']')
-		dest_literal(d, d->name + 1, len - 2);
-	else if (idna_to_ascii(d->name, ascii, sizeof(ascii)) == -1)
+		return;
+	}
+	len = destination_host(d->name, &d->port);
+	(void)snprintf(host, sizeof(host), "%.*s", (int)len, d->name);
+	if (host[0] == '[' && len > 2 && host[len - 1] == ']')
+		dest_literal(d, host + 1, len - 2);
+	else if (idna_to_ascii(host, ascii, sizeof(ascii)) == -1)
 		dest_fail(d, 550, "5.1.2", "not a domain name", TTL_MAX);
 	else
 		dest_send(d, DNS_WANT_MX, ascii);
@@ -477,7 +499,7 @@ take_reply(struct dest *d, const struct dns_reply *a)
 		if (d->is_relay)
 			dest_know_relay(d, a->mx, a->ttl);
 		else
-			dest_know(d, a->mx, NULL, a->ttl);
+			dest_know_port(d, a->mx, a->ttl);
 		break;
 	case DNS_NXDOMAIN:
 		dest_fail(d, d->is_relay ? 451 : 550, d->is_relay ? "4.4.4" : "5.1.2", a->text, a->ttl);

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/xalloc.h"
+#include "deliverd/overrides.h"
 #include "deliverd/path.h"
 #include "deliverd/site.h"
 
@@ -189,36 +190,79 @@ site_unref(struct site **sp)
 	free(site);
 }
 
-/* Whether this source may be chosen now, by its selection rates. */
-static bool
-may_select(struct path *p, struct item *it, struct limit **limit_r, int64_t *wait_r)
+/* What is in the way of sources that would do, and of which of them for the shortest time. */
+struct obstacle {
+	const struct limit *limit;
+	const struct override *held_by;
+	int64_t wait;
+	bool is_imposed; /* an override has a part in it */
+};
+
+static void
+note_obstacle(struct obstacle *first, const struct limit *l, const struct override *o, int64_t wait)
 {
+	if ((first->limit != NULL || first->held_by != NULL) && wait >= first->wait)
+		return;
+	first->limit = l;
+	first->held_by = o;
+	first->wait = wait;
+}
+
+/* Whether this source may be chosen now: by overrides, by its selection rates. */
+static bool
+may_select(struct path *p, struct item *it, struct obstacle *first)
+{
+	int64_t now = loop_wall(p->net->loop), ms;
+	const struct override *o;
 	struct limit *l;
-	int64_t ms;
 
 	it->selected = 0;
-	if (path_prepare(p) == -1 || p->sets[LIMIT_SELECT].n == 0)
-		return true; /* if its policy failed, that is said when it is about to send */
+	if (path_prepare(p) == -1)
+		return true; /* that is said when it is about to send */
+	if ((o = path_held_by(p, it->job)) != NULL) {
+		first->is_imposed = true;
+		note_obstacle(first, NULL, o, o->expires == 0 ? INT64_MAX : o->expires > now ? o->expires - now : 0);
+		return false;
+	}
+	first->is_imposed |= p->n_imposed > 0;
+	if (p->sets[LIMIT_SELECT].n == 0)
+		return true;
 	ms = limit_set_take(&p->sets[LIMIT_SELECT], NULL, &l);
 	it->selected = ms == 0 ? p->generation : 0;
-	if (ms > 0 && (*limit_r == NULL || ms < *wait_r)) {
-		*limit_r = l;
-		*wait_r = ms;
-	}
+	if (ms > 0)
+		note_obstacle(first, l, NULL, ms);
 	return ms == 0;
 }
 
-static struct outcome
-nothing_to_choose(struct site *site, bool is_out, const struct limit *l, int64_t wait, char *text, size_t size)
+static void
+obstacle_text(const struct obstacle *first, char *text, size_t size)
 {
-	struct source *s;
-	char what[384];
+	char what[384], *why;
 
-	if (l != NULL) {
-		limit_text(l, what, sizeof(what));
+	if (first->held_by != NULL) {
+		why = imposed_text(first->held_by);
+		strlcpy(text, why, size);
+		free(why);
+	} else {
+		limit_text(first->limit, what, sizeof(what));
 		snprintf(text, size, "no source of the pool may be chosen now: %s", what);
-		return outcome_returned(text, wait < SELECT_WAIT_MAX_MS ? (uint32_t)(wait / 1000 + 1) :
+	}
+}
+
+static struct outcome
+nothing_to_choose(struct site *site, bool is_out, const struct obstacle *first, char *text, size_t size)
+{
+	struct outcome o;
+	struct source *s;
+
+	if (first->limit != NULL || first->held_by != NULL) {
+		obstacle_text(first, text, size);
+		/* When an override ends, queued offers again what it held; the rest may change without a word. */
+		o = outcome_returned(text, first->wait < SELECT_WAIT_MAX_MS ? (uint32_t)(first->wait / 1000 + 1) :
 		    SELECT_WAIT_MAX_MS / 1000);
+		if (first->is_imposed)
+			o.enhanced = QL_IMPOSED;
+		return o;
 	}
 	if (!is_out)
 		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
@@ -233,23 +277,23 @@ nothing_to_choose(struct site *site, bool is_out, const struct limit *l, int64_t
 void
 site_add(struct site *site, struct item *it)
 {
-	struct limit *limit = NULL;
+	struct obstacle first = { NULL, NULL, 0, false };
 	char text[1024];
 	struct outcome o;
 	struct source *s;
 	struct path *p;
 	bool is_out;
-	int64_t wait = 0;
 
+	paths_follow_imposed(site->net); /* frames of this turn */
 	source_choice(site);
 	while ((s = source_choose(site, &it->env.msg, &is_out)) != NULL) {
 		p = path_get(site, s, it->job->q.domain);
-		if (may_select(p, it, &limit, &wait)) {
+		if (may_select(p, it, &first)) {
 			path_add(p, it);
 			return;
 		}
 		source_refuse(site, s);
 	}
-	o = nothing_to_choose(site, is_out, limit, wait, text, sizeof(text));
+	o = nothing_to_choose(site, is_out, &first, text, sizeof(text));
 	item_finish(site->net, it, &o, NULL, NULL);
 }

@@ -61,6 +61,7 @@ static const struct queue_verb {
 	{ "retry", "queue.retry", "due now", NULL, NULL },
 	{ "bounce", "queue.bounce", "bounced", NULL, NULL },
 	{ "delete", "queue.delete", "deleted", NULL, NULL },
+	{ "rebind", "queue.rebind", "rebound", NULL, NULL },
 };
 
 static const struct queue_verb *
@@ -107,13 +108,17 @@ queue_print_done(const json_t *row, const char *done)
 {
 	char count[HUMAN_TEXT];
 	int64_t n = json_integer_value(json_object_get(row, "count")),
-	    later = json_integer_value(json_object_get(row, "cancelling"));
+	    later = json_integer_value(json_object_get(row, "cancelling")),
+	    failed = json_integer_value(json_object_get(row, "failed"));
 
 	human_count(n, count);
 	printf("%s recipient%s %s", count, n == 1 ? "" : "s", done);
 	human_count(later, count);
 	if (later > 0)
 		printf(", %s of them unless the attempt under way succeeds", count);
+	human_count(failed, count);
+	if (failed > 0)
+		printf("; %s could not be and stayed where they were: see the log", count);
 	putchar('\n');
 }
 
@@ -160,6 +165,37 @@ queue_ask(struct admin *adm, const struct queue_verb *verb, const struct ql_admi
 	return rv;
 }
 
+/* Options of rebind alone. */
+enum { OPT_DOMAIN = 1000, OPT_TENANT, OPT_CAMPAIGN, OPT_QUEUE, OPT_SET, OPT_ASK, OPT_FLUSH };
+
+static void
+rebind_add(struct ql_admin *req, const char *key, size_t len, const char *value)
+{
+	char *name = xasprintf("set.%.*s", (int)len, key);
+
+	adm_request_add(req, name, value);
+	free(name);
+}
+
+static int
+rebind_option(struct ql_admin *req, int opt, const char *value)
+{
+	static const char *const keys[] = { "routing_domain", "tenant", "campaign", "queue" };
+	const char *equals;
+
+	if (opt == OPT_ASK || opt == OPT_FLUSH) {
+		adm_request_add(req, opt == OPT_ASK ? "trigger_rebind_event" : "always_flush", "yes");
+	} else if (opt == OPT_SET) {
+		equals = strchr(value, '=');
+		if (equals == NULL || equals == value)
+			return adm_usage("queue", "--set wants KEY=VALUE, not `%s'", value);
+		rebind_add(req, value, (size_t)(equals - value), equals + 1);
+	} else {
+		rebind_add(req, keys[opt - OPT_DOMAIN], strlen(keys[opt - OPT_DOMAIN]), value);
+	}
+	return ADM_OK;
+}
+
 /* Options into the request; counts the filters. */
 static int
 queue_options(struct ql_admin *req, int argc, char **argv, unsigned *filters, bool *all)
@@ -172,11 +208,20 @@ queue_options(struct ql_admin *req, int argc, char **argv, unsigned *filters, bo
 		{ "sender", required_argument, NULL, 's' },
 		{ "id", required_argument, NULL, 'i' },
 		{ "reason", required_argument, NULL, 'R' },
+		{ "to-domain", required_argument, NULL, OPT_DOMAIN },
+		{ "routing-domain", required_argument, NULL, OPT_DOMAIN },
+		{ "to-tenant", required_argument, NULL, OPT_TENANT },
+		{ "to-campaign", required_argument, NULL, OPT_CAMPAIGN },
+		{ "to-queue", required_argument, NULL, OPT_QUEUE },
+		{ "set", required_argument, NULL, OPT_SET },
+		{ "trigger-rebind-event", no_argument, NULL, OPT_ASK },
+		{ "always-flush", no_argument, NULL, OPT_FLUSH },
+		{ "suppress-logging", no_argument, NULL, 'q' },
 		{ "quiet", no_argument, NULL, 'q' },
 		{ "all", no_argument, NULL, 'a' },
 		{ NULL, 0, NULL, 0 },
 	};
-	int opt, at = 0;
+	int opt, at = 0, rv;
 
 	while ((opt = getopt_long(argc, argv, "n:", options, &at)) != -1) {
 		switch (opt) {
@@ -194,6 +239,11 @@ queue_options(struct ql_admin *req, int argc, char **argv, unsigned *filters, bo
 		case '?':
 			return adm_usage("queue", NULL);
 		default:
+			if (opt >= OPT_DOMAIN) {
+				if ((rv = rebind_option(req, opt, optarg)) != ADM_OK)
+					return rv;
+				break;
+			}
 			if (*optarg == '\0')
 				return adm_usage("queue", "--%s is empty", options[at].name);
 			adm_request_add(req, options[at].name, optarg);

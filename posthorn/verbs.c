@@ -22,7 +22,8 @@ static const struct admin_verb verbs[] = {
 	{ "simulate", cmd_simulate, "--policy FILE [--main-cf FILE] [--all] [--max-queues N] EVENTS.jsonl ...",
 	    "which logged mail another policy would send elsewhere" },
 	{ "conf", cmd_conf, "[-n | -d] [NAME ...]", "parameters: all, those set (-n), defaults (-d), or by name" },
-	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete] [filters]",
+	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete | rebind] "
+	    "[filters]",
 	    "look at queued mail and act on it" },
 	{ "explain", cmd_explain, "ADDRESS [--tenant T] [--campaign C] [--source S] [--all]",
 	    "what would happen to mail for an address now, and why" },

@@ -12,6 +12,7 @@
 #include "queued/consumer.h"
 #include "queued/explain.h"
 #include "queued/queued.h"
+#include "queued/rebind.h"
 
 #define PENDING_HIGH (256u << 10)
 #define PENDING_LOW (64u << 10)
@@ -32,6 +33,7 @@ admin_job_free(struct admin_job **jp)
 		return;
 	*jp = NULL;
 	admin_filter_clear(&j->filter);
+	rebind_unref(&j->rebind);
 	free(j->reason);
 	json_clear(&j->json);
 	free(j);
@@ -115,10 +117,16 @@ admin_step(struct queued *q, struct client *cl)
 			json_obj(&j->json, NULL);
 			json_int(&j->json, "count", (int64_t)j->count);
 			json_int(&j->json, "cancelling", (int64_t)j->cancelling);
+			if (j->action == ADMIN_REBIND)
+				json_int(&j->json, "failed", (int64_t)j->failed);
 			json_obj_end(&j->json);
 			admin_send_json(j);
 		}
-		admin_end(&cl->job, 0, "");
+		/* Mail that was rebound is to be where it was said to be, whatever happens next. */
+		if (j->action == ADMIN_REBIND && changes_commit(q->changes) == -1)
+			admin_end(&cl->job, 1, "it is done, but not on disk yet: the index cannot be written");
+		else
+			admin_end(&cl->job, j->refusal != NULL, j->refusal != NULL ? j->refusal : "");
 	}
 }
 
@@ -146,7 +154,35 @@ static const struct admin_verb {
 	{ "queue.retry", ADMIN_RETRY, true },
 	{ "queue.bounce", ADMIN_BOUNCE, true },
 	{ "queue.delete", ADMIN_DELETE, true },
+	{ "queue.rebind", ADMIN_REBIND, true },
 };
+
+/* Those of rebind alone; "set.KEY" is a value to set. */
+static char *
+rebind_arg(struct admin_job *j, const char *key, const char *value)
+{
+	struct rebind *r = j->rebind;
+
+	if (r != NULL && strncmp(key, "set.", 4) == 0)
+		return rebind_set(r, key + 4, value);
+	if (r != NULL && strcmp(key, "trigger_rebind_event") == 0)
+		r->is_asking = strcmp(value, "yes") == 0;
+	else if (r != NULL && strcmp(key, "always_flush") == 0)
+		r->is_flushing = strcmp(value, "yes") == 0;
+	else
+		return xasprintf("unknown argument \"%s\"", key);
+	return NULL;
+}
+
+static char *
+rebind_args_end(struct queued *q, struct admin_job *j)
+{
+	if (j->rebind == NULL)
+		return NULL;
+	j->rebind->is_quiet = j->is_quiet;
+	j->rebind->reason = j->reason == NULL ? NULL : xstrdup(j->reason);
+	return rebind_check(q, j->rebind);
+}
 
 /* Arguments into the job. NULL, or a malloced sentence. */
 static char *
@@ -155,6 +191,7 @@ admin_args(struct admin_job *j, const struct ql_admin *a, bool needs_filter)
 	bool is_known, is_all = false;
 	const char *key, *value;
 	uint32_t i;
+	char *err;
 
 	for (i = 0; i < a->n_args; i++) {
 		key = a->args[i].key;
@@ -174,13 +211,13 @@ admin_args(struct admin_job *j, const struct ql_admin *a, bool needs_filter)
 		} else if (strcmp(key, "reason") == 0) {
 			free(j->reason);
 			j->reason = xmemdup0(value, strnlen(value, FAIL_TEXT_MAX));
-		} else {
-			return xasprintf("unknown argument \"%s\"", key);
+		} else if ((err = rebind_arg(j, key, value)) != NULL) {
+			return err;
 		}
 	}
 	if (needs_filter && !is_all && !j->filter.is_any)
 		return xstrdup("name a filter, or say all=yes");
-	return NULL;
+	return rebind_args_end(j->client->q, j);
 }
 
 static void
@@ -192,13 +229,14 @@ admin_queue_verb(struct client *cl, uint32_t request, const struct admin_verb *v
 	j->client = cl;
 	j->request = request;
 	j->action = verb->action;
+	j->rebind = verb->action == ADMIN_REBIND ? rebind_new() : NULL;
 	json_init(&j->json);
 	if ((err = admin_args(j, a, verb->needs_filter)) != NULL) {
 		admin_end(&j, 1, err);
 		free(err);
 		return;
 	}
-	if (verb->action == ADMIN_RETRY)
+	if (verb->action == ADMIN_RETRY || (j->rebind != NULL && j->rebind->is_flushing))
 		consumers_retry(cl->q); /* before the jobs that this brings */
 	if (verb->action >= ADMIN_HOLD)
 		log_info("operator uid=%u: %s", cl->cred.uid, verb->name);

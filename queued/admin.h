@@ -10,7 +10,7 @@
 #include "queued/message.h"
 
 enum admin_action { ADMIN_OVERRIDES, ADMIN_LIST, ADMIN_SHOW, ADMIN_SUMMARY, ADMIN_HOLD, ADMIN_RELEASE,
-    ADMIN_RETRY, ADMIN_BOUNCE, ADMIN_DELETE };
+    ADMIN_RETRY, ADMIN_BOUNCE, ADMIN_DELETE, ADMIN_REBIND };
 
 struct admin_filter {
 	char *domain, *tenant, *campaign, *recipient, *sender; /* NULL: any */
@@ -26,8 +26,11 @@ struct admin_job {
 	struct admin_filter filter;
 	char *reason;
 	bool is_quiet, want_headers;
+	struct rebind *rebind;
+	unsigned overruns;   /* messages for which rebind_message used up its time */
+	const char *refusal; /* how it ends; NULL: well */
 	uint64_t limit;    /* rows; 0: none */
-	uint64_t count, cancelling;
+	uint64_t count, cancelling, failed;
 	int64_t last_sent; /* loop_now of the last row */
 	uint8_t cursor[ENV_KEY_LEN]; /* the envelope that was looked at last */
 	bool has_cursor, is_waiting;

@@ -9,6 +9,7 @@
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/reason.h"
+#include "queued/rebind.h"
 #include "queued/result.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
@@ -16,6 +17,8 @@
 
 #define STEP_ROWS 1000     /* looked at */
 #define STEP_MATCHES 200   /* shown or changed */
+#define STEP_MS 50
+#define OVERRUNS_MAX 10
 #define STEP_TALLY 10000
 #define TALLY_MAX 100000   /* rows of one queue that a summary counts; a larger one says so */
 
@@ -111,19 +114,43 @@ next_of_all(struct queued *q, struct admin_job *j)
 static enum step
 next_key(struct queued *q, struct admin_job *j)
 {
-	return !j->filter.has_id && admin_filter_has_queue(&j->filter) ? next_in_queues(q, j) : next_of_all(q, j);
+	/* What is rebound may come to a queue that the filter names too: by its own key it is met once, and its event
+	 * asked once. */
+	if (!j->filter.has_id && (j->rebind == NULL || !j->rebind->is_asking) && admin_filter_has_queue(&j->filter))
+		return next_in_queues(q, j);
+	return next_of_all(q, j);
 }
 
 /* Under way, and to be held when it comes back: that is taken back. */
 static void
 release_in_flight(struct queued *q, struct admin_job *j, struct qenv *e)
 {
-	if (e->order != ORDER_HOLD)
+	if (e->order != ORDER_HOLD && (e->order != ORDER_REBIND || (e->flags & ENV_HELD) == 0))
 		return;
-	e->order = ORDER_NONE;
+	if (e->order == ORDER_HOLD)
+		e->order = ORDER_NONE;
 	e->flags &= (uint16_t)~ENV_HELD;
 	changes_add(q->changes, e);
 	j->count++;
+}
+
+/* It follows when it comes back; what is to be held, too, is held where it comes to. */
+static void
+rebind_in_flight(struct queued *q, struct admin_job *j, struct qenv *e)
+{
+	if (e->order != ORDER_NONE && e->order != ORDER_HOLD && e->order != ORDER_REBIND)
+		return; /* it is to be ended */
+	if (!rebind_concerns(q, e, j->rebind))
+		return;
+	if (e->order == ORDER_HOLD)
+		e->flags |= ENV_HELD;
+	e->order = ORDER_REBIND;
+	rebind_unref(&e->rebind);
+	e->rebind = j->rebind;
+	e->rebind->refs++;
+	consumer_cancel(e->with->consumer, e);
+	j->count++;
+	j->cancelling++;
 }
 
 static void
@@ -138,7 +165,10 @@ change_in_flight(struct admin_job *j, struct qenv *e)
 		order = ORDER_BOUNCE_QUIET;
 	if (order == ORDER_NONE)
 		return; /* it is being tried as we speak */
-	e->order = (uint8_t)order;
+	if (order == ORDER_HOLD && e->order == ORDER_REBIND)
+		e->flags |= ENV_HELD; /* both */
+	else
+		e->order = (uint8_t)order;
 	consumer_cancel(e->with->consumer, e);
 	j->count++;
 	j->cancelling++;
@@ -147,7 +177,8 @@ change_in_flight(struct admin_job *j, struct qenv *e)
 static void
 change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 {
-	int64_t now = queue_now(q);
+	int64_t now = queue_now(q), rest;
+	enum rebind_done done;
 
 	switch (j->action) {
 	case ADMIN_HOLD:
@@ -172,6 +203,15 @@ change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 	case ADMIN_DELETE:
 		result_admin_bounce(q, e, j->reason != NULL ? j->reason : "deleted by the operator", true);
 		break;
+	case ADMIN_REBIND:
+		rest = q->policy_rest;
+		done = rebind_apply(q, e, j->rebind);
+		j->failed += done == REBIND_FAILED;
+		if (q->policy_rest != rest && ++j->overruns == OVERRUNS_MAX)
+			j->refusal = "given up: rebind_message uses up its time for one message after the other";
+		if (done != REBIND_DONE)
+			return;
+		break;
 	default:
 		return;
 	}
@@ -194,6 +234,8 @@ change_one(struct queued *q, struct admin_job *j, const uint8_t key[ENV_KEY_LEN]
 	if (e->state == ENVELOPE_INFLIGHT) {
 		if (j->action == ADMIN_RELEASE)
 			release_in_flight(q, j, e);
+		else if (j->action == ADMIN_REBIND)
+			rebind_in_flight(q, j, e);
 		else
 			change_in_flight(j, e);
 		return;
@@ -220,6 +262,7 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 {
 	struct admin_view v;
 	unsigned rows, matches = 0;
+	int64_t start = mono_ms();
 	enum step step;
 	bool is_match;
 
@@ -227,7 +270,8 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 	if (j->action >= ADMIN_HOLD && q->changes->n_dirty > COMMIT_CHANGES)
 		return 0;
 	for (rows = 0; rows < STEP_ROWS && matches < STEP_MATCHES; rows++) {
-		if ((j->limit > 0 && j->count >= j->limit) || (step = next_key(q, j)) == STEP_END)
+		if ((j->limit > 0 && j->count >= j->limit) || j->refusal != NULL ||
+		    (step = next_key(q, j)) == STEP_END)
 			return 1;
 		if (step == STEP_NONE || !admin_view_open(q, j->cursor, &v))
 			continue;
@@ -240,6 +284,9 @@ admin_queue_step(struct queued *q, struct admin_job *j)
 		if (is_match && j->action >= ADMIN_HOLD)
 			change_one(q, j, j->cursor);
 		matches += is_match;
+		/* An event may take long for each. */
+		if (j->rebind != NULL && mono_ms() - start > STEP_MS)
+			break;
 	}
 	return 0;
 }

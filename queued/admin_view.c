@@ -202,6 +202,8 @@ view_reason(struct queued *q, const struct admin_view *v)
 	case ENVELOPE_HELD:
 		return xstrdup(v->flags & ENV_DAMAGED ? "held: its record is damaged" : "held by the operator");
 	case ENVELOPE_DEFERRED:
+		if ((v->flags & ENV_PATH_WAIT) && (why = overrides_path_why(q, sq)) != NULL)
+			return why;
 		return xstrdup(v->attempts > 0 ? "waits for its next attempt after a temporary failure"
 		    : "waits for its time");
 	default:
@@ -240,8 +242,8 @@ admin_view_json(struct queued *q, const struct admin_view *v, bool is_full, stru
 		json_int(j, "last_code", v->code);
 	}
 	if (is_full && env != NULL) {
-		json_str(j, "tenant", env->tenant);
-		json_str(j, "campaign", env->campaign);
+		json_str(j, "tenant", v->flags & ENV_REBOUND ? v->sq->tenant : env->tenant);
+		json_str(j, "campaign", v->flags & ENV_REBOUND ? v->sq->campaign : env->campaign);
 		json_str(j, "domain", v->sq->domain);
 		json_str(j, "message_id", env->message_id);
 		json_str(j, "client", env->client);

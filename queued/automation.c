@@ -351,8 +351,8 @@ look_at(const struct queued *q, const struct qenv *e, const struct ql_result *r,
 	s->hit.tenant = e->queue->tenant;
 	s->hit.campaign = e->queue->campaign;
 	if (e->msg->env != NULL) {
-		s->hit.tenant = e->msg->env->tenant;
-		s->hit.campaign = e->msg->env->campaign;
+		s->hit.tenant = qenv_tenant(e);
+		s->hit.campaign = qenv_campaign(e);
 	}
 	s->hit.host = r->peer_name;
 	s->path.domain = s->hit.domain;

@@ -16,6 +16,7 @@
 #include "queued/expire.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/rebound.h"
 #include "queued/sched.h"
 #include "queued/wake.h"
 
@@ -119,6 +120,13 @@ changes_touch(struct changes *c, struct squeue *sq)
 	}
 }
 
+/* The queue that its rows name. */
+static struct squeue *
+queue_of_rows(const struct qenv *e)
+{
+	return e->stored_in != NULL ? e->stored_in : e->queue;
+}
+
 /* Done, and nothing that must be durable first is missing. */
 static bool
 is_forgotten(const struct qenv *e)
@@ -134,7 +142,7 @@ write_forgotten(struct store *st, const struct qenv *e)
 
 	if (!e->is_stored)
 		return 0;
-	due_key_pack(e->queue->id, e->stored_due, e->key, due);
+	due_key_pack(queue_of_rows(e)->id, e->stored_due, e->key, due);
 	exp_key_pack(e->stored_expires, e->key, exp);
 	if ((rc = store_del(st, DB_ENV, e->key, ENV_KEY_LEN)) != 0 ||
 	    (rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
@@ -171,15 +179,16 @@ write_expiry(struct store *st, const struct qenv *e)
 static int
 write_keys(struct store *st, const struct qenv *e)
 {
+	bool is_changed = e->stored_due != due_of(e) || e->stored_in != NULL;
 	uint8_t due[DUE_KEY_LEN];
 	int rc;
 
-	if (e->is_stored && e->stored_due != due_of(e)) {
-		due_key_pack(e->queue->id, e->stored_due, e->key, due);
+	if (e->is_stored && is_changed) {
+		due_key_pack(queue_of_rows(e)->id, e->stored_due, e->key, due);
 		if ((rc = store_del(st, DB_DUE, due, DUE_KEY_LEN)) != 0)
 			return rc;
 	}
-	if (!e->is_stored || e->stored_due != due_of(e)) {
+	if (!e->is_stored || is_changed) {
 		due_key_pack(e->queue->id, due_of(e), e->key, due);
 		if ((rc = store_put(st, DB_DUE, due, DUE_KEY_LEN, "", 0)) != 0)
 			return rc;
@@ -190,14 +199,16 @@ write_keys(struct store *st, const struct qenv *e)
 static int
 write_kept(struct store *st, const struct qenv *e)
 {
+	struct wbuf rebound;
 	struct env_row row;
 	int rc;
 
+	wbuf_init(&rebound);
 	row.segment = e->msg->rec.segment;
 	row.offset = e->msg->rec.offset;
 	row.queue = e->queue->id;
 	row.attempts = e->attempts;
-	row.flags = e->flags;
+	row.flags = (uint16_t)(e->rebound != NULL ? e->flags | ENV_REBOUND : e->flags & ~ENV_REBOUND);
 	row.due = due_of(e);
 	row.expires = e->expires;
 	row.born = e->born;
@@ -205,34 +216,40 @@ write_kept(struct store *st, const struct qenv *e)
 	row.enhanced = e->enhanced;
 	row.text.base = e->text;
 	row.text.len = e->text == NULL ? 0 : strlen(e->text);
-	if ((rc = store_put_env(st, e->key, &row)) != 0)
-		return rc;
-	return write_keys(st, e);
+	if (e->rebound != NULL)
+		rebound_encode(e->rebound, &rebound);
+	row.rebound = (struct slice){ (const char *)rebound.p, rebound.len };
+	rc = store_put_env(st, e->key, &row);
+	wbuf_clear(&rebound);
+	return rc != 0 ? rc : write_keys(st, e);
 }
 
 static int
 write_envelopes(struct changes *c)
 {
 	struct queued *q = c->q;
-	struct squeue *sq;
+	struct squeue *sq, *was;
 	struct qenv *e;
 	int rc;
 
 	TAILQ_FOREACH(e, &c->dirty, dirty) {
 		sq = e->queue;
+		was = queue_of_rows(e);
 		changes_touch(c, sq);
+		changes_touch(c, was);
 		if (is_forgotten(e)) {
-			sq->new_total -= e->is_stored;
-			sq->new_held -= e->is_stored && e->stored_held;
+			was->new_total -= e->is_stored;
+			was->new_held -= e->is_stored && e->stored_held;
 			rc = write_forgotten(q->store, e);
 		} else if (c->only_deletes) {
 			continue;
 		} else {
 			if (sq->id == 0)
 				squeue_assign_id(q->queues, sq);
-			sq->new_total += !e->is_stored;
+			was->new_total -= e->is_stored;
+			was->new_held -= e->is_stored && e->stored_held;
+			sq->new_total++;
 			sq->new_held += (e->flags & ENV_HELD) != 0;
-			sq->new_held -= e->is_stored && e->stored_held;
 			rc = write_kept(q->store, e);
 		}
 		if (rc != 0)
@@ -333,6 +350,9 @@ stored_envelope(struct changes *c, struct qenv *e)
 	e->stored_due = due_of(e);
 	e->stored_expires = e->expires;
 	e->stored_held = (e->flags & ENV_HELD) != 0;
+	if (e->stored_in != NULL)
+		e->stored_in->refs--; /* it was touched, so stored_queues() lets go of it */
+	e->stored_in = NULL;
 	if (!e->stored_held)
 		expire_sooner(q->expire, e->expires);
 	if (e->awaits_notice > 0) {

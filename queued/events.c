@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/xalloc.h"
+
 #include "queued/events.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
@@ -27,12 +29,11 @@ events_fill(const struct qenv *e, struct event_record *r, enum event_type type)
 		return;
 	r->sender = env->sender;
 	r->recipient = qenv_address(e);
-	r->tenant = env->tenant;
-	r->campaign = env->campaign;
+	r->tenant = qenv_tenant(e);
+	r->campaign = qenv_campaign(e);
 	r->size = e->msg->rec.body_len + e->msg->rec.headers_len;
 	r->created = env->received;
-	r->meta = env->meta;
-	r->n_meta = env->n_meta;
+	r->meta = qenv_meta(e, &r->n_meta);
 	r->message_id = env->message_id;
 	r->auth_user = env->auth_user;
 }
@@ -123,6 +124,23 @@ events_delayed(struct queued *q, const struct qenv *e, const char *why)
 	r.is_local = true;
 	r.next_attempt = e->due > queue_now(q) ? queue_wall(q, e->due) : 0;
 	eventlog_write(q->events, &r);
+}
+
+void
+events_rebound(struct queued *q, const struct qenv *e, const char *from, const char *reason)
+{
+	static const struct enhanced_code code = { 2, 0, 0 };
+	struct event_record r;
+	char *text = xasprintf("rebound from %s to %s%s%s", from, e->queue->name, reason != NULL ? ": " : "",
+	    reason != NULL ? reason : "");
+
+	events_fill(e, &r, EV_ADMIN_REBIND);
+	r.code = 250;
+	r.enhanced = code;
+	r.content = text;
+	r.is_local = true;
+	eventlog_write(q->events, &r);
+	free(text);
 }
 
 void

@@ -19,6 +19,9 @@ void events_generated(struct queued *, const struct record *, const struct envel
 /* Parked without an attempt. */
 void events_delayed(struct queued *, const struct qenv *, const char *why);
 
+/* AdminRebind: it is in another queue now, or its content is another, because an operator said so. */
+void events_rebound(struct queued *, const struct qenv *, const char *from, const char *reason);
+
 /* An override begins, changes or ends. */
 struct effect;
 void events_override(struct queued *, const struct effect *, const char *action, const char *why);

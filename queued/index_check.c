@@ -53,11 +53,8 @@ hash(const void *p, size_t len)
 static const char *
 check_meta(struct check *c, const struct index_row *r)
 {
-	static const uint8_t schema[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
-
 	if (r->keylen == 6 && memcmp(r->key, "schema", 6) == 0) {
-		if (r->len == sizeof(schema) && (memcmp(r->value, schema, sizeof(schema)) == 0 ||
-		    memcmp(r->value, old, sizeof(old)) == 0))
+		if (store_schema_known(r->value, r->len))
 			c->has_schema = true;
 		else
 			c->is_foreign = true;

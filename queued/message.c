@@ -11,6 +11,8 @@
 #include "queued/consumer.h"
 #include "queued/message.h"
 #include "queued/queued.h"
+#include "queued/rebind.h"
+#include "queued/rebound.h"
 #include "queued/share.h"
 #include "queued/segment.h"
 #include "queued/squeue.h"
@@ -50,6 +52,15 @@ message_drop(struct memory *m, struct message *msg)
 	message_free(m, msg);
 }
 
+static void
+qenv_discard(struct qenv *e)
+{
+	rebind_unref(&e->rebind);
+	rebound_free(&e->rebound);
+	free(e->text);
+	free(e);
+}
+
 void
 memory_free(struct memory **mp)
 {
@@ -62,8 +73,7 @@ memory_free(struct memory **mp)
 	*mp = NULL;
 	HASH_ITER(hh, m->envelopes, e, next) {
 		HASH_DEL(m->envelopes, e);
-		free(e->text);
-		free(e);
+		qenv_discard(e);
 	}
 	HASH_ITER(hh, m->messages, msg, mnext)
 		message_free(m, msg);
@@ -261,6 +271,8 @@ qenv_load(struct memory *m, const uint8_t key[ENV_KEY_LEN])
 	e->enhanced = row.enhanced;
 	if (row.text.len > 0)
 		e->text = xmemdup0(row.text.base, row.text.len);
+	if ((row.flags & ENV_REBOUND) != 0 && (e->rebound = rebound_decode(row.rebound)) == NULL)
+		store_broken(st, "a row of env says what cannot be read", MDB_CORRUPTED);
 out:
 	store_read_end(st);
 	return e;
@@ -270,7 +282,7 @@ void
 qenv_free(struct memory *m, struct qenv **ep)
 {
 	struct qenv *e = *ep;
-	struct squeue *sq = e->queue;
+	struct squeue *sq = e->queue, *was = e->stored_in;
 
 	*ep = NULL;
 	if (e->state == ENVELOPE_READY || e->state == ENVELOPE_INFLIGHT)
@@ -278,10 +290,61 @@ qenv_free(struct memory *m, struct qenv **ep)
 	HASH_DEL(m->envelopes, e);
 	m->n_envelopes--;
 	message_unref(m, e->msg);
-	free(e->text);
-	free(e);
+	qenv_discard(e);
 	sq->refs--;
 	squeue_release(m->q->queues, sq);
+	if (was != NULL) {
+		was->refs--;
+		squeue_release(m->q->queues, was);
+	}
+}
+
+void
+qenv_move(struct memory *m, struct qenv *e, struct squeue *to)
+{
+	struct squeue *from = e->queue;
+
+	if (from == to)
+		return;
+	if (e->state == ENVELOPE_INFLIGHT)
+		panic("an envelope that is in flight was moved");
+	if (e->state == ENVELOPE_READY)
+		qenv_set_state(m, e, ENVELOPE_DEFERRED);
+	to->refs++;
+	e->queue = to;
+	/* The reference to where it came from becomes that to where its rows are, or goes. */
+	if (e->is_stored && e->stored_in == NULL) {
+		e->stored_in = from;
+		return;
+	}
+	if (e->stored_in == to) {
+		e->stored_in = NULL;
+		to->refs--;
+	}
+	from->refs--;
+	squeue_release(m->q->queues, from);
+}
+
+const char *
+qenv_tenant(const struct qenv *e)
+{
+	return e->rebound != NULL ? e->rebound->tenant : e->msg->env->tenant;
+}
+
+const char *
+qenv_campaign(const struct qenv *e)
+{
+	return e->rebound != NULL ? e->rebound->campaign : e->msg->env->campaign;
+}
+
+const struct meta *
+qenv_meta(const struct qenv *e, uint32_t *n_r)
+{
+	const struct envelope *env = e->msg->env;
+	bool is_new = e->rebound != NULL && e->rebound->has_meta;
+
+	*n_r = is_new ? e->rebound->n_meta : env->n_meta;
+	return is_new ? e->rebound->meta : env->meta;
 }
 
 static void

@@ -12,6 +12,8 @@
 #include "queued/store.h"
 
 struct consumer_seg;
+struct rebind;
+struct rebound;
 struct queued;
 struct segment;
 struct squeue;
@@ -37,7 +39,7 @@ enum env_state { ENVELOPE_READY, ENVELOPE_INFLIGHT, ENVELOPE_DEFERRED, ENVELOPE_
 extern const char *const env_state_names[];
 
 /* What an operator asked for while the envelope was with a consumer. */
-enum env_order { ORDER_NONE, ORDER_HOLD, ORDER_RETRY, ORDER_BOUNCE, ORDER_BOUNCE_QUIET, ORDER_DELETE };
+enum env_order { ORDER_NONE, ORDER_HOLD, ORDER_RETRY, ORDER_BOUNCE, ORDER_BOUNCE_QUIET, ORDER_DELETE, ORDER_REBIND };
 
 struct qenv {
 	UT_hash_handle hh;
@@ -53,6 +55,9 @@ struct qenv {
 	uint8_t awaits_notice;    /* DSN parts about it that are not durable yet */
 	struct message *msg;
 	struct squeue *queue;
+	struct squeue *stored_in;  /* where its rows are, while that is another queue; referred to */
+	struct rebound *rebound;   /* NULL: as it was accepted */
+	struct rebind *rebind;     /* with ORDER_REBIND: where to */
 	struct consumer_seg *with; /* INFLIGHT */
 	TAILQ_ENTRY(qenv) link;   /* in queue->ready or the consumer's list */
 	TAILQ_ENTRY(qenv) dirty;
@@ -104,6 +109,12 @@ void qenv_free(struct memory *, struct qenv **);
 void qenv_set_state(struct memory *, struct qenv *, enum env_state);
 void qenv_set_failure(struct qenv *, uint16_t code, const struct enhanced_code *, const char *text);
 void qenv_id(const struct qenv *, struct envid *);
+/* Into another queue; not while it is in flight. Its rows follow with the commit. */
+void qenv_move(struct memory *, struct qenv *, struct squeue *);
+/* As it is now: the record's, or what an operator or policy made of it. They need msg->env. */
+const char *qenv_tenant(const struct qenv *);
+const char *qenv_campaign(const struct qenv *);
+const struct meta *qenv_meta(const struct qenv *, uint32_t *n_r);
 const char *qenv_address(const struct qenv *); /* its recipient; needs msg->env */
 
 #endif

@@ -13,6 +13,7 @@
 #include "queued/offer.h"
 #include "queued/outage.h"
 #include "queued/queued.h"
+#include "queued/rebound.h"
 #include "queued/sched.h"
 #include "queued/throttle.h"
 
@@ -47,7 +48,7 @@ offer_choose(const struct pool *p)
 	return best;
 }
 
-/* The ready envelopes of the same message at the head of the queue. */
+/* The ready envelopes of the same message at the head of the queue, as far as they are alike. */
 static unsigned
 offer_collect(const struct squeue *sq, unsigned max, struct qenv **v)
 {
@@ -55,9 +56,21 @@ offer_collect(const struct squeue *sq, unsigned max, struct qenv **v)
 	const struct message *msg = e->msg;
 	unsigned n = 0;
 
-	for (; e != NULL && e->msg == msg && n < max; e = TAILQ_NEXT(e, link))
+	v[0] = e;
+	for (; e != NULL && e->msg == msg && n < max && rebound_equal(e->rebound, v[0]->rebound);
+	    e = TAILQ_NEXT(e, link))
 		v[n++] = e;
 	return n;
+}
+
+/* The encoder writes to nothing. */
+static char *
+constless(const char *s)
+{
+	char *p;
+
+	memcpy(&p, &s, sizeof(p));
+	return p;
 }
 
 static void
@@ -66,6 +79,7 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 	struct ql_job_rcpt rcpts[JOB_RCPTS];
 	const struct message *msg = v[0]->msg;
 	const struct envelope *env = msg->env;
+	const struct meta *meta;
 	struct ql_job job;
 	unsigned i;
 
@@ -79,13 +93,17 @@ offer_encode(struct queued *q, const struct squeue *sq, struct qenv **v, unsigne
 	job.digest = q->config_digest;
 	job.queue = sq->name;
 	job.domain = sq->domain;
-	job.tenant = env->tenant;
-	job.campaign = env->campaign;
+	job.tenant = constless(qenv_tenant(v[0]));
+	job.campaign = constless(qenv_campaign(v[0]));
 	job.message_id = env->message_id;
 	job.session = env->session;
 	job.auth_user = env->auth_user;
-	job.meta = env->meta;
-	job.n_meta = env->n_meta;
+	meta = qenv_meta(v[0], &job.n_meta);
+	memcpy(&job.meta, &meta, sizeof(job.meta));
+	if (v[0]->rebound != NULL) {
+		job.head = v[0]->rebound->head;
+		job.head_len = v[0]->rebound->head_len;
+	}
 	for (i = 0; i < n; i++) {
 		rcpts[i].index = v[i]->rcpt;
 		rcpts[i].address = env->rcpts[v[i]->rcpt].address;

@@ -177,7 +177,7 @@ overrides_new(struct queued *q, bool is_empty)
 	HASH_ITER(hh, set->by_id, ef, next)
 		if (!ef->o.is_dry_run)
 			overrides_link(q, ef);
-	set->has_path_waits = set->n_path_suspends > 0;
+	set->has_path_waits = set->n_paths > 0;
 	if (set->by_id != NULL)
 		log_info("overrides in force: %u", HASH_COUNT(set->by_id));
 	overrides_arm(set);
@@ -342,6 +342,8 @@ overrides_changed(struct queued *q, struct effect *ef)
 	set_live(q, ef, !ef->o.is_dry_run);
 	if (ef->is_live || was_live)
 		tell_all(q, ef, !ef->is_live);
+	if (was_live && is_of_path(&ef->o) && (ef->o.kind == OVERRIDE_LIMIT || !ef->is_live))
+		overrides_path_released(q->overrides, &ef->o.scope);
 	announce(q, ef, "changed", ef->o.reason);
 	overrides_arm_for(q->overrides, ef->o.expires);
 }
@@ -351,11 +353,10 @@ overrides_end(struct queued *q, struct effect **efp, const char *why)
 {
 	struct overrides *set = q->overrides;
 	struct effect *ef = *efp;
-	struct override_scope scope;
-	bool is_path_suspend;
+	bool is_path;
 
 	*efp = NULL;
-	is_path_suspend = ef->is_live && ef->o.kind == OVERRIDE_SUSPEND && is_of_path(&ef->o);
+	is_path = ef->is_live && is_of_path(&ef->o);
 	announce(q, ef, "ended", why);
 	if (ef->is_live)
 		tell_all(q, ef, true);
@@ -366,15 +367,9 @@ overrides_end(struct queued *q, struct effect **efp, const char *why)
 	}
 	set->gone[set->n_gone++] = ef->o.id;
 	changes_poke(q->changes);
-	if (is_path_suspend && set->has_path_waits) {
-		/* What path a queue takes is not known here: all that the rest of the scope names ask again. */
-		memset(&scope, 0, sizeof(scope));
-		scope.pool = ef->o.scope.pool;
-		scope.domain = ef->o.scope.domain;
-		scope.tenant = ef->o.scope.tenant;
-		scope.campaign = ef->o.scope.campaign;
-		overrides_sweep_add(set, 0, &scope);
-		set->has_path_waits = set->n_path_suspends > 0;
+	if (is_path) {
+		overrides_path_released(set, &ef->o.scope);
+		set->has_path_waits = set->n_paths > 0;
 	}
 	effect_free(set, ef);
 }

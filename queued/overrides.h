@@ -71,8 +71,10 @@ struct overrides {
 	uint64_t *gone; /* rows to be deleted */
 	size_t n_gone, gone_cap;
 	struct timer timer;
-	uint32_t n_path_suspends; /* live */
-	bool has_path_waits;      /* mail may wait because of one */
+	uint32_t n_paths;         /* live ones of paths */
+	bool has_path_waits;      /* mail may wait because of one of them */
+	bool has_ended;           /* one, or was raised, */
+	int64_t path_ended;       /* at this loop_now() */
 	TAILQ_HEAD(sweep_list, sweep) sweeps;
 	uint64_t n_refused;
 	int64_t refused_logged;   /* loop_now */
@@ -114,8 +116,15 @@ void overrides_look(struct queued *, struct squeue *);   /* sets its held_by */
 char *overrides_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
 /* A new envelope: true if it was bounced. Says so in the log if it will wait. */
 bool overrides_intake(struct queued *, struct qenv *);
-/* Given back without an attempt: true if it waits because of a suspension. Otherwise its path may be suspended. */
+/* Given back without an attempt: true if it waits because of a suspension of its queue. */
 bool overrides_returned(struct queued *, struct qenv *);
+/* Why mail that was given back may wait, for people: which path it takes is not known here. malloced; NULL: none that
+ * it could take has an override. */
+char *overrides_path_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
+/* One of a path has ended or changed: what waits because of one is offered again. */
+void overrides_path_released(struct overrides *, const struct override_scope *);
+/* Whether that has happened since it was offered: deliverd did not know of it then. */
+bool overrides_path_ended(const struct overrides *, const struct qenv *);
 /* Why what is bounced of this queue is; NULL: no BOUNCE covers it. */
 const char *overrides_bounce_reason(struct queued *, const struct squeue *);
 /* The strictest rate that the overrides say for a queue's tenant or campaign: true if there is one. */

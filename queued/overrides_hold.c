@@ -171,6 +171,58 @@ overrides_why(struct queued *q, const struct squeue *sq)
 	    ef->o.reason);
 }
 
+static bool
+is_kept_here(const struct override *o)
+{
+	return o->kind == OVERRIDE_BOUNCE || override_is_queue_rate(o) ||
+	    (o->kind == OVERRIDE_SUSPEND && override_is_of_queue(&o->scope));
+}
+
+char *
+overrides_path_why(struct queued *q, const struct squeue *sq)
+{
+	struct override_target t = { .pool = sq->pool == NULL ? NULL : sq->pool->name, .domain = sq->domain,
+		.tenant = sq->tenant, .campaign = sq->campaign };
+	struct effect *ef, *next, *found = NULL;
+	struct override_scope s;
+	unsigned n = 0;
+
+	HASH_ITER(hh, q->overrides->by_id, ef, next) {
+		s = ef->o.scope;
+		s.source = s.site = s.provider = NULL;
+		if (!ef->is_live || is_kept_here(&ef->o) ||
+		    !override_matches(&s, &t))
+			continue;
+		found = ef;
+		if (++n > 1)
+			break;
+	}
+	if (found == NULL)
+		return NULL;
+	return xasprintf("its path is %s by %soverride %" PRIu64 " (%s): %s",
+	    found->o.kind == OVERRIDE_LIMIT ? "limited" : "suspended", n > 1 ? "overrides, such as " : "",
+	    found->o.id, found->o.made_by, found->o.reason);
+}
+
+/* What path a queue takes is not known here: all that the rest of the scope names ask again. */
+void
+overrides_path_released(struct overrides *set, const struct override_scope *of)
+{
+	struct override_scope scope = *of;
+
+	set->has_ended = true;
+	set->path_ended = loop_now(set->q->loop);
+	scope.source = scope.site = scope.provider = NULL;
+	if (set->has_path_waits)
+		overrides_sweep_add(set, 0, &scope);
+}
+
+bool
+overrides_path_ended(const struct overrides *set, const struct qenv *e)
+{
+	return set->has_ended && e->offered <= set->path_ended;
+}
+
 const char *
 overrides_bounce_reason(struct queued *q, const struct squeue *sq)
 {
@@ -244,13 +296,6 @@ wake_suspended(struct queued *q)
 	loop_again(q->loop);
 }
 
-static bool
-is_kept_here(const struct override *o)
-{
-	return o->kind == OVERRIDE_BOUNCE || override_is_queue_rate(o) ||
-	    (o->kind == OVERRIDE_SUSPEND && override_is_of_queue(&o->scope));
-}
-
 void
 overrides_link(struct queued *q, struct effect *ef)
 {
@@ -258,7 +303,7 @@ overrides_link(struct queued *q, struct effect *ef)
 
 	ef->is_live = true;
 	if (!is_kept_here(&ef->o)) {
-		set->n_path_suspends += ef->o.kind == OVERRIDE_SUSPEND;
+		set->n_paths++;
 		return;
 	}
 	scope_add(set, ef);
@@ -277,7 +322,7 @@ overrides_forget(struct overrides *set, struct effect *ef)
 	if (is_kept_here(&ef->o))
 		scope_remove(set, ef);
 	else
-		set->n_path_suspends -= ef->o.kind == OVERRIDE_SUSPEND;
+		set->n_paths--;
 }
 
 void
@@ -316,10 +361,8 @@ overrides_returned(struct queued *q, struct qenv *e)
 		changes_add(q->changes, e); /* so that it leaves memory with the commit */
 		return true;
 	}
-	if (q->overrides->n_path_suspends > 0) {
-		e->flags |= ENV_PATH_WAIT;
+	if (e->flags & ENV_PATH_WAIT)
 		q->overrides->has_path_waits = true;
-	}
 	return false;
 }
 
@@ -328,8 +371,12 @@ overrides_returned(struct queued *q, struct qenv *e)
 void
 overrides_sweep_add(struct overrides *set, uint64_t id, const struct override_scope *scope)
 {
-	struct sweep *s = xcalloc(1, sizeof(*s));
+	struct sweep *s;
 
+	TAILQ_FOREACH(s, &set->sweeps, next)
+		if (id == 0 && s->id == 0 && !s->has_queue_cursor && override_scope_equals(&s->scope, scope))
+			return; /* it has not begun */
+	s = xcalloc(1, sizeof(*s));
 	s->id = id;
 	override_scope_copy(&s->scope, scope);
 	TAILQ_INSERT_TAIL(&set->sweeps, s, next);

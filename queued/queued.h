@@ -100,6 +100,7 @@ struct queued {
 	uint32_t flow;            /* what producers were told (enum ql_flow) */
 	bool is_disk_full;        /* the last commit failed for want of space */
 	int64_t scan_retried; /* loop_now */
+	int64_t policy_rest;  /* loop_now: an event used up its time; none is asked before this, but for an operator */
 };
 
 /* Opens the index (setting a damaged one aside), reads the bookkeeping, takes over params and policy. NULL and a

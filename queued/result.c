@@ -4,8 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "base/xalloc.h"
 
 #include "queued/automation.h"
 #include "queued/bounce.h"
@@ -14,6 +16,7 @@
 #include "queued/events.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
+#include "queued/rebind.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
 #include "queued/throttle.h"
@@ -111,6 +114,47 @@ result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool i
 	changes_finish(q->changes, e);
 }
 
+bool
+result_reject(struct queued *q, struct qenv *e, const char *line)
+{
+	struct notice_facts facts = { DSN_FAILED, { 5, 7, 1 }, NULL, NULL, true, 0 };
+	char *end;
+	uint16_t code = (uint16_t)strtoul(line, &end, 10);
+	size_t used;
+
+	if (!result_can_end(q, e))
+		return false;
+	line = *end == ' ' ? end + 1 : end;
+	used = enhanced_parse(line, strlen(line), &facts.status);
+	line += used;
+	facts.diagnostic = line;
+	events_ended(q, e, EV_BOUNCE, code, &facts.status, line);
+	q->count.bounced++;
+	notice_add(q, e, &facts);
+	changes_finish(q->changes, e);
+	return true;
+}
+
+/* Now that it is back: waits as it would without the order, and goes on from there. */
+static void
+result_rebind(struct queued *q, struct qenv *e, int64_t due)
+{
+	struct rebind *r = e->rebind;
+
+	e->order = ORDER_NONE;
+	e->rebind = NULL;
+	if (e->flags & ENV_HELD)
+		result_hold(q, e);
+	else
+		result_defer(q, e, due);
+	/* Here nobody bounds how many are asked about in a turn. */
+	if (r->is_asking && loop_now(q->loop) < q->policy_rest)
+		rebind_fail(q, e, r, "the event takes too long");
+	else
+		(void)rebind_apply(q, e, r);
+	rebind_unref(&r);
+}
+
 /* What an operator ordered while it was away. True if that settled it. */
 static bool
 result_order(struct queued *q, struct qenv *e)
@@ -134,6 +178,9 @@ result_order(struct queued *q, struct qenv *e)
 		return true;
 	case ORDER_DELETE:
 		result_admin_bounce(q, e, "deleted by the operator", true);
+		return true;
+	case ORDER_REBIND:
+		result_rebind(q, e, queue_now(q));
 		return true;
 	default:
 		return false;
@@ -202,25 +249,57 @@ result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 	notice_add(q, e, &facts);
 }
 
+/* Back to its queue, or to another one that policy names: the record is of the queue that the attempt was made from,
+ * and the next attempt is by the schedule of the one it is in then. */
+static void
+result_requeue(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v, int64_t delay)
+{
+	char *reply = xasprintf("%u %u.%u.%u %s", r->code, r->enhanced.class, r->enhanced.subject, r->enhanced.detail,
+	    r->text == NULL ? "" : r->text);
+	struct rebind_plan plan;
+	bool is_moved, is_ended;
+
+	rebind_ask_requeue(q, e, reply, delay, &plan);
+	free(reply);
+	is_ended = plan.verdict.outcome == POLICY_REJECTED && plan.verdict.line[0] == '5';
+	is_moved = plan.to != NULL;
+	if (is_moved && v->delay == 0)
+		delay = squeue_backoff(plan.to, e->attempts, v->class);
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, is_ended ? 0 : queue_now(q) + delay);
+	if (is_ended && result_reject(q, e, plan.verdict.line))
+		return;
+	(void)rebind_plan_take(q, e, &plan);
+	if (is_moved && !result_is_prolonged(q, e)) {
+		result_expire(q, e);
+		return;
+	}
+	result_delay_notice(q, e, r);
+	if (!is_moved || !overrides_intake(q, e))
+		result_defer(q, e, queue_now(q) + delay);
+}
+
 static void
 result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
-	int64_t now = queue_now(q);
+	int64_t now = queue_now(q), delay = v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts, v->class);
 	bool is_over;
-	int64_t next = now + (v->delay > 0 ? v->delay : squeue_backoff(e->queue, e->attempts, v->class));
 
 	follow_max_age(q, e);
-	is_over = now >= e->expires && e->order == ORDER_NONE;
+	is_over = now >= e->expires && (e->order == ORDER_NONE || e->order == ORDER_REBIND);
 	squeue_shrink_window(e->queue);
 	q->count.failed++;
 	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });
-	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, is_over || e->order != ORDER_NONE ? 0 : next);
-	if (is_over) {
-		result_expire(q, e);
-	} else if (!result_order(q, e)) {
-		result_delay_notice(q, e, r);
-		result_defer(q, e, next);
+	if (!is_over && e->order == ORDER_NONE) {
+		result_requeue(q, e, r, v, delay);
+		return;
 	}
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, 0);
+	if (is_over)
+		result_expire(q, e);
+	else if (e->order == ORDER_REBIND)
+		result_rebind(q, e, now + delay);
+	else
+		(void)result_order(q, e);
 }
 
 static void
@@ -253,6 +332,18 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	}
 }
 
+/* A Delayed event is written once for each reason: a suspension is another one than a limit. */
+static void
+note_path_held(struct qenv *e, const struct ql_result *r)
+{
+	bool is_held = ql_result_is_imposed(r);
+
+	if (is_held == ((e->flags & ENV_PATH_WAIT) != 0) || r->retry_after == 0)
+		return;
+	e->flags ^= ENV_PATH_WAIT;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+}
+
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -261,12 +352,13 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 
 	q->count.returned++;
 	throttle_give_back(q, e->queue, 1);
-	if (result_order(q, e))
+	if ((e->order != ORDER_REBIND || !e->is_overdue) && result_order(q, e))
 		return;
 	if (e->is_overdue || now >= e->expires) {
 		result_expire(q, e);
 		return;
 	}
+	note_path_held(e, r);
 	if (overrides_returned(q, e))
 		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;
@@ -274,7 +366,9 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		qenv_set_state(q->mem, e, ENVELOPE_READY);
 		return;
 	}
-	e->due = now + (r->retry_after > 0 ? (int64_t)r->retry_after * 1000 : RETURN_PAUSE_MS);
+	e->due = now + RETURN_PAUSE_MS;
+	if (r->retry_after > 0 && !(ql_result_is_imposed(r) && overrides_path_ended(q->overrides, e)))
+		e->due = now + (int64_t)r->retry_after * 1000;
 	if (r->text != NULL && *r->text != '\0' && !(e->flags & ENV_DELAY_LOGGED) &&
 	    message_envelope(q->mem, e->msg, &(const char *){ NULL }) != NULL) {
 		e->flags |= ENV_DELAY_LOGGED;

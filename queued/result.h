@@ -18,6 +18,8 @@ void result_put_in_flight(struct queued *, struct qenv *, struct consumer *);
  * noted. */
 bool result_is_prolonged(struct queued *, struct qenv *);
 void result_expire(struct queued *, struct qenv *);
+/* Policy ends it, with a reply of its own ("550 5.7.1 text"): Bounce event, notice. False: it cannot be ended now. */
+bool result_reject(struct queued *, struct qenv *, const char *line);
 /* An operator ends it: AdminBounce event; with a notice unless is_quiet. */
 void result_admin_bounce(struct queued *, struct qenv *, const char *reason, bool is_quiet);
 /* Back to waiting until `due`, or ready if that is now; not an attempt. */

@@ -125,9 +125,6 @@ squeue_for(struct squeue_set *set, const struct envelope *env, const char *addre
 {
 	const char *domain = address_domain(address);
 	char name[QUEUE_NAME_MAX];
-	struct queue_row row;
-	struct squeue *sq;
-	uint32_t id;
 
 	if (*domain == '\0')
 		domain = set->q->params->myhostname;
@@ -135,6 +132,16 @@ squeue_for(struct squeue_set *set, const struct envelope *env, const char *addre
 		(void)snprintf(name, sizeof(name), "%s", env->queue);
 	else
 		queue_name_make(name, sizeof(name), env->campaign, env->tenant, domain);
+	return squeue_named(set, name);
+}
+
+struct squeue *
+squeue_named(struct squeue_set *set, const char *name)
+{
+	struct queue_row row;
+	struct squeue *sq;
+	uint32_t id;
+
 	HASH_FIND(hh, set->by_name, name, strlen(name), sq);
 	if (sq != NULL)
 		return sq;

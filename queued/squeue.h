@@ -74,6 +74,7 @@ struct squeue_set *squeues_new(struct queued *);
 void squeues_free(struct squeue_set **);
 /* The queue of a recipient; made if it is not in memory. */
 struct squeue *squeue_for(struct squeue_set *, const struct envelope *, const char *address);
+struct squeue *squeue_named(struct squeue_set *, const char *name); /* the same, by its name */
 struct squeue *squeue_by_id(struct squeue_set *, uint32_t id); /* reads its name from the index; NULL: unknown id */
 struct squeue *squeue_find_id(struct squeue_set *, uint32_t id); /* only if in memory */
 /* Gives it an id (at its first commit). */

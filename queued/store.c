@@ -72,14 +72,12 @@ store_is_full(int rc)
 	return rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL || rc == MDB_TXN_FULL;
 }
 
-/* Whether that is the version of a schema that we know. */
-static bool
-is_known_schema(const MDB_val *v)
+bool
+store_schema_known(const void *p, size_t len)
 {
-	static const uint8_t version[4] = { 0, 0, 0, STORE_SCHEMA }, old[4] = { 0, 0, 0, STORE_SCHEMA_OLDEST };
+	const uint8_t *v = p;
 
-	return v->mv_size == sizeof(version) && (memcmp(v->mv_data, version, sizeof(version)) == 0 ||
-	    memcmp(v->mv_data, old, sizeof(old)) == 0);
+	return len == 4 && v[0] == 0 && v[1] == 0 && v[2] == 0 && v[3] >= STORE_SCHEMA_OLDEST && v[3] <= STORE_SCHEMA;
 }
 
 /* An index of a release that we do not know is not changed by a byte: databases that it lacks are not made either. */
@@ -94,7 +92,7 @@ store_open_dbs(struct store *st, bool *is_unknown_r)
 	if ((rc = mdb_txn_begin(st->env, NULL, 0, &txn)) != 0)
 		return rc;
 	if (mdb_dbi_open(txn, db_names[DB_META], 0, &st->dbi[DB_META]) == 0 &&
-	    mdb_get(txn, st->dbi[DB_META], &k, &v) == 0 && !is_known_schema(&v)) {
+	    mdb_get(txn, st->dbi[DB_META], &k, &v) == 0 && !store_schema_known(v.mv_data, v.mv_size)) {
 		*is_unknown_r = true;
 		mdb_txn_abort(txn);
 		return 0;

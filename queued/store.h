@@ -15,7 +15,8 @@ struct store;
 enum store_db { DB_META, DB_SEG, DB_QUEUE, DB_QNAME, DB_ENV, DB_DUE, DB_EXP, DB_OVERRIDE, DB_COUNT };
 enum store_opened { STORE_OK, STORE_CORRUPT, STORE_UNKNOWN_VERSION, STORE_FAILED };
 
-#define STORE_SCHEMA 2     /* 1 has no overrides; opening it makes it one of 2 */
+/* 1 has no overrides, 2 no envelopes that were rebound; opening such an index makes it one of 3. */
+#define STORE_SCHEMA 3
 #define STORE_SCHEMA_OLDEST 1
 #define OVERRIDE_KEY_LEN 8
 #define ENV_KEY_LEN 18
@@ -31,8 +32,9 @@ enum {
 	ENV_DELAY_NOTIFIED = 1 << 1,/* the sender got a delay notice */
 	ENV_DELAY_LOGGED = 1 << 2,  /* a Delayed event was written for the present reason */
 	ENV_DAMAGED = 1 << 3,       /* its record cannot be read; held so that somebody looks */
-	ENV_PATH_WAIT = 1 << 4,     /* given back, perhaps because its path is suspended: due again when that ends */
-	ENV_BORN = 1 << 5           /* the row says when it came: it expires by the queue's max_age */
+	ENV_PATH_WAIT = 1 << 4,     /* given back because its path is suspended: due again when that ends */
+	ENV_BORN = 1 << 5,          /* the row says when it came: it expires by the queue's max_age */
+	ENV_REBOUND = 1 << 6        /* the row says what has become of it (rebound.h) */
 };
 
 struct env_row {
@@ -44,6 +46,7 @@ struct env_row {
 	int64_t born;    /* with ENV_BORN; else 0 */
 	uint16_t code;   /* last failure */
 	struct enhanced_code enhanced;
+	struct slice rebound; /* with ENV_REBOUND, encoded; in the map, as text */
 	struct slice text; /* in the map: valid until store_read_end() */
 };
 
@@ -64,6 +67,8 @@ struct queue_row {
 /* Opens (creates) the index in dir. NULL, *what_r and a malloced sentence in *err_r. */
 struct store *store_open(const char *dir, int64_t map_size, enum store_opened *what_r, char **err_r);
 void store_close(struct store **);
+/* A value of meta that is a schema version which we can read. */
+bool store_schema_known(const void *p, size_t len);
 int store_db_of_name(const char *); /* -1: none of ours */
 /* Whether an earlier run found the index damaged and left the mark; clears it when asked. */
 bool store_marked_bad(const char *dir, bool clear);

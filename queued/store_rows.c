@@ -3,10 +3,13 @@
  * mail. */
 #include <endian.h>
 #include <openssl/sha.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "base/xalloc.h"
 
+#include "queued/rebound.h"
 #include "queued/store.h"
 #include "queued/store_private.h"
 
@@ -134,8 +137,13 @@ exp_key_time(const MDB_val *k)
 int
 store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env_row *row)
 {
-	uint8_t buf[ENV_FIXED + ENV_BORN_LEN + FAIL_TEXT_MAX + 4], *p = buf;
+	uint8_t small[ENV_FIXED + ENV_BORN_LEN + FAIL_TEXT_MAX + 4], *buf = small, *p;
 	size_t textlen = row->text.len > FAIL_TEXT_MAX ? FAIL_TEXT_MAX : row->text.len;
+	int rc;
+
+	if (row->flags & ENV_REBOUND)
+		buf = xmalloc(sizeof(small) + 4 + row->rebound.len);
+	p = buf;
 
 	p = put64(p, row->segment);
 	p = put64(p, row->offset);
@@ -150,11 +158,19 @@ store_put_env(struct store *st, const uint8_t key[ENV_KEY_LEN], const struct env
 	p = put16(p, row->enhanced.detail);
 	if (row->flags & ENV_BORN)
 		p = put64(p, (uint64_t)row->born);
+	if (row->flags & ENV_REBOUND) {
+		p = put32(p, (uint32_t)row->rebound.len);
+		memcpy(p, row->rebound.base, row->rebound.len);
+		p += row->rebound.len;
+	}
 	if (textlen > 0)
 		memcpy(p, row->text.base, textlen);
 	p += textlen;
 	p = put32(p, crc32c(crc32c(0, key, ENV_KEY_LEN), buf, (size_t)(p - buf)));
-	return store_put(st, DB_ENV, key, ENV_KEY_LEN, buf, (size_t)(p - buf));
+	rc = store_put(st, DB_ENV, key, ENV_KEY_LEN, buf, (size_t)(p - buf));
+	if (buf != small)
+		free(buf);
+	return rc;
 }
 
 bool
@@ -177,9 +193,21 @@ store_env_row(const uint8_t key[ENV_KEY_LEN], const MDB_val *v, struct env_row *
 	row->enhanced.subject = get16(&p);
 	row->enhanced.detail = get16(&p);
 	fixed += row->flags & ENV_BORN ? ENV_BORN_LEN : 0;
-	if (v->mv_size < fixed || v->mv_size > fixed + FAIL_TEXT_MAX)
+	fixed += row->flags & ENV_REBOUND ? 4 : 0;
+	if (v->mv_size < fixed)
 		return false;
 	row->born = row->flags & ENV_BORN ? (int64_t)get64(&p) : 0;
+	row->rebound = (struct slice){ NULL, 0 };
+	if (row->flags & ENV_REBOUND) {
+		row->rebound.len = get32(&p);
+		row->rebound.base = (const char *)p;
+		if (row->rebound.len > REBOUND_MAX || v->mv_size - fixed < row->rebound.len)
+			return false;
+		fixed += row->rebound.len;
+		p += row->rebound.len;
+	}
+	if (v->mv_size > fixed + FAIL_TEXT_MAX)
+		return false;
 	row->text.base = (const char *)p;
 	row->text.len = v->mv_size - fixed;
 	p += row->text.len;

@@ -20,6 +20,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_BOUNCE] = "Bounce",
 	[EV_EXPIRATION] = "Expiration",
 	[EV_ADMIN_BOUNCE] = "AdminBounce",
+	[EV_ADMIN_REBIND] = "AdminRebind",
 	[EV_REJECTION] = "Rejection",
 	[EV_DELAYED] = "Delayed",
 	[EV_SOURCE_OUT] = "SourceOut",

@@ -1,5 +1,6 @@
 /* Names of tenants, campaigns and queues (names.h). Pure; smtpd for headers, the policy engine for set_meta. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/xalloc.h"
@@ -47,16 +48,51 @@ queue_name_make(char *out, size_t size, const char *campaign, const char *tenant
 	    has_tenant ? tenant : "", has_campaign || has_tenant ? "@" : "", domain);
 }
 
+size_t
+destination_host(const char *s, uint16_t *port_r)
+{
+	size_t len = strlen(s), digits;
+	const char *p = s + len;
+	unsigned long port;
+
+	*port_r = 0;
+	while (p > s && p[-1] >= '0' && p[-1] <= '9')
+		p--;
+	digits = (size_t)(s + len - p);
+	/* In a literal the colons are inside. */
+	if (digits == 0 || digits > 5 || p - s < 2 || p[-1] != ':' || (*s == '[' && p[-2] != ']'))
+		return len;
+	port = strtoul(p, NULL, 10);
+	if (port < 1 || port > UINT16_MAX)
+		return len;
+	*port_r = (uint16_t)port;
+	return (size_t)(p - 1 - s);
+}
+
+bool
+destination_valid(const char *s)
+{
+	char host[ADDRESS_MAX];
+	uint16_t port;
+	size_t len = destination_host(s, &port), i;
+
+	if (len >= sizeof(host))
+		return false;
+	memcpy(host, s, len);
+	host[len] = '\0';
+	for (i = 0; *host != '[' && i < len; i++)
+		if (host[i] >= 'A' && host[i] <= 'Z')
+			return false;
+	return address_domain_valid(host, true);
+}
+
 bool
 queue_name_valid(const char *s)
 {
-	const char *at = strrchr(s, '@'), *domain = at != NULL ? at + 1 : s, *colon, *c;
+	const char *at = strrchr(s, '@'), *colon;
 
-	if (strlen(s) >= QUEUE_NAME_TEXT || !address_domain_valid(domain, true))
+	if (strlen(s) >= QUEUE_NAME_TEXT || !destination_valid(at != NULL ? at + 1 : s))
 		return false;
-	for (c = domain; *domain != '[' && *c != '\0'; c++)
-		if (*c >= 'A' && *c <= 'Z')
-			return false;
 	if (at == NULL)
 		return true;
 	colon = memchr(s, ':', (size_t)(at - s));

@@ -51,7 +51,7 @@ policy_answers_any(const struct policy *p)
 {
 	int i;
 
-	for (i = 0; i < POLICY_CALLS; i++)
+	for (i = 0; i <= POLICY_ON_MESSAGE; i++)
 		if (policy_answers(p, (enum policy_call_id)i))
 			return true;
 	return false;
@@ -164,6 +164,28 @@ entry_done(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
+/* What follows the message in the events of queued. */
+static void
+queue_args_push(lua_State *L, const struct policy_call *c)
+{
+	uint32_t i;
+
+	if (c->id == POLICY_ON_REBIND) {
+		lua_createtable(L, 0, (int)c->n_data);
+		for (i = 0; i < c->n_data; i++) {
+			lua_pushstring(L, c->data[i].value);
+			lua_setfield(L, -2, c->data[i].key);
+		}
+		return;
+	}
+	lua_pushstring(L, c->text[0]);
+	lua_createtable(L, 1, 0);
+	lua_pushstring(L, c->text[1]);
+	lua_rawseti(L, -2, 1);
+	lua_pushboolean(L, 1);
+	lua_pushnumber(L, c->delay);
+}
+
 static int
 entry(lua_State *L)
 {
@@ -178,6 +200,8 @@ entry(lua_State *L)
 		policy_object_push(L, POLICY_MESSAGE_KIND);
 	if (c->id == POLICY_ON_MAIL || c->id == POLICY_ON_RCPT)
 		policy_address_push(L, c->text[0]);
+	else if (c->id == POLICY_ON_REQUEUE || c->id == POLICY_ON_REBIND)
+		queue_args_push(L, c);
 	else
 		for (i = 0; i < 3 && c->text[i] != NULL; i++)
 			lua_pushstring(L, c->text[i]);
@@ -449,7 +473,7 @@ reject(lua_State *L, const char *what, lua_Integer code, bool is_last)
 	size_t len;
 
 	if (k == NULL)
-		return luaL_error(L, "posthorn.%s may only be called in an event of smtpd", what);
+		return luaL_error(L, "posthorn.%s may only be called in an event with a message or a connection", what);
 	if (code < 400 || code > 599)
 		return luaL_error(L, "posthorn.%s: %I is not a code from 400 to 599", what, (LUAI_UACINT)code);
 	text = luaL_optlstring(L, 2, "", &len);

@@ -61,6 +61,7 @@ struct policy_msg {
 	size_t head_len;
 	const uint8_t *body;    /* NULL: not in memory */
 	size_t body_len;
+	bool is_queued;         /* accepted long since: its sender and its schedule are fixed */
 	bool is_utf8;           /* addresses and header may be UTF-8 */
 	uint32_t max_rcpts;     /* for set_recipient; 0: recipients are fixed */
 	uint16_t num_attempts;
@@ -89,7 +90,9 @@ enum policy_call_id {
 	POLICY_ON_AUTH,     /* authz, authc, password, conn */
 	POLICY_ON_MAIL,     /* address, conn */
 	POLICY_ON_RCPT,     /* address, conn */
-	POLICY_ON_MESSAGE,  /* msg, conn */
+	POLICY_ON_MESSAGE,  /* msg, conn: the last of smtpd's */
+	POLICY_ON_REQUEUE,  /* msg, response, insert_context, increment_attempts, delay; queued's, as the next */
+	POLICY_ON_REBIND,   /* msg, data */
 	POLICY_CALLS
 };
 
@@ -110,7 +113,10 @@ struct policy_verdict {
 
 struct policy_call {
 	enum policy_call_id id;
-	const char *text[3];      /* domain, address; authz, authc, password */
+	const char *text[3];      /* domain, address; authz, authc, password; response, insert context */
+	double delay;             /* POLICY_ON_REQUEUE: seconds until the next attempt */
+	const struct meta *data;  /* POLICY_ON_REBIND */
+	uint32_t n_data;
 	struct policy_conn *conn;
 	struct policy_msg *msg;
 };
@@ -123,7 +129,7 @@ typedef void policy_task_fn(const struct policy_verdict *, void *arg);
  * answer. */
 void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int64_t question_ms);
 bool policy_answers(const struct policy *, enum policy_call_id);
-/* Whether there is a handler for any of them. */
+/* Whether there is a handler for any of smtpd's. */
 bool policy_answers_any(const struct policy *);
 /* NULL: the event is over, *v says how. Otherwise it waits, what `call` points to must stay, and fn is called later,
  * never before this returns. */

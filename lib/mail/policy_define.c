@@ -64,7 +64,7 @@ static const struct policy_field listener_fields[] = {
 static const char *const later_events[] = {
 	"pre_init", "init", "get_egress_source", "get_listener_domain", "smtp_server_get_dynamic_parameters",
 	"smtp_server_data", "smtp_server_rewrite_response", "smtp_server_split_transaction",
-	"http_message_generated", "http_server_validate_auth_basic", "requeue_message", "should_enqueue_log_record",
+	"http_message_generated", "http_server_validate_auth_basic", "should_enqueue_log_record",
 	"smtp_client_rewrite_delivery_status", "throttle_insert_ready_queue", NULL
 };
 

@@ -20,6 +20,8 @@ const char *const policy_event_names[POLICY_EVENTS + 1] = {
 	[POLICY_SMTP_MAIL] = "smtp_server_mail_from",
 	[POLICY_SMTP_RCPT] = "smtp_server_rcpt_to",
 	[POLICY_SMTP_MESSAGE] = "smtp_server_message_received",
+	[POLICY_REQUEUE] = "requeue_message",
+	[POLICY_REBIND] = "rebind_message",
 	[POLICY_EVENTS] = NULL
 };
 

@@ -120,6 +120,8 @@ msg_set_sender(lua_State *L)
 	char address[ADDRESS_MAX] = "";
 
 	lua_settop(L, 2);
+	if (m->is_queued)
+		return luaL_error(L, "the sender cannot be changed in this event");
 	if (*policy_address_check(L, 2) != '\0')
 		address_take(L, m, address);
 	replace(&m->env->sender, address);
@@ -280,11 +282,12 @@ routing_domain_set(lua_State *L, struct policy_msg *m, const char *value)
 	size_t i;
 
 	if (value != NULL) {
-		if (!address_domain_valid(value, true) || strlen(value) >= sizeof(lower))
-			luaL_error(L, "routing_domain: '%s' is not a domain", value);
-		for (i = 0; value[i] != '\0'; i++)
-			lower[i] = value[i] >= 'A' && value[i] <= 'Z' ? (char)(value[i] + 32) : value[i];
+		for (i = 0; value[i] != '\0' && i + 1 < sizeof(lower); i++)
+			lower[i] = *value != '[' && value[i] >= 'A' && value[i] <= 'Z' ? (char)(value[i] + 32) :
+			    value[i];
 		lower[i] = '\0';
+		if (value[i] != '\0' || !destination_valid(lower))
+			luaL_error(L, "routing_domain: '%s' is not a domain, nor an address in brackets", value);
 		value = lower;
 	}
 	replace(&m->routing_domain, value);
@@ -342,6 +345,8 @@ msg_set_scheduling(lua_State *L)
 	bool is_number;
 
 	lua_settop(L, 2);
+	if (m->is_queued)
+		return luaL_error(L, "the schedule cannot be changed in this event");
 	if (!lua_isnil(L, 2)) {
 		luaL_checktype(L, 2, LUA_TTABLE);
 		for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
@@ -370,6 +375,8 @@ msg_import_scheduling_header(lua_State *L)
 	size_t len;
 
 	lua_settop(L, 3);
+	if (m->is_queued)
+		return luaL_error(L, "the schedule cannot be changed in this event");
 	lua_getfield(L, 1, "get_first_named_header_value");
 	lua_pushvalue(L, 1);
 	lua_pushvalue(L, 2);

@@ -32,6 +32,8 @@ enum policy_event_id {
 	POLICY_SMTP_MAIL,
 	POLICY_SMTP_RCPT,
 	POLICY_SMTP_MESSAGE,
+	POLICY_REQUEUE,
+	POLICY_REBIND,
 	POLICY_EVENTS
 };
 extern const char *const policy_event_names[POLICY_EVENTS + 1];

@@ -122,7 +122,10 @@ struct ql_job {
 	uint64_t digest;  /* of the configuration by which it was routed */
 	struct ql_job_rcpt *rcpts;
 	uint16_t n_rcpts;
+	char *head;        /* goes out in place of the record's header block; NULL: nothing does, nor is in the frame */
+	uint32_t head_len;
 };
+#define QL_HEAD_MAX (64u << 10)
 
 enum ql_outcome {
 	QL_DELIVERED = 1, /* the peer took responsibility; the Delivery event is written */
@@ -161,6 +164,10 @@ struct ql_result {
 	struct ql_timing timing;
 	bool dsn_passed; /* QL_DELIVERED: the peer offers DSN and was given NOTIFY: a success notice is its affair */
 };
+
+/* A returned envelope that an override of its path holds back has this status. */
+#define QL_IMPOSED ((struct enhanced_code){ 4, 7, 1 })
+bool ql_result_is_imposed(const struct ql_result *);
 
 struct ql_received {
 	struct record rec;

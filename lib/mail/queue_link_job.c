@@ -105,6 +105,8 @@ ql_job_encode(const struct ql_job *job, struct wbuf *w)
 		wbuf_u8(w, rcpt->notify);
 		wbuf_u16(w, rcpt->attempts);
 	}
+	if (job->head != NULL)
+		wbuf_bytes(w, job->head, job->head_len);
 }
 
 static void
@@ -131,6 +133,20 @@ decode_job_rcpts(struct rbuf *r, struct ql_job *job)
 	}
 }
 
+static void
+decode_job_head(struct rbuf *r, struct ql_job *job)
+{
+	struct slice head;
+
+	if (r->bad || rbuf_left(r) == 0)
+		return;
+	head = rbuf_bytes(r, QL_HEAD_MAX);
+	if (r->bad)
+		return;
+	job->head = xmemdup0(head.base, head.len);
+	job->head_len = (uint32_t)head.len;
+}
+
 int
 ql_job_decode(struct rbuf *r, struct ql_job *out)
 {
@@ -151,6 +167,7 @@ ql_job_decode(struct rbuf *r, struct ql_job *out)
 	out->auth_user = codec_get_opt(r, CODEC_LINE, CODEC_MAX_WORD);
 	out->meta = codec_get_meta(r, META_MAX, &out->n_meta);
 	decode_job_rcpts(r, out);
+	decode_job_head(r, out);
 	if (rbuf_done(r) && out->ret <= RET_HDRS && out->received >= 0 && out->expires >= 0)
 		return 0;
 	ql_job_clear(out);
@@ -166,6 +183,7 @@ ql_job_clear(struct ql_job *job)
 	}
 	free(job->rcpts);
 	codec_free_meta(job->meta, job->n_meta);
+	free(job->head);
 	free(job->sender);
 	free(job->envid);
 	free(job->queue);

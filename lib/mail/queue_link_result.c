@@ -53,6 +53,14 @@ result_string(struct ql_result *result, unsigned i)
 	}
 }
 
+bool
+ql_result_is_imposed(const struct ql_result *r)
+{
+	const struct enhanced_code it = QL_IMPOSED, *e = &r->enhanced;
+
+	return r->outcome == QL_RETURNED && e->class == it.class && e->subject == it.subject && e->detail == it.detail;
+}
+
 void
 ql_result_encode(const struct ql_result *result, struct wbuf *w)
 {

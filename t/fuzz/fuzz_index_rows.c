@@ -10,6 +10,7 @@
 #include "queued/identity.h"
 #include "queued/keys.h"
 #include "queued/queued.h"
+#include "queued/rebound.h"
 #include "queued/store.h"
 #include "t/fuzz/fuzz.h"
 
@@ -125,6 +126,24 @@ check_put(enum store_db db)
 }
 
 static void
+check_rebound(struct slice s)
+{
+	struct rebound *r = rebound_decode(s), *again;
+	struct wbuf w;
+
+	if (r == NULL)
+		return;
+	wbuf_init(&w);
+	rebound_encode(r, &w);
+	FUZZ_ASSERT(w.len == s.len && memcmp(w.p, s.base, s.len) == 0);
+	FUZZ_ASSERT((again = rebound_decode((struct slice){ (const char *)w.p, w.len })) != NULL);
+	FUZZ_ASSERT(rebound_equal(r, again));
+	rebound_free(&again);
+	rebound_free(&r);
+	wbuf_clear(&w);
+}
+
+static void
 env_row(bool is_sealed)
 {
 	uint8_t key[ENV_KEY_LEN] = { 0 }, again[ENV_KEY_LEN], *end;
@@ -148,6 +167,8 @@ env_row(bool is_sealed)
 		FUZZ_ASSERT(row.text.len <= FAIL_TEXT_MAX);
 		FUZZ_ASSERT(store_put_env(store, key, &row) == 0);
 		check_put(DB_ENV);
+		if ((row.flags & ENV_REBOUND) != 0)
+			check_rebound(row.rebound);
 	}
 }
 

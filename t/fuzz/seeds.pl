@@ -120,6 +120,13 @@ sub row { my ($which, $key, $value) = @_; chr($which) . chr(length $key) . $key 
 my $id = join '', map { chr } 1 .. 16;
 my $env = pack 'Q>Q>NnnQ>Q>nCnn', 5, 4096, 9, 2, 1, 1700000000000, 1700000360000, 451, 4, 4, 1;
 seed('index_rows', 'env', row(0x80, "$id\0\1", $env . 'connection refused' . "\0\0\0\0"));
+my $rebound = pack 'CC N/a* C C N CN', 1, 1, 'acme', 0, 0, 0, 0, 0;
+my $env_rebound = pack 'Q>Q>NnnQ>Q>nCnn', 5, 4096, 9, 2, 0x40, 1700000000000, 1700000360000, 451, 4, 4, 1;
+seed('index_rows', 'env-rebound', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', $rebound) . "failed\0\0\0\0"));
+seed('index_rows', 'env-rebound-head', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', pack('CC C C N N/a* N/a* C N/a*', 1, 0, 0, 1, 1, 'k', 'v', 1,
+    "X: y\r\n\r\n")) . "\0\0\0\0"));
+seed('index_rows', 'env-rebound-short', row(0x80, "$id\0\1", $env_rebound . pack('N', 100) . "\0\0\0\0"));
+seed('index_rows', 'env-rebound-bad', row(0x80, "$id\0\1", $env_rebound . pack('N/a*', "\2$rebound") . "\0\0\0\0"));
 seed('index_rows', 'env-no-text', row(0x80, "$id\0\0", "$env\0\0\0\0"));
 seed('index_rows', 'env-checksum', row(0, "$id\0\0", "$env\0\0\0\0"));
 seed('index_rows', 'env-short', row(0x80, "$id\0\0", substr $env, 0, 20));
@@ -303,6 +310,10 @@ seed('queued', 'received-malformed', "\1" . frame(9, 0, 'x' x 40));
 seed('queued', 'same-id', "\1$credit$record$record$work" . frame(17, 1, result(5, 1, 250)) . $work);
 seed('queued', 'operator', "\1$record$work" . query('queue.hold', 'all', 'yes') . $work . query('queue.release', 'domain', 'd5.example') . $work
     . query('queue.retry', 'all', 'yes') . $work . query('queue.bounce', 'recipient', 'u@d5.example', 'reason', "no\nmore") . $work);
+seed('queued', 'rebind', "\1$record$work" . query('queue.rebind', 'all', 'yes', 'set.tenant', 't', 'set.note', 'x', 'reason', 'why') . $work
+    . query('queue.rebind', 'tenant', 't', 'set.queue', "c:u\@[192.0.2.1]:25", 'always_flush', 'yes') . $work . $credit . $work
+    . query('queue.rebind', 'all', 'yes', 'set.routing_domain', 'd6.example:99999') . query('queue.rebind', 'all', 'yes', 'trigger_rebind_event', 'yes')
+    . query('queue.rebind', 'all', 'yes', 'set.tenant', 'v') . $work);
 seed('queued', 'delete', "\1$record$work" . query('queue.delete', 'all', 'yes') . $work . query('queue.show', 'id', 'zz') . $work);
 seed('queued', 'show', "\1$record$work" . query('queue.show', 'all', 'yes', 'headers', 'yes', 'limit', '1') . $work);
 seed('queued', 'admin-unknown', "\1" . query('queue.destroy') . query('queue.hold') . query('ping') . query('queue.list', 'x', 'y') . $work);

@@ -135,13 +135,13 @@ write_record(int fd, const char *headers, const char *body, size_t body_len)
 
 /* All of a record, as a connection would drain it. */
 static int
-send_record(int fd, const struct record *r, struct evbuffer *wire)
+send_record_as(int fd, const struct record *r, const struct content_head *head, struct evbuffer *wire)
 {
 	struct evbuffer *out = evbuffer_new();
 	struct content *c = NULL;
 	bool is_verified = false;
 	const char *err;
-	int result = content_begin(&c, fd, r, "X-Trace: t\r\n", out, &is_verified, &err);
+	int result = content_begin(&c, fd, r, "X-Trace: t\r\n", head, out, &is_verified, &err);
 
 	while (result == 0) {
 		assert_true(is_verified);
@@ -155,10 +155,34 @@ send_record(int fd, const struct record *r, struct evbuffer *wire)
 	return result;
 }
 
+static int
+send_record(int fd, const struct record *r, struct evbuffer *wire)
+{
+	return send_record_as(fd, r, &(struct content_head){ NULL, 0 }, wire);
+}
+
+/* With a header block of policy's in place of its own. */
+static void
+check_head(int fd, const struct record *r, const char *body, size_t n)
+{
+	static const char head[] = "Subject: another\r\n.X: y\r\n\r\n";
+	static const char sent[] = "X-Trace: t\r\nSubject: another\r\n..X: y\r\n\r\n";
+	struct evbuffer *wire = evbuffer_new();
+
+	assert_int_equal(send_record_as(fd, r, &(struct content_head){ head, sizeof(head) - 1 }, wire), 1);
+	assert_int_equal(evbuffer_get_length(wire), sizeof(sent) - 1 + n);
+	assert_memory_equal(evbuffer_pullup(wire, -1), sent, sizeof(sent) - 1);
+	assert_memory_equal(evbuffer_pullup(wire, -1) + sizeof(sent) - 1, body, n);
+	evbuffer_drain(wire, evbuffer_get_length(wire));
+	assert_int_equal(send_record_as(fd, r, &(struct content_head){ "X: y\n\r\n", 7 }, wire), -2);
+	evbuffer_free(wire);
+}
+
 static void
 check_size(size_t body_len)
 {
 	static const char headers[] = "Subject: x\r\n\r\n";
+	size_t head_len = strlen("X-Trace: t\r\n") + strlen(headers);
 	char name[] = "/tmp/deliverd-content-XXXXXX", *body = xmalloc(body_len), *want = xmalloc(body_len * 2 + 100);
 	struct evbuffer *wire = evbuffer_new();
 	int fd = mkstemp(name);
@@ -183,6 +207,7 @@ check_size(size_t body_len)
 	assert_int_equal(send_record(fd, &r, wire), 1);
 	assert_int_equal(evbuffer_get_length(wire), n);
 	assert_memory_equal(evbuffer_pullup(wire, -1), want, n);
+	check_head(fd, &r, want + head_len, n - head_len);
 	/* one bit */
 	if (body_len > 0) {
 		body[body_len / 2] ^= 1;
@@ -219,7 +244,8 @@ test_size(void **state UNUSED)
 
 	token_once(&key, &env, token);
 	snprintf(line, sizeof(line), "%s: %s\r\n", TOKEN_HEADER, token);
-	assert_int_equal(content_size(&r), 1100 + strlen(line));
+	assert_int_equal(content_size(&r, &(struct content_head){ NULL, 0 }), 1100 + strlen(line));
+	assert_int_equal(content_size(&r, &(struct content_head){ "x", 1 }), 1001 + strlen(line));
 }
 
 int

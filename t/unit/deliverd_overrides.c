@@ -97,12 +97,58 @@ test_limits(void **state)
 	imposed_free(&set);
 }
 
+/* Paths are told of what concerns them, and only then. */
+static void
+test_changes(void **state)
+{
+	struct override_target a = { .source = "ip-1", .site = "a.example", .provider = "google" };
+	struct override_target b = { .source = "ip-1", .site = "b.example" };
+	struct override hold = { .kind = OVERRIDE_SUSPEND, .scope = { .site = S("a.example"), .tenant = S("acme") } };
+	struct override limit = { .kind = OVERRIDE_LIMIT, .scope = { .provider = S("google") },
+		.setting = S("connection_limit"), .value = S("2") };
+	struct imposed *set = imposed_new();
+	uint64_t *ids;
+	uint64_t i;
+
+	(void)state;
+	say(set, 1, hold);
+	assert_int_equal(imposed_touches(set, &a), IMPOSED_HOLDS);
+	assert_int_equal(imposed_touches(set, &b), 0);
+	assert_int_equal(imposed_holds(set, &a, &ids), 1);
+	assert_null(imposed_longest(set, ids, 1, &a)); /* the path is open to others */
+	a.tenant = "acme";
+	assert_int_equal(imposed_longest(set, ids, 1, &a)->id, 1);
+	free(ids);
+	a.tenant = NULL;
+	imposed_seen(set);
+	hold.expires = 1000; /* lasts longer: nothing new for a path */
+	say(set, 1, hold);
+	assert_false(imposed_has_changed(set));
+	say(set, 2, limit);
+	limit.value = S("1");
+	say(set, 2, limit);
+	assert_int_equal(imposed_touches(set, &a), IMPOSED_LIMITS);
+	imposed_seen(set);
+	imposed_ended(set, 2);
+	assert_int_equal(imposed_touches(set, &a), IMPOSED_LIMITS);
+	assert_int_equal(imposed_touches(set, &b), 0);
+	limit.is_dry_run = true;
+	imposed_seen(set);
+	say(set, 3, limit);
+	assert_false(imposed_has_changed(set));
+	for (i = 10; i < 200; i++)
+		say(set, i, hold);
+	assert_int_equal(imposed_touches(set, &b), IMPOSED_LIMITS | IMPOSED_HOLDS); /* too many to tell */
+	imposed_free(&set);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_suspensions),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_changes),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

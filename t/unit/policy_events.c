@@ -482,10 +482,9 @@ test_elsewhere(void **state)
 	struct fixture *f = *state;
 	char *pool = NULL, *err = NULL;
 
-	load(f, ON("get_egress_pool", "", "fails('event of smtpd', kumo.reject, 550, 'x') fails('event of smtpd', "
-	    "kumo.dns.lookup_txt,"
-	    " 'x.example') return 'p'") "fails('event of smtpd', kumo.dns.lookup_mx, 'x.example') fails('event of "
-	    "smtpd', kumo.reject, 550)");
+	load(f, ON("get_egress_pool", "", "fails('event with a message', kumo.reject, 550, 'x')"
+	    " fails('event of smtpd', kumo.dns.lookup_txt, 'x.example') return 'p'")
+	    "fails('event of smtpd', kumo.dns.lookup_mx, 'x.example') fails('with a message', kumo.reject, 550)");
 	assert_int_equal(policy_get_egress_pool(f->p, "a", NULL, NULL, &pool, &err), 1);
 	free(pool);
 	free(err);

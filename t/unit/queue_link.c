@@ -439,6 +439,24 @@ test_job(void **state)
 		ql_job_encode(&other, &w);
 		assert_int_equal(decode_job(w.p, w.len), -1);
 	}
+	/* Another header block; without one the frame is as it was before there were any. */
+	rcpts[1] = rcpts[0];
+	for (uint32_t len = 0; len <= QL_HEAD_MAX + 1; len += len == 0 ? QL_HEAD_MAX : 1) {
+		job.head = xcalloc(1, QL_HEAD_MAX + 1);
+		memset(job.head, 'x', len);
+		job.head_len = len;
+		wbuf_reset(&w);
+		ql_job_encode(&job, &w);
+		rbuf_init(&r, w.p, w.len);
+		assert_int_equal(ql_job_decode(&r, &back), len <= QL_HEAD_MAX ? 0 : -1);
+		if (len <= QL_HEAD_MAX) {
+			assert_int_equal(back.head_len, len);
+			assert_memory_equal(back.head, job.head, len);
+			assert_int_equal(decode_job(w.p, w.len - 1), -1);
+		}
+		ql_job_clear(&back);
+		free(job.head);
+	}
 	wbuf_clear(&w);
 }
 

@@ -154,14 +154,33 @@ next_end(struct peer *cons)
 	return id;
 }
 
+/* For an hour, because of a suspension or a rate. The job is cleared. */
+static void
+give_back(struct peer *cons, struct ql_job *job, bool is_suspended)
+{
+	struct ql_result res;
+	struct wbuf w;
+
+	memset(&res, 0, sizeof(res));
+	res.env.msg = job->rec.id;
+	res.outcome = QL_RETURNED;
+	res.text = job->domain;
+	res.retry_after = 3600;
+	if (is_suspended)
+		res.enhanced = QL_IMPOSED;
+	wbuf_init(&w);
+	ql_result_encode(&res, &w);
+	peer_send(cons, QL_RESULT, &w);
+	wbuf_clear(&w);
+	ql_job_clear(job);
+}
+
 /* What paths are concerned with is told to consumers; mail that came back because of it is due again when it ends. */
 static void
 test_paths(void **state)
 {
-	struct ql_result res;
 	struct override o;
 	struct ql_job job;
-	struct wbuf w;
 	struct rig r;
 	struct peer prod, cons;
 	struct spooler s;
@@ -180,22 +199,52 @@ test_paths(void **state)
 	override_clear(&o);
 	(void)spool_one(&s, "s@sender.example", "a@one.example");
 	assert_true(next_job(&cons, &job, 5000));
-	memset(&res, 0, sizeof(res));
-	res.env.msg = job.rec.id;
-	res.outcome = QL_RETURNED;
-	res.text = job.domain;
-	res.retry_after = 3600;
-	wbuf_init(&w);
-	ql_result_encode(&res, &w);
-	peer_send(&cons, QL_RESULT, &w);
-	wbuf_clear(&w);
-	ql_job_clear(&job);
+	give_back(&cons, &job, true);
 	assert_int_equal(take_all(&cons, 0, 0, 300), 0);
 	cancel(&r, id);
 	assert_int_equal(next_end(&cons), id);
 	assert_true(next_job(&cons, &job, 5000));
 	assert_int_equal(job.rcpts[0].attempts, 0);
 	ql_job_clear(&job);
+	peer_close(&cons);
+	peer_close(&prod);
+	close(s.fd);
+	rig_clear(&r);
+}
+
+/* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back
+ * from before the end of an override is. */
+static void
+test_ends_of_others(void **state)
+{
+	struct override o;
+	struct ql_job job;
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+	uint64_t id;
+
+	(void)state;
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	peer_open(&cons, &r, QL_ROLE_CONSUMER, "p1");
+	assert_int_equal(next_end(&cons), 0);
+	send_u32(&cons, QL_CREDIT, 100);
+	id = put_id(&r, "suspend", "provider", "google");
+	next_override(&cons, &o);
+	override_clear(&o);
+	(void)spool_one(&s, "s@sender.example", "a@one.example");
+	assert_true(next_job(&cons, &job, 5000));
+	give_back(&cons, &job, false);
+	(void)spool_one(&s, "s@sender.example", "a@two.example");
+	assert_true(next_job(&cons, &job, 5000));
+	cancel(&r, id);
+	assert_int_equal(next_end(&cons), id);
+	give_back(&cons, &job, true);
+	assert_true(next_job(&cons, &job, 5000));
+	assert_string_equal(job.domain, "two.example");
+	ql_job_clear(&job);
+	assert_int_equal(take_all(&cons, 0, 0, 300), 0);
 	peer_close(&cons);
 	peer_close(&prod);
 	close(s.fd);
@@ -340,7 +389,7 @@ test_window(void **state)
 	core_open(&c);
 	assert_int_equal(n_of(&c), 1);
 	assert_int_equal(c.q->overrides->by_id->o.hits, 3);
-	assert_int_equal(c.q->overrides->n_path_suspends, 1);
+	assert_int_equal(c.q->overrides->n_paths, 1);
 	core_close(&c);
 	rig_clear(&c.r);
 }
@@ -469,6 +518,7 @@ main(void)
 		cmocka_unit_test(test_suspended_queue),
 		cmocka_unit_test(test_bounce),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_ends_of_others),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_scopes),

@@ -20,6 +20,7 @@
 #include "mail/names.h"
 #include "queued/logfiles.h"
 #include "queued/queued.h"
+#include "queued/rebound.h"
 #include "queued/squeue.h"
 #include "queued/store.h"
 #include "queued/verdict.h"
@@ -207,13 +208,50 @@ test_backoff(void **state)
 	assert_in_range(squeue_backoff(&sq, 65535, NULL), 600000, 660000);
 }
 
+/* What goes with an envelope that was rebound: as it was after a round trip; any cut or version is noticed. */
+static void
+test_rebound(void **state)
+{
+	struct meta meta[] = { { xstrdup("k"), xstrdup("v") }, { xstrdup("l"), xstrdup("") } };
+	struct rebound *r = xcalloc(1, sizeof(*r)), *back;
+	struct wbuf w;
+	size_t i;
+
+	(void)state;
+	wbuf_init(&w);
+	r->tenant = xstrdup("acme");
+	rebound_set_meta(r, meta, 2);
+	rebound_set_head(r, "X: y\r\n\r\n", 8);
+	rebound_encode(r, &w);
+	back = rebound_decode((struct slice){ (const char *)w.p, w.len });
+	assert_non_null(back);
+	assert_true(rebound_equal(r, back) && !rebound_equal(r, NULL) && rebound_equal(NULL, NULL));
+	assert_string_equal(back->tenant, "acme");
+	assert_null(back->campaign);
+	assert_int_equal(back->n_meta, 2);
+	assert_int_equal(back->head_len, 8);
+	back->head[0] = 'Y';
+	assert_false(rebound_equal(r, back));
+	rebound_free(&back);
+	for (i = 0; i < w.len; i++)
+		assert_null(rebound_decode((struct slice){ (const char *)w.p, i }));
+	w.p[0]++;
+	assert_null(rebound_decode((struct slice){ (const char *)w.p, w.len }));
+	rebound_free(&r);
+	wbuf_clear(&w);
+	for (i = 0; i < 2; i++) {
+		free(meta[i].key);
+		free(meta[i].value);
+	}
+}
+
 static void
 test_store_rows(void **state)
 {
 	char dir[] = "/tmp/queued-store-XXXXXX", path[64], long_name[1200];
 	struct envid id = { { { 1, 2, 3 } }, 513 }, back;
-	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN, 1234567, 7654321, 99, 451, { 4, 7, 1 },
-	    { "greylisted", 10 } }, got;
+	struct env_row row = { 7, 4096, 3, 2, ENV_DELAY_LOGGED | ENV_BORN | ENV_REBOUND, 1234567, 7654321, 99,
+	    451, { 4, 7, 1 }, { "another tenant", 14 }, { "greylisted", 10 } }, got;
 	struct queue_row qrow = { 9, { long_name, 0 }, 3, 1 };
 	uint8_t key[ENV_KEY_LEN];
 	enum store_opened what;
@@ -242,6 +280,9 @@ test_store_rows(void **state)
 	assert_int_equal(got.born, 99);
 	assert_int_equal(got.enhanced.detail, 1);
 	assert_memory_equal(got.text.base, "greylisted", 10);
+	assert_int_equal(got.text.len, 10);
+	assert_int_equal(got.rebound.len, 14);
+	assert_memory_equal(got.rebound.base, "another tenant", 14);
 	assert_true(store_has_message(st, &id.msg));
 	assert_int_equal(store_find_queue(st, long_name), 9);
 	long_name[sizeof(long_name) - 2] = 'r';
@@ -324,6 +365,7 @@ main(void)
 		cmocka_unit_test(test_queue_names),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_rebound),
 		cmocka_unit_test(test_store_rows),
 	};
 

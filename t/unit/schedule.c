@@ -102,11 +102,15 @@ static void
 test_names(void **state)
 {
 	static const char *const good[] = { "x.example", "t@x.example", "c:t@x.example", "c:@x.example", "[192.0.2.1]",
-	    "a+b_c-d.e:t@[IPv6:2001:db8::1]" };
+	    "a+b_c-d.e:t@[IPv6:2001:db8::1]", "x.example:25", "c:t@x.example:65535", "t@[192.0.2.1]:2525",
+	    "c:@[IPv6:2001:db8::25]:25" };
 	static const char *const bad[] = { "", "@x.example", ":@x.example", ":t@x.example", "a b@x.example", "t@",
 	    "t@X.example",
-	    "a:b:c@x.example", "a@b@x.example", "x..example", "t\n@x.example" };
+	    "a:b:c@x.example", "a@b@x.example", "x..example", "t\n@x.example", "x.example:", "x.example:0",
+	    "x.example:65536", "x.example:1:2", "x.example:000025", "192.0.2.1:25", "[192.0.2.1]:", "[192.0.2.1]25",
+	    "[192.0.2.1:25", ":25", "t@:25" };
 	char name[QUEUE_NAME_TEXT], campaign[] = "a b:c@d";
+	uint16_t port;
 	size_t i;
 
 	(void)state;
@@ -116,6 +120,12 @@ test_names(void **state)
 	for (i = 0; i < N(bad); i++)
 		if (queue_name_valid(bad[i]))
 			fail_msg("%s", bad[i]);
+	assert_int_equal(destination_host("x.example:2525", &port), 9);
+	assert_int_equal(port, 2525);
+	assert_int_equal(destination_host("[IPv6:2001:db8::25]", &port), 19);
+	assert_int_equal(port, 0);
+	assert_int_equal(destination_host("[IPv6:2001:db8::25]:26", &port), 19);
+	assert_int_equal(port, 26);
 	campaign_clean(campaign);
 	assert_string_equal(campaign, "a_b_c_d");
 	queue_name_make(name, sizeof(name), campaign, NULL, "x.example");
