@@ -2,7 +2,7 @@
 SBINDIR   := $(DESTDIR)$(PREFIX)/sbin
 INSTALL   ?= install
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
-CONF_DEFAULTS := $(wildcard conf/*.cf conf/*.lua)
+CONF_DEFAULTS := $(wildcard conf/*.cf conf/*.lua) conf/bounce_rules
 UNITS     := $(wildcard conf/systemd/*)
 MANUALS   := $(wildcard man/*.[1578])
 SUBST      = sed -e 's|@libexecdir@|$(LIBEXECDIR)|g; s|@sysconfdir@|$(SYSCONFDIR)|g; s|@sbindir@|$(PREFIX)/sbin|g'

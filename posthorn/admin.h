@@ -56,6 +56,8 @@ int cmd_suspend(struct admin *, int, char **);
 int cmd_resume(struct admin *, int, char **);
 int cmd_limit(struct admin *, int, char **);
 int cmd_bounce(struct admin *, int, char **);
+/* argv[0]: classify or check. */
+int cmd_bounce_rules(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_dkim(struct admin *, int, char **);

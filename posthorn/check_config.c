@@ -19,6 +19,7 @@
 #include "base/loop.h"
 #include "base/wire.h"
 #include "base/xalloc.h"
+#include "mail/bounce_rules.h"
 #include "mail/dkim.h"
 #include "mail/policy.h"
 #include "mail/shaping.h"
@@ -155,6 +156,22 @@ report_keys(struct wbuf *out, const char *file, const struct policy *policy)
 }
 
 static void
+check_bounce_rules(const struct params *params, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	struct bounce_rules *rules;
+	size_t i;
+
+	if (params->bounce_rules_files.n == 0)
+		conf_error_add(warnings, NULL, 0, "there are no bounce rules: what the replies to failures mean is not "
+		    "known; see bounce_rules(5)");
+	for (i = 0; i < params->bounce_rules_files.n; i++)
+		if (!check_reach(params->bounce_rules_files.v[i], errors))
+			return;
+	rules = bounce_rules_load(&params->bounce_rules_files, errors);
+	bounce_rules_free(&rules);
+}
+
+static void
 check_tell_pool(struct wbuf *out, const struct policy_pool *pool)
 {
 	wbuf_u8(out, CHECK_POOL);
@@ -193,8 +210,10 @@ check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors,
 		report_keys(out, file, policy);
 		policy_free(&policy);
 	}
-	if (params != NULL)
+	if (params != NULL) {
 		check_shaping(params, errors, warnings);
+		check_bounce_rules(params, errors, warnings);
+	}
 	free(file);
 	params_free(&params);
 	conf_free(&conf);

@@ -316,6 +316,8 @@ cmd_limit(struct admin *adm, int argc, char **argv)
 int
 cmd_bounce(struct admin *adm, int argc, char **argv)
 {
+	if (argc > 1 && (strcmp(argv[1], "classify") == 0 || strcmp(argv[1], "check") == 0))
+		return cmd_bounce_rules(adm, argc - 1, argv + 1);
 	return override_verb(adm, "bounce", "override.put", "bounce", argc, argv);
 }
 

@@ -32,8 +32,9 @@ static const struct admin_verb verbs[] = {
 	{ "resume", cmd_resume, "SCOPE", "end suspensions of exactly that scope" },
 	{ "limit", cmd_limit, "SETTING=VALUE ... SCOPE [--duration T | --until cancelled] [--reason TEXT]",
 	    "stricter settings of paths for a while" },
-	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT]",
-	    "give up what is queued, and what arrives for a while" },
+	{ "bounce", cmd_bounce, "SCOPE [--quiet] [--duration T | --until cancelled] [--reason TEXT] | "
+	    "classify TEXT [--provider P] [--phase P] | check [FILE ...]",
+	    "give up what is queued, and what arrives for a while; what replies mean by the bounce rules" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },

@@ -283,6 +283,7 @@ queued_free(struct queued **qp)
 	if (q->limits_fd != -1)
 		close(q->limits_fd);
 	shaping_free(&q->shaping);
+	bounce_rules_free(&q->bounce_rules);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);
@@ -309,8 +310,10 @@ queued_reload(struct queued *q)
 		return false;
 	}
 	shaping_free(&q->shaping);
+	bounce_rules_free(&q->bounce_rules);
 	policy_free(&q->policy);
 	params_free(&q->params);
+	q->bounce_rules = config_take_bounce_rules(config);
 	q->config_number = config->number;
 	q->config_digest = config->digest;
 	config_take(&config, &q->params, &q->policy, &q->shaping);

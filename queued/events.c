@@ -82,7 +82,7 @@ events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint1
 	r.enhanced = *enhanced;
 	r.content = text;
 	r.is_local = true;
-	r.bounce_classification = "Uncategorized";
+	r.bounce_classification = type == EV_EXPIRATION ? BOUNCE_CLASS_EXPIRED : BOUNCE_CLASS_ADMIN;
 	eventlog_write(q->events, &r);
 }
 

@@ -193,6 +193,7 @@ run(struct daemon *d, const char *config_dir)
 	uint32_t number;
 	struct policy *policy;
 	struct shaping *shaping;
+	struct bounce_rules *rules;
 	struct params *p;
 	char *path, *err = NULL;
 	int fd;
@@ -201,6 +202,7 @@ run(struct daemon *d, const char *config_dir)
 		fatal("the configuration in %s has errors", config_dir);
 	number = config->number;
 	digest = config->digest;
+	rules = config_take_bounce_rules(config);
 	config_take(&config, &p, &policy, &shaping);
 	path = xasprintf("%s/%s", p->run_directory, QL_SOCKET);
 
@@ -217,6 +219,7 @@ run(struct daemon *d, const char *config_dir)
 	enter_sandbox(p, config_dir);
 	if ((d->q = queued_new(d->loop, p, policy, shaping, config_dir, &err)) == NULL)
 		fatal("%s", err);
+	d->q->bounce_rules = rules;
 	d->q->config_number = number;
 	d->q->config_digest = digest;
 	notify_generation(number);

@@ -27,6 +27,7 @@ struct overrides;
 struct pool;
 struct recover;
 struct segments;
+struct bounce_rules;
 struct shaping;
 struct squeue;
 struct store;
@@ -61,6 +62,7 @@ struct queued {
 	struct params *params;
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
+	struct bounce_rules *bounce_rules; /* NULL: none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	uint32_t config_number; /* the supervisor's number of them; 0: none */
 	uint64_t config_digest; /* who has another one is offered nothing */

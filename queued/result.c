@@ -318,9 +318,11 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	in.enhanced = r->enhanced;
 	in.phase = (enum phase)r->phase;
 	in.is_local = r->is_local;
+	in.text = r->text;
+	in.provider = r->provider;
 	in.attempts = e->attempts;
 	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
-	verdict_decide(&in, &v);
+	verdict_decide(q->bounce_rules, &in, &v);
 	automation_failed(q, e, r, e->text);
 	if (v.action == VERDICT_BOUNCE) {
 		result_bounce(q, e, r, &v);

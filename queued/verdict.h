@@ -1,11 +1,12 @@
-/* What a failure means. The one place that decides, behind the interface that a bounce classifier will serve: facts
- * in, verdict out. */
+/* What a failure means. The one place that decides, behind the interface of the bounce rules: facts in, verdict
+ * out. */
 #ifndef QUEUED_VERDICT_H
 #define QUEUED_VERDICT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mail/bounce_rules.h"
 #include "mail/queue_link.h"
 
 enum verdict_action { VERDICT_RETRY, VERDICT_BOUNCE, VERDICT_HOLD };
@@ -15,6 +16,8 @@ struct verdict_input {
 	struct enhanced_code enhanced;
 	enum phase phase;
 	bool is_local;                /* we said it, not the peer */
+	const char *text;             /* NULL */
+	const char *provider;         /* NULL */
 	unsigned attempts;            /* this one included */
 	int64_t age;                  /* ms in the queue */
 };
@@ -25,6 +28,7 @@ struct verdict {
 	int64_t delay;                /* ms until the next attempt; 0: by the queue's schedule */
 };
 
-void verdict_decide(const struct verdict_input *, struct verdict *);
+/* rules: NULL: none. */
+void verdict_decide(const struct bounce_rules *, const struct verdict_input *, struct verdict *);
 
 #endif

@@ -11,7 +11,7 @@ my $out = `make -s install BUILD=$build DESTDIR=$dest 2>&1`;
 is $?, 0, 'make install' or diag $out;
 ok -x "$dest/usr/local/sbin/posthorn", 'sbin/posthorn';
 ok -x "$dest/usr/local/libexec/posthorn/$_", "libexec/posthorn/$_" for qw(smtpd queued deliverd);
-ok -s "$dest/etc/posthorn/$_", $_ for qw(main.cf policy.lua shaping.lua);
+ok -s "$dest/etc/posthorn/$_", $_ for qw(main.cf policy.lua shaping.lua bounce_rules);
 ok -s "$dest/usr/local/share/man/man8/$_", $_ for qw(posthorn.8 smtpd.8 queued.8 deliverd.8);
 ok -s "$dest/usr/local/share/man/man7/posthorn-faults.7", 'posthorn-faults.7';
 ok scalar(glob "$dest/usr/local/lib/systemd/system/posthorn*.service"), 'systemd units';

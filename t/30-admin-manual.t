@@ -38,7 +38,7 @@ same(\@queue_verbs, [$section{Queue} =~ /^\.It Cm queue (?:Op Cm )?(\w+)/gm], 8,
 my ($queue_usage) = $table =~ /\{ "queue", \w+, "\[(.*?)\]/s or die 'no usage of queue';
 same(\@queue_verbs, [$queue_usage =~ /\b([a-z]+)\b/g], 8, 'usage of queue');
 
-my %options_in = (Queue => 'queue', Explanations => 'explain', Overrides => 'override', Events => 'events', DKIM => 'dkim', Configuration => 'passwd shaping simulate doctor');
+my %options_in = (Queue => 'queue', Explanations => 'explain', Overrides => 'override', Events => 'events', DKIM => 'dkim', Configuration => 'passwd shaping simulate doctor bounce_rules');
 for my $section (sort keys %options_in) {
 	my $text = $section{$section};
 	# conf and check stand in the same section as passwd and have options of one letter.

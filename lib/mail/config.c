@@ -87,6 +87,8 @@ config_image_read(const char *config_dir)
 	free(file);
 	for (size_t i = 0; p != NULL && i < p->shaping_files.n; i++)
 		is_whole = image_add(im, p->shaping_files.v[i]) && is_whole;
+	for (size_t i = 0; p != NULL && i < p->bounce_rules_files.n; i++)
+		is_whole = image_add(im, p->bounce_rules_files.v[i]) && is_whole;
 	im->is_whole = is_whole;
 	params_free(&p);
 	image_digest(im);
@@ -235,8 +237,10 @@ load_from(const struct config_image *im, const char *config_dir, struct conf_err
 		c->policy = policy_load(c->params->policy_file, errs);
 	if (c->params != NULL)
 		c->shaping = shaping_load(&c->params->shaping_files, errs);
+	if (c->params != NULL)
+		c->bounce_rules = bounce_rules_load(&c->params->bounce_rules_files, errs);
 	config_image_leave();
-	if (errs->n > before || c->policy == NULL || c->shaping == NULL)
+	if (errs->n > before || c->policy == NULL || c->shaping == NULL || c->bounce_rules == NULL)
 		config_free(&c);
 	return c;
 }
@@ -280,9 +284,19 @@ config_free(struct config **cp)
 		return;
 	policy_free(&c->policy);
 	shaping_free(&c->shaping);
+	bounce_rules_free(&c->bounce_rules);
 	params_free(&c->params);
 	conf_free(&c->conf);
 	free(c);
+}
+
+struct bounce_rules *
+config_take_bounce_rules(struct config *c)
+{
+	struct bounce_rules *rules = c->bounce_rules;
+
+	c->bounce_rules = NULL;
+	return rules;
 }
 
 void

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/slurp.h"
+#include "mail/bounce_rules.h"
 #include "mail/params.h"
 #include "mail/policy.h"
 #include "mail/shaping.h"
@@ -38,6 +39,7 @@ struct config {
 	struct conf *conf;
 	struct policy *policy;
 	struct shaping *shaping;
+	struct bounce_rules *bounce_rules;
 };
 
 /* What the files of the directory hold now. Files that cannot be read are left out (loading says so): never NULL. */
@@ -57,6 +59,8 @@ struct config *config_load(const char *config_dir, struct conf_errors *) __attri
 /* The same, with errors logged and the level of logging set. */
 struct config *config_load_logged(const char *config_dir) __attribute__((warn_unused_result));
 void config_free(struct config **);
+/* The bounce rules, for who wants them: then they are the caller's. */
+struct bounce_rules *config_take_bounce_rules(struct config *);
 /* Hands params, policy and shaping over to the caller and frees the rest. */
 void config_take(struct config **, struct params **params_r, struct policy **policy_r,
     struct shaping **shaping_r);

@@ -66,6 +66,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
+	STRS(bounce_rules_files, "$config_directory/bounce_rules"),
 	STR(passwd_file, "$config_directory/passwd"),
 	STR(dkim_key_directory, "$config_directory/dkim"),
 	STR_RESTART(admin_group, "posthorn"),
@@ -212,6 +213,7 @@ check_paths(const struct check *c)
 			    paths[i].name, text);
 	}
 	check_path_list(c, "shaping_files", &c->p->shaping_files);
+	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
 	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
 	for (i = 0; i < c->p->dnsbl_zones.n; i++)
@@ -471,15 +473,15 @@ params_warn(const struct params *p, const struct conf *conf, struct conf_errors 
 
 /* An upgrade does not bring a file into the configuration; only one that main.cf names must exist. */
 static void
-shaping_default(struct params *p, const struct conf *conf)
+files_default(const char *name, struct conf_strs *files, const struct conf *conf)
 {
 	bool is_set = false;
 
-	(void)conf_text(conf, "shaping_files", &is_set);
-	if (is_set || p->shaping_files.n != 1 || slurp_exists(p->shaping_files.v[0]))
+	(void)conf_text(conf, name, &is_set);
+	if (is_set || files->n != 1 || slurp_exists(files->v[0]))
 		return;
-	free(p->shaping_files.v[0]);
-	p->shaping_files.n = 0;
+	free(files->v[0]);
+	files->n = 0;
 }
 
 struct params *
@@ -493,7 +495,8 @@ params_load(const char *config_dir, struct conf **conf_r, struct conf_errors *er
 
 	free(file);
 	if (conf != NULL) {
-		shaping_default(p, conf);
+		files_default("shaping_files", &p->shaping_files, conf);
+		files_default("bounce_rules_files", &p->bounce_rules_files, conf);
 		check_paths(&c);
 		check_names(&c);
 		check_headers(&c);

@@ -49,7 +49,7 @@ rule_free(struct rule_def *d)
 	for (i = 0; i < d->rule.n_actions; i++)
 		free((char *)(uintptr_t)d->actions[i].value);
 	for (i = 0; i < d->n_patterns; i++)
-		shaping_pattern_clear(&d->patterns[i]);
+		pattern_clear(&d->patterns[i]);
 	free(d->actions);
 	free(d->patterns);
 	shaping_strs_clear(&d->samples);
@@ -134,8 +134,7 @@ shaping_free(struct shaping **sp)
 		free(s->files[i]);
 	free(s->files);
 	free(s->by_id);
-	pcre2_match_data_free(s->hit);
-	pcre2_match_context_free(s->limits);
+	pattern_matcher_clear(&s->matcher);
 	free(s);
 	*sp = NULL;
 }
@@ -339,18 +338,6 @@ layers_build(struct shaping *s)
 	shaping_index_build(s);
 }
 
-static void
-matcher_open(struct shaping *s)
-{
-	s->limits = pcre2_match_context_create(NULL);
-	s->hit = pcre2_match_data_create(1, NULL);
-	if (s->limits == NULL || s->hit == NULL)
-		panic("shaping: out of memory");
-	pcre2_set_match_limit(s->limits, MATCH_STEPS);
-	pcre2_set_depth_limit(s->limits, MATCH_DEPTH);
-	pcre2_set_heap_limit(s->limits, MATCH_HEAP_KIB);
-}
-
 struct shaping *
 shaping_load(const struct conf_strs *files, struct conf_errors *errs)
 {
@@ -358,7 +345,7 @@ shaping_load(const struct conf_strs *files, struct conf_errors *errs)
 	size_t i, before = errs->n;
 	struct policy *jail;
 
-	matcher_open(s);
+	pattern_matcher_init(&s->matcher, MATCH_STEPS, MATCH_DEPTH, MATCH_HEAP_KIB);
 	for (i = 0; files != NULL && i < files->n; i++) {
 		if (i == SHAPING_FILES_MAX) {
 			conf_error_add(errs, files->v[i], 0, "is one of more than %d files of shaping data",
@@ -482,6 +469,15 @@ shaping_provider(const struct shaping *s, const struct shaping_path *path)
 	const struct block *b = shaping_index_provider(s, path);
 
 	return b != NULL ? b->name : NULL;
+}
+
+bool
+shaping_has_provider(const struct shaping *s, const char *name)
+{
+	for (size_t i = 0; i < s->providers.n; i++)
+		if (strcmp(s->providers.v[i]->name, name) == 0)
+			return true;
+	return false;
 }
 
 bool

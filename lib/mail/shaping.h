@@ -43,6 +43,7 @@ struct shaping_settings {
  * domain_suffix rules. Of several the most specific: domain_suffix, mx_host, the longest mx_suffix, the one said last.
  * NULL: none. The string lives as long as the shaping. */
 const char *shaping_provider(const struct shaping *, const struct shaping_path *);
+bool shaping_has_provider(const struct shaping *, const char *name);
 /* All layers that apply, merged. The caller clears out->config. */
 void shaping_settings(const struct shaping *, const struct shaping_path *, struct shaping_settings *out);
 

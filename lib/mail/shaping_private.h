@@ -3,9 +3,7 @@
 #ifndef MAIL_SHAPING_PRIVATE_H
 #define MAIL_SHAPING_PRIVATE_H
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
+#include "mail/pattern.h"
 #include "mail/policy_private.h"
 #include "mail/shaping.h"
 
@@ -13,7 +11,6 @@
 #define SHAPING_BLOCKS_MAX 10000
 #define SHAPING_LIST_MAX 1000
 #define SHAPING_RULES_MAX 500  /* of one block */
-#define SHAPING_PATTERN_MAX 1000
 #define SHAPING_DURATION_MAX (30 * 86400000ll)
 
 enum layer_kind { LAYER_DEFAULT, LAYER_PROVIDER, LAYER_SITE, LAYER_DOMAIN };
@@ -23,12 +20,6 @@ struct match_rule {
 	enum match_kind kind;
 	char *text;        /* lower case, without leading and final dot */
 	bool had_dot;      /* written with a final dot */
-};
-
-struct pattern {
-	char *text;
-	char *literal;     /* lower case, in every text it hits; NULL: none found */
-	pcre2_code *code;
 };
 
 struct rule_def {
@@ -95,8 +86,7 @@ struct shaping {
 	struct rule_def **by_id; /* the rules in force, sorted */
 	size_t n_ids;
 	struct suffix *index;
-	pcre2_match_context *limits;
-	pcre2_match_data *hit;
+	struct pattern_matcher matcher;
 };
 
 #define SHAPING_APPLY_MAX 64
@@ -121,9 +111,6 @@ const struct block *shaping_index_provider(const struct shaping *, const struct 
 size_t shaping_index_sites(const struct shaping *, const struct shaping_path *, size_t *at, size_t max);
 
 /* shaping_match.c */
-/* NULL, or a malloced sentence. */
-char *shaping_pattern_compile(struct pattern *, const char *text) __attribute__((warn_unused_result));
-void shaping_pattern_clear(struct pattern *);
 bool shaping_rule_hits(const struct shaping *, const struct rule_def *, const char *reply);
 
 #endif

@@ -252,7 +252,7 @@ regex_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 	strs_read(r, L, f->name, &texts);
 	d->patterns = xcalloc(texts.n > 0 ? texts.n : 1, sizeof(*d->patterns));
 	for (i = 0; i < texts.n; i++)
-		if ((err = shaping_pattern_compile(&d->patterns[d->n_patterns], texts.v[i])) != NULL) {
+		if ((err = pattern_compile(&d->patterns[d->n_patterns], texts.v[i], 0)) != NULL) {
 			COMPLAIN(r, "%s: %s", r->what, err);
 			free(err);
 		} else {

@@ -49,7 +49,7 @@ sub new {
 	my ($class, %o) = @_;
 	my $tmp = File::Temp->newdir($o{keep} ? (CLEANUP => 0) : (), TEMPLATE => 'posthorn-XXXXXX', TMPDIR => 1);
 	chmod 0755, $tmp;
-	my $self = bless { tmp => $tmp, dir => "$tmp", conf => { %{ $o{conf} // {} } }, policy => $o{policy}, shaping => $o{shaping}, users => $o{users},
+	my $self = bless { tmp => $tmp, dir => "$tmp", conf => { %{ $o{conf} // {} } }, policy => $o{policy}, shaping => $o{shaping}, bounce_rules => $o{bounce_rules}, users => $o{users},
 		port => free_port(), submission => free_port(), dns_port => free_port(), zone => $o{zone} // '', pids => {}, owner => $$,
 		sink_port => undef, sandbox => $o{sandbox} // 'on', tls => $o{tls} // 0, signed => $o{signed}, zones => $o{zones} // {} }, $class;
 	make_path("$self->{dir}/etc", "$self->{dir}/bodies");
@@ -306,8 +306,9 @@ sub configure {
 	delete @c{ grep { !defined $c{$_} } keys %c };    # undef: the product's own default
 	write_file($self->etc . '/main.cf', join '', map { "$_ = $c{$_}\n" } sort keys %c);
 	write_file($self->etc . '/policy.lua', $self->{policy} // $self->default_policy);
-	# Tests set their own limits; without the file posthorn check warns.
+	# Tests set their own limits and rules; without the files posthorn check warns.
 	write_file($self->etc . '/shaping.lua', $self->{shaping} // "-- no limits\n");
+	write_file($self->etc . '/bounce_rules', $self->{bounce_rules} // "# no rules\n");
 	for my $u (@{ $self->{users} // [] }) {
 		my ($user, $password, @args) = @$u;
 		open(my $p, '|-', "$build/sbin/posthorn", '-c', $self->etc, 'passwd', $user, @args) or croak "passwd: $!";

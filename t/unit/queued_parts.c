@@ -178,10 +178,41 @@ test_verdict(void **state)
 		in.code = v[i].code;
 		in.phase = v[i].phase;
 		in.is_local = v[i].is_local;
-		verdict_decide(&in, &out);
+		verdict_decide(NULL, &in, &out);
 		assert_int_equal(out.action, v[i].action);
 		assert_non_null(out.class);
 	}
+}
+
+/* By the rules what a peer said, never what we said. */
+static void
+test_class(void **state)
+{
+	struct conf_strs files = { (char *[]){ (char[]){ "conf/bounce_rules" } }, 1 };
+	struct conf_errors errs = { NULL, 0 };
+	struct bounce_rules *rules = bounce_rules_load(&files, &errs);
+	struct verdict_input in = { .code = 550, .phase = PHASE_RCPT, .text = "user unknown" };
+	struct verdict out;
+
+	(void)state;
+	assert_non_null(rules);
+	verdict_decide(rules, &in, &out);
+	assert_string_equal(out.class, "InvalidRecipient");
+	assert_int_equal(out.action, VERDICT_BOUNCE);
+	in.is_local = true;
+	in.phase = PHASE_CONNECT;
+	in.code = 451;
+	verdict_decide(rules, &in, &out);
+	assert_string_equal(out.class, "NoAnswerFromHost");
+	in = (struct verdict_input){ .code = 550, .phase = PHASE_RCPT, .text = "requested action not taken: mailbox "
+	    "unavailable", .provider = "outlook" };
+	verdict_decide(rules, &in, &out);
+	assert_string_equal(out.class, "InvalidRecipient");
+	in = (struct verdict_input){ .code = 421, .phase = PHASE_BANNER };
+	verdict_decide(rules, &in, &out);
+	assert_string_equal(out.class, "BadConnection");
+	assert_int_equal(out.action, VERDICT_RETRY);
+	bounce_rules_free(&rules);
 }
 
 static void
@@ -364,6 +395,7 @@ main(void)
 		cmocka_unit_test(test_wake_notes),
 		cmocka_unit_test(test_queue_names),
 		cmocka_unit_test(test_verdict),
+		cmocka_unit_test(test_class),
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_rebound),
 		cmocka_unit_test(test_store_rows),
