@@ -5,8 +5,9 @@ DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	libyaml-libyaml-perl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs mount
-DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
+	libyaml-libyaml-perl libmail-dkim-perl libopendkim-dev python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs \
+	mount
+DEPS_LINT := libopendkim-dev clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
 APT_OPTIONS := -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
@@ -55,6 +56,16 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
+$(BUILD)/tools/dkim: $(call obj,t/bench/dkim.c) $(BUILD)/libsmtpd.a $(LIB)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# Verifies signatures in tests, where there is libopendkim.
+$(BUILD)/tools/opendkim: t/lib/opendkim.c build-flags.mk
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	$(Q)$(CC) -D_GNU_SOURCE -O1 -g -std=gnu11 -Wall -Wextra -o $@ $< $(shell pkg-config --libs opendkim)
+OPENDKIM := $(shell pkg-config --exists opendkim 2>/dev/null && echo $(BUILD)/tools/opendkim)
 # For tests: what the readers of bounces and complaints find; what SPF says of zone data and a client.
 SAYING := $(BUILD)/tools/reports $(BUILD)/tools/spfcheck
 $(SAYING): $(BUILD)/tools/%: $(BUILD)/obj/t/lib/%.o $(LIB)
@@ -70,7 +81,8 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-tools: $(TOOLS) $(SAYING) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
+TOOLS_MORE := $(SAYING) $(BUILD)/tools/dkim $(OPENDKIM)
+tools: $(TOOLS) $(TOOLS_MORE) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.
 run: deps-run

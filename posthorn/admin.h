@@ -62,6 +62,7 @@ int cmd_bounce_parse(struct admin *, int, char **); /* behind bounce */
 int cmd_feedback(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
+int cmd_dkim(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);
 int cmd_version(struct admin *, int, char **);
 int cmd_sendmail(struct admin *, int, char **);

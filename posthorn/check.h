@@ -23,9 +23,20 @@ struct pool_list {
 };
 void pool_list_clear(struct pool_list *);
 
+/* What posthorn.dkim says of keys: which, and where it says so. */
+struct key_list {
+	struct key_ref {
+		char *domain, *selector, *key, *key_dir; /* NULL but for domain: not said */
+		char *file;
+		unsigned line;
+	} *v;
+	size_t n;
+};
+void key_list_clear(struct key_list *);
+
 /* Loads main.cf and the policy in a child that, if we are root, is nobody with the suite's group; all errors to
- * *errors, what is allowed but hardly meant to *warnings. 0, or -1 if there are errors. */
-int check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors,
+ * *errors, what is allowed but hardly meant to *warnings. keys may be NULL. 0, or -1 if there are errors. */
+int check_config(const char *config_dir, struct pool_list *pools, struct key_list *keys, struct conf_errors *errors,
     struct conf_errors *warnings) __attribute__((warn_unused_result));
 /* Before running Lua: root becomes nobody with the suite's group. Ends the process if that fails. */
 void check_drop(void);
@@ -37,6 +48,9 @@ void check_environment(const struct params *, const struct conf *, struct conf_e
     struct conf_errors *warnings);
 /* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
+
+/* check_keys.c: keys that could not sign go to warnings: only the mail that they are for is refused. */
+void check_keys(const struct params *, const struct key_list *, struct conf_errors *warnings);
 
 /* supervise_dirs.c: directories that exist and could not be used. */
 void check_directories(const struct params *, struct conf_errors *errors);

@@ -20,6 +20,7 @@
 #include "base/wire.h"
 #include "base/xalloc.h"
 #include "mail/bounce_rules.h"
+#include "mail/dkim.h"
 #include "mail/policy.h"
 #include "mail/shaping.h"
 
@@ -28,8 +29,9 @@
 #define CHECK_TIME_LIMIT 10000
 #define CHECK_MAX_BYTES (1u << 20)
 #define CHECK_MAX_TEXT 4096
+#define CHECK_MAX_KEYS 1000 /* looked at */
 
-enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_END };
+enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_KEY, CHECK_END };
 
 const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", NULL };
 
@@ -136,6 +138,24 @@ check_shaping(const struct params *params, struct conf_errors *errors, struct co
 }
 
 static void
+report_keys(struct wbuf *out, const char *file, const struct policy *policy)
+{
+	const struct dkim_signer *s;
+	unsigned line;
+
+	for (size_t i = 0; i < policy_dkim_count(policy) && i < CHECK_MAX_KEYS; i++) {
+		s = policy_dkim_at(policy, i, &line);
+		wbuf_u8(out, CHECK_KEY);
+		wbuf_str(out, s->domain);
+		wbuf_str(out, s->selector);
+		wbuf_str(out, s->key);
+		wbuf_str(out, s->key_dir);
+		wbuf_str(out, file);
+		wbuf_u32(out, line);
+	}
+}
+
+static void
 check_bounce_rules(const struct params *params, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	struct bounce_rules *rules;
@@ -187,6 +207,7 @@ check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors,
 		check_sources(file, policy, warnings);
 		for (size_t i = 0; i < policy_pool_count(policy); i++)
 			check_tell_pool(out, policy_pool_at(policy, i));
+		report_keys(out, file, policy);
 		policy_free(&policy);
 	}
 	if (params != NULL) {
@@ -263,6 +284,43 @@ check_decode_error(struct rbuf *r, struct conf_errors *errors)
 	free(text);
 }
 
+static char *
+absent_if_empty(char *s)
+{
+	if (*s != '\0')
+		return s;
+	free(s);
+	return NULL;
+}
+
+static void
+check_decode_key(struct rbuf *r, struct key_list *keys)
+{
+	struct key_ref k = { .domain = rbuf_strdup(r, CHECK_MAX_TEXT) };
+
+	k.selector = absent_if_empty(rbuf_strdup(r, CHECK_MAX_TEXT));
+	k.key = absent_if_empty(rbuf_strdup(r, CHECK_MAX_TEXT));
+	k.key_dir = absent_if_empty(rbuf_strdup(r, CHECK_MAX_TEXT));
+	k.file = rbuf_strdup(r, CHECK_MAX_TEXT);
+	k.line = rbuf_u32(r);
+	keys->v = xreallocarray(keys->v, keys->n + 1, sizeof(*keys->v));
+	keys->v[keys->n++] = k;
+}
+
+void
+key_list_clear(struct key_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].domain);
+		free(l->v[i].selector);
+		free(l->v[i].key);
+		free(l->v[i].key_dir);
+		free(l->v[i].file);
+	}
+	free(l->v);
+	*l = (struct key_list){ NULL, 0 };
+}
+
 static void
 check_decode_source(struct rbuf *r, struct pool_list *pools)
 {
@@ -276,7 +334,8 @@ check_decode_source(struct rbuf *r, struct pool_list *pools)
 }
 
 static int
-check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors *errors, struct conf_errors *warnings)
+check_decode(const struct wbuf *in, struct pool_list *pools, struct key_list *keys, struct conf_errors *errors,
+    struct conf_errors *warnings)
 {
 	struct rbuf r;
 
@@ -296,6 +355,9 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors 
 		case CHECK_SOURCE:
 			check_decode_source(&r, pools);
 			break;
+		case CHECK_KEY:
+			check_decode_key(&r, keys);
+			break;
 		case CHECK_END:
 			return rbuf_done(&r) ? 0 : -1;
 		default:
@@ -306,8 +368,10 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct conf_errors 
 }
 
 int
-check_config(const char *config_dir, struct pool_list *pools, struct conf_errors *errors, struct conf_errors *warnings)
+check_config(const char *config_dir, struct pool_list *pools, struct key_list *keys, struct conf_errors *errors,
+    struct conf_errors *warnings)
 {
+	struct key_list unused = { NULL, 0 };
 	struct wbuf in;
 	int fds[2], status = 0, rv;
 	size_t before = errors->n;
@@ -333,10 +397,11 @@ check_config(const char *config_dir, struct pool_list *pools, struct conf_errors
 	if (rv == -1)
 		conf_error_add(errors, NULL, 0, "checking the configuration took more than %d s: does the policy loop?",
 		    CHECK_TIME_LIMIT / 1000);
-	else if (check_decode(&in, pools, errors, warnings) == -1 && errors->n == before)
+	else if (check_decode(&in, pools, keys != NULL ? keys : &unused, errors, warnings) == -1 && errors->n == before)
 		conf_error_add(errors, NULL, 0, "checking the configuration failed (%s %d)",
 		    WIFSIGNALED(status) ? "signal" : "status",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	wbuf_clear(&in);
+	key_list_clear(&unused);
 	return errors->n == before ? 0 : -1;
 }

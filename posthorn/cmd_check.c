@@ -61,6 +61,7 @@ cmd_check(struct admin *adm, int argc, char **argv)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 }, again = { NULL, 0 };
 	struct pool_list pools = { NULL, 0, NULL, 0 };
+	struct key_list keys = { NULL, 0 };
 	struct params *params;
 	struct conf *conf = NULL;
 	int rv = ADM_OK;
@@ -68,11 +69,12 @@ cmd_check(struct admin *adm, int argc, char **argv)
 	(void)argv;
 	if (argc > 1)
 		return adm_usage("check", "check takes no arguments");
-	if (check_config(adm->config_dir, &pools, &errors, &warnings) == -1)
+	if (check_config(adm->config_dir, &pools, &keys, &errors, &warnings) == -1)
 		rv = ADM_FAILED;
 	/* The files are worth a look also when only the policy is wrong. */
 	if ((params = params_load(adm->config_dir, &conf, &again)) != NULL) {
 		check_files(params, conf, &errors, &warnings);
+		check_keys(params, &keys, &warnings);
 		params_free(&params);
 		conf_free(&conf);
 	}
@@ -90,6 +92,7 @@ cmd_check(struct admin *adm, int argc, char **argv)
 	if (errors.n > 0)
 		adm_fail("%zu error%s in %s", errors.n, errors.n == 1 ? "" : "s", adm->config_dir);
 	pool_list_clear(&pools);
+	key_list_clear(&keys);
 	conf_errors_clear(&errors);
 	conf_errors_clear(&warnings);
 	conf_errors_clear(&again);

@@ -20,7 +20,7 @@ static _Noreturn void
 child_run(const struct params *params, unsigned seconds, int fd)
 {
 	struct sandbox box = { .role = "posthorn/dns", .mode = (enum sandbox_mode)params->sandbox,
-		.allow = SB_UDP | SB_CONNECT_IN };
+		.user = geteuid() == 0 ? "nobody" : NULL, .allow = SB_UDP | SB_CONNECT_IN };
 	struct loop *loop;
 	struct dnsd *d;
 

@@ -80,7 +80,7 @@ sources_collect(struct doctor *d, const struct conf_strs *names)
 {
 	struct conf_errors errors = { NULL, 0 }, warnings = { NULL, 0 };
 	struct pool_list pools = { NULL, 0, NULL, 0 };
-	int rv = check_config(d->config_dir, &pools, &errors, &warnings);
+	int rv = check_config(d->config_dir, &pools, NULL, &errors, &warnings);
 
 	if (rv == -1)
 		adm_print_errors(&errors);

@@ -236,7 +236,7 @@ sup_load(struct supervisor *sup, struct pool_list *pools)
 
 	sup->image = config_image_read(sup->config_dir);
 	config_image_enter(sup->image); /* also for the child that checks */
-	if (check_config(sup->config_dir, pools, &errors, &warnings) == 0 &&
+	if (check_config(sup->config_dir, pools, NULL, &errors, &warnings) == 0 &&
 	    (sup->params = params_load(sup->config_dir, &sup->conf, &errors)) != NULL) {
 		check_files(sup->params, sup->conf, &errors, &warnings);
 		log_set_level((enum log_level)sup->params->log_level);

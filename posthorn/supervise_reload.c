@@ -211,7 +211,7 @@ sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 	image = config_image_read(sup->config_dir);
 	image->number = sup->image->number + 1;
 	config_image_enter(image); /* also for the child that checks */
-	if (check_config(sup->config_dir, &pools, &errors, &warnings) == 0 &&
+	if (check_config(sup->config_dir, &pools, NULL, &errors, &warnings) == 0 &&
 	    (new = params_load(sup->config_dir, &conf, &errors)) != NULL &&
 	    (check_files(new, conf, &errors, &warnings), errors.n == 0) && is_whole(image, sentence_r) &&
 	    sup_generation_write(sup, image) == 0 && (changed = reload_sockets(sup, new, sentence_r)) != -1 &&

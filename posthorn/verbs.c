@@ -41,6 +41,9 @@ static const struct admin_verb verbs[] = {
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
 	{ "passwd", cmd_passwd, "USER [--tenant T] [--domains A,B] [--rate N/h] | USER --delete | --list",
 	    "users that may submit mail" },
+	{ "dkim", cmd_dkim, "keygen DOMAIN [--selector S] [--bits N] [--type rsa|ed25519] [--rotate] | "
+	    "record DOMAIN [--selector S] | check [DOMAIN] [--selector S]",
+	    "keys for DKIM, their DNS records, whether these are published" },
 	{ "sendmail", cmd_sendmail, "[sendmail(1) options] [RECIPIENT ...]", "submit a message from standard input" },
 	{ "mailq", cmd_mailq, "", "the queue as mailq(1) shows it" },
 	{ "version", cmd_version, "", "versions of the suite and of its libraries" },

@@ -12,6 +12,7 @@
 #include "smtpd/content.h"
 #include "smtpd/message.h"
 #include "smtpd/session.h"
+#include "smtpd/sign.h"
 
 /* Which step function looks at the input. Lines are read in COMMAND and AUTH only, content in DATA and BDAT only. */
 enum session_state {
@@ -29,6 +30,7 @@ enum session_wait {
 	WAIT_NONE,
 	WAIT_AUTH,    /* the helper's answer */
 	WAIT_POLICY,  /* an event that asks name servers */
+	WAIT_SIGN,    /* the message is being signed */
 	WAIT_COMMIT,  /* the message is in the spool's hands */
 	WAIT_LARGE,   /* a segment for a large body */
 	WAIT_FLOW,    /* queued holds new mail back */
@@ -79,6 +81,9 @@ struct tx {
 	struct large *large;
 	struct rcpt_asked asked;     /* while policy is asked */
 	struct draft *draft;         /* while policy sees the message */
+	struct sign_bodies bodies;   /* of what went to `large` */
+	struct message *unsigned_message;
+	struct signing *signing;     /* of that one */
 	struct message *message;     /* in the spool's hands */
 };
 

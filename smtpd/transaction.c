@@ -51,6 +51,9 @@ tx_reset(struct session *s)
 		RB_REMOVE(tx_rcpt_tree, &tx->rcpts, r);
 		free(r);
 	}
+	sign_free(&tx->signing);
+	sign_bodies_clear(&tx->bodies);
+	message_free(&tx->unsigned_message);
 	if (tx->message != NULL)
 		spool_cancel(s->worker->spool, &tx->message);
 	if (tx->large != NULL)
@@ -132,6 +135,8 @@ stream_some(struct session *s)
 	struct content *c = &s->tx.content;
 	enum message_result result = spool_large_write(s->tx.large, c->body.p, c->body.len);
 
+	if (s->worker->policy != NULL && policy_may_sign(s->worker->policy))
+		sign_bodies_update(&s->tx.bodies, &c->body);
 	if (result == MESSAGE_DURABLE)
 		wbuf_reset(&c->body);
 	else
@@ -280,6 +285,50 @@ submit(struct session *s, struct message *m)
 	spool_submit(s->worker->spool, m);
 }
 
+static void
+on_signed(const char *line, void *arg)
+{
+	struct session *s = arg;
+	struct message *m = s->tx.unsigned_message;
+
+	s->tx.unsigned_message = NULL;
+	sign_free(&s->tx.signing);
+	session_set_wait(s, WAIT_NONE);
+	if (line == NULL) {
+		submit(s, m);
+		return;
+	}
+	message_free(&m);
+	reply_reject(s, PHASE_DOT, NULL, line);
+	tx_reset(s);
+	session_continue(s);
+	session_settle(s);
+}
+
+/* The last edit, then into the spool's hands. */
+static void
+sign(struct session *s, struct message *m, struct policy_msg *msg)
+{
+	struct dkim_signer *signers[POLICY_SIGNERS_MAX];
+	struct tx *tx = &s->tx;
+	size_t n = sign_choose(s->worker->policy, msg, session_is_trusted(s), (const char *)m->head.p, m->head.len,
+	    signers);
+
+	if (n == 0) {
+		submit(s, m);
+		return;
+	}
+	tx->signing = sign_begin(s->worker->sign, m, signers, n, &tx->bodies, on_signed, s);
+	if (tx->signing == NULL) {
+		message_free(&m);
+		reply_reject(s, PHASE_DOT, NULL, "550 5.6.0 The header has too many fields to be signed");
+		tx_reset(s);
+		return;
+	}
+	tx->unsigned_message = m;
+	session_set_wait(s, WAIT_SIGN);
+}
+
 /* End of data was refused. A bare newline with commands right behind it is an attempt to smuggle: no second chance. */
 static void
 refuse(struct session *s, const char *line)
@@ -335,8 +384,8 @@ message_then(struct session *s, const struct policy_verdict *v)
 	policy_msg_settle(msg);
 	c.now = tx->env->received;
 	m = draft_end(tx->draft, &c, &tx->content, &tx->env);
+	sign(s, m, msg);
 	draft_free(&tx->draft);
-	submit(s, m);
 }
 
 static void
@@ -388,5 +437,5 @@ tx_finish(struct session *s)
 	if (m == NULL)
 		refuse(s, line);
 	else
-		submit(s, m);
+		sign(s, m, NULL);
 }

@@ -3,5 +3,6 @@
 #define SMTPD_USERS_H
 
 #define SMTPD_USER "posthorn-smtpd"
+#define SIGN_USER "posthorn-sign" /* private keys of DKIM are its */
 
 #endif

@@ -162,6 +162,14 @@ on_dns(int fd, void *arg)
 }
 
 static void
+on_sign(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	sign_client_set_peer(p->w.sign, fd);
+}
+
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -290,6 +298,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->events = eventlog_new(w->loop, name);
 	w->auth = auth_new(w->loop);
 	w->dns = dns_client_new(w->loop);
+	w->sign = sign_client_new(w->loop);
 	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
@@ -302,7 +311,8 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
-	role_link_on_second(p->link, on_dns);
+	role_link_on_other(p->link, 0, on_dns);
+	role_link_on_other(p->link, 1, on_sign);
 }
 
 static void
@@ -330,6 +340,7 @@ tear_down(struct worker_process *p)
 	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
 	dns_client_free(&w->dns);
+	sign_client_free(&w->sign);
 	loop_free(&w->loop);
 	free(w->line);
 }

@@ -17,6 +17,7 @@
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
 #include "smtpd/rates.h"
+#include "smtpd/sign_client.h"
 #include "smtpd/spool.h"
 
 enum listener_kind { LISTEN_SMTPD, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_KINDS };
@@ -40,6 +41,7 @@ struct worker {
 	struct qlink *qlink;         /* NULL in tests */
 	struct auth *auth;
 	struct dns_client *dns;      /* NULL: policy asks no name servers */
+	struct sign_client *sign;    /* NULL: nothing is signed */
 	struct clients *clients;
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */

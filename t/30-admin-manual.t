@@ -38,7 +38,7 @@ same(\@queue_verbs, [$section{Queue} =~ /^\.It Cm queue (?:Op Cm )?(\w+)/gm], 8,
 my ($queue_usage) = $table =~ /\{ "queue", \w+, "\[(.*?)\]/s or die 'no usage of queue';
 same(\@queue_verbs, [$queue_usage =~ /\b([a-z]+)\b/g], 8, 'usage of queue');
 
-my %options_in = (Queue => 'queue', Explanations => 'explain', Overrides => 'override', Events => 'events', Configuration => 'passwd shaping simulate doctor bounce_rules');
+my %options_in = (Queue => 'queue', Explanations => 'explain', Overrides => 'override', Events => 'events', DKIM => 'dkim', Configuration => 'passwd shaping simulate doctor bounce_rules');
 for my $section (sort keys %options_in) {
 	my $text = $section{$section};
 	# conf and check stand in the same section as passwd and have options of one letter.
@@ -63,7 +63,7 @@ for my $daemon (qw(smtpd queued deliverd)) {
 my $architecture = slurp('ARCHITECTURE.md');
 for my $daemon (qw(smtpd deliverd)) {
 	my @roles = map { slurp($_) =~ /strcmp\((?:\w+(?:->|\.))?role, "(\w+)"\) == 0/g } glob "$daemon/*main.c";
-	cmp_ok scalar @roles, '==', $daemon eq 'smtpd' ? 3 : 2, "$daemon has its roles";
+	cmp_ok scalar @roles, '==', $daemon eq 'smtpd' ? 4 : 2, "$daemon has its roles";
 	for my $role (@roles) {
 		like slurp("man/$daemon.8"), qr/\b$role\b/, "the manual of $daemon knows its role $role";
 		like $architecture, qr/^\| \| `$role`/m, 'and so does ARCHITECTURE.md';

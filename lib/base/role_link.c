@@ -16,7 +16,7 @@
 struct role_link {
 	struct ipc *ipc;
 	role_word_fn *word;
-	role_partner_fn *partner, *second;
+	role_partner_fn *partners[1 + ROLE_OTHERS];
 	void *arg;
 };
 
@@ -54,7 +54,7 @@ static void
 on_partner(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct role_link *k = arg;
-	role_partner_fn *fn = m->id == ROLE_SECOND ? k->second : k->partner;
+	role_partner_fn *fn = m->id <= ROLE_OTHERS ? k->partners[m->id] : NULL;
 	int fd = m->fd;
 
 	(void)ipc;
@@ -93,16 +93,16 @@ role_link_new(struct loop *l, role_word_fn *word, role_partner_fn *partner, void
 	(void)fcntl(ROLE_CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(ROLE_PARTNER_FD, F_SETFD, FD_CLOEXEC);
 	k->word = word;
-	k->partner = partner;
+	k->partners[0] = partner;
 	k->arg = arg;
 	k->ipc = ipc_new(l, ROLE_CONTROL_FD, &ops, k);
 	return k;
 }
 
 void
-role_link_on_second(struct role_link *k, role_partner_fn *second)
+role_link_on_other(struct role_link *k, unsigned place, role_partner_fn *fn)
 {
-	k->second = second;
+	k->partners[1 + place] = fn;
 }
 
 void

@@ -116,11 +116,11 @@ partner_link(struct role_proc *p)
 	return pair[0];
 }
 
-/* A new link between p and its second partner, if both are there: whoever starts later makes it. */
+/* A new link between p and one of its other partners, if both are there: whoever starts later makes it. */
 static void
-second_link(struct role_proc *p)
+other_link(struct role_proc *p, uint32_t place)
 {
-	struct role_proc *q = p->second;
+	struct role_proc *q = p->others[place];
 	int pair[2];
 
 	if (q == NULL || q->ctl == NULL)
@@ -129,8 +129,8 @@ second_link(struct role_proc *p)
 		log_error("cannot join two roles: %m role=%s instance=%u", p->spec->name, p->index);
 		return;
 	}
-	ipc_send(p->ctl, ROLE_MSG_PARTNER, ROLE_SECOND, NULL, pair[0]);
-	ipc_send(q->ctl, ROLE_MSG_PARTNER, ROLE_SECOND, NULL, pair[1]);
+	ipc_send(p->ctl, ROLE_MSG_PARTNER, 1 + place, NULL, pair[0]);
+	ipc_send(q->ctl, ROLE_MSG_PARTNER, 1 + place, NULL, pair[1]);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -210,7 +210,8 @@ role_proc_start(struct role_proc *p)
 	}
 	p->pid = pid;
 	p->ctl = ipc_new(r->loop, pair[0], &ops, p);
-	second_link(p);
+	for (uint32_t i = 0; i < ROLE_OTHERS; i++)
+		other_link(p, i);
 	log_debug("started role=%s instance=%u pid=%d generation=%u", p->spec->name, p->index, (int)pid,
 	    p->gen->number);
 }

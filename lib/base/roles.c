@@ -52,16 +52,21 @@ partner_of(struct generation *g, const struct role_proc *p)
 	return NULL;
 }
 
+static bool
+is_named(const char *name, const struct role_proc *p)
+{
+	return name != NULL && strcmp(name, p->spec->name) == 0;
+}
+
 static struct role_proc *
-second_of(struct generation *g, const struct role_proc *p)
+other_of(struct generation *g, const struct role_proc *p, size_t place)
 {
 	struct role_proc *q;
 
 	for (size_t i = 0; i < g->n_procs; i++) {
 		q = &g->procs[i];
 		if (q->index == p->index &&
-		    ((p->spec->second != NULL && strcmp(p->spec->second, q->spec->name) == 0) ||
-		    (q->spec->second != NULL && strcmp(q->spec->second, p->spec->name) == 0)))
+		    (is_named(p->spec->others[place], q) || is_named(q->spec->others[place], p)))
 			return q;
 	}
 	return NULL;
@@ -124,7 +129,8 @@ gen_new(struct roles *r)
 			role_proc_init(&g->procs[k++], g, &g->specs[i], n);
 	for (size_t i = 0; i < g->n_procs; i++) {
 		g->procs[i].partner = partner_of(g, &g->procs[i]);
-		g->procs[i].second = second_of(g, &g->procs[i]);
+		for (size_t n = 0; n < ROLE_OTHERS; n++)
+			g->procs[i].others[n] = other_of(g, &g->procs[i], n);
 	}
 	TAILQ_INSERT_TAIL(&r->gens, g, link);
 	for (size_t i = 0; i < g->n_procs; i++)
@@ -224,8 +230,9 @@ gen_on_end(struct generation *g, struct role_proc *p, int status)
 		/* A helper has nobody left to help; a leader whose helper crashed can still finish. */
 		if (p->partner != NULL && (p->spec->partner != NULL || orderly))
 			role_proc_stop(p->partner);
-		if (p->second != NULL && p->spec->second != NULL)
-			role_proc_stop(p->second);
+		for (size_t i = 0; i < ROLE_OTHERS; i++)
+			if (p->others[i] != NULL && p->spec->others[i] != NULL)
+				role_proc_stop(p->others[i]);
 		break;
 	case GEN_STOPPING:
 		break;

@@ -18,6 +18,7 @@
 
 #define ROLE_CONTROL_FD 3
 #define ROLE_PARTNER_FD 4
+#define ROLE_OTHERS 2
 
 enum roles_reload { ROLES_TELL, ROLES_REPLACE };
 
@@ -27,7 +28,8 @@ struct role_spec {
 	/* Each instance is joined with the same instance of that role; NULL if listed by the other. The one that lists
 	 * a partner leads: when it has gone after ROLE_DRAIN, its partner is stopped. */
 	const char *partner;
-	const char *second; /* one more, for a role that leads: either is sent its end by role_link_on_second() */
+	/* More of them, for a role that leads: either is sent its end by role_link_on_other(), by the place here. */
+	const char *others[ROLE_OTHERS];
 	bool keeps_listeners; /* gets the passed listening sockets: descriptors 5... (role_listeners()) */
 };
 
@@ -62,8 +64,8 @@ typedef void role_word_fn(enum role_word, void *arg);
 typedef void role_partner_fn(int fd, void *arg); /* a new partner: takes over the descriptor */
 /* Watches descriptor 3; on its end calls word(ROLE_STOP). partner may be NULL. */
 struct role_link *role_link_new(struct loop *, role_word_fn *word, role_partner_fn *partner, void *arg);
-/* Also takes links to the second partner, one now and one whenever either has started again. */
-void role_link_on_second(struct role_link *, role_partner_fn *second);
+/* Also takes links to one of the others, one now and one whenever either has started again. */
+void role_link_on_other(struct role_link *, unsigned place, role_partner_fn *);
 void role_link_ready(struct role_link *);
 void role_link_free(struct role_link **);
 

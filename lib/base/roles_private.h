@@ -11,8 +11,7 @@
 #define ROLE_LISTEN_FDNAMES "POSTHORN_LISTEN_FDNAMES"
 
 /* The control link: READY comes from the role, everything else from the parent. */
-/* PARTNER with the request id ROLE_SECOND is about the second one. */
-#define ROLE_SECOND 1
+/* PARTNER with the request id 0 is about the partner, with 1 and more about the others. */
 enum role_msg { ROLE_MSG_READY = 1, ROLE_MSG_RELOAD, ROLE_MSG_DRAIN, ROLE_MSG_STOP, ROLE_MSG_PARTNER };
 
 struct generation;
@@ -23,7 +22,7 @@ struct role_proc {
 	const struct role_spec *spec;
 	unsigned index;
 	struct role_proc *partner; /* NULL: none */
-	struct role_proc *second;  /* NULL: none */
+	struct role_proc *others[ROLE_OTHERS]; /* NULL: none */
 	pid_t pid;                 /* 0: not running */
 	struct ipc *ctl;
 	int partner_fd;            /* our end of a link whose other end the partner has already; -1 */

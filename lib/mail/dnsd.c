@@ -287,7 +287,7 @@ dnsd_main(const struct params *params, const char *role, const char *user, bool 
 		dnsd_set_peer(d, ROLE_PARTNER_FD);
 	d->link = role_link_new(loop, on_word, is_partner ? on_partner : NULL, d);
 	if (!is_partner)
-		role_link_on_second(d->link, on_partner);
+		role_link_on_other(d->link, 0, on_partner);
 	loop_watchdog(loop, WATCHDOG_SECONDS);
 	role_link_ready(d->link);
 	status = loop_run(loop);

@@ -68,6 +68,7 @@ const struct conf_param params_table[] = {
 	STRS(shaping_files, "$config_directory/shaping.lua"),
 	STRS(bounce_rules_files, "$config_directory/bounce_rules"),
 	STR(passwd_file, "$config_directory/passwd"),
+	STR(dkim_key_directory, "$config_directory/dkim"),
 	STR_RESTART(admin_group, "posthorn"),
 	ENUM(policy_reload, "manual", policy_reload_words),
 	ENUM_RESTART(sandbox, "on", sandbox_words),
@@ -199,6 +200,7 @@ check_paths(const struct check *c)
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
+		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
 	};
 	const char *text;

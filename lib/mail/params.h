@@ -18,7 +18,7 @@ struct params {
 	char *myhostname;
 	struct cidr_list mynetworks;
 	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
-	char *policy_file, *passwd_file;
+	char *policy_file, *passwd_file, *dkim_key_directory;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	struct conf_strs bounce_rules_files; /* likewise */
 	char *admin_group;

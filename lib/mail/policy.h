@@ -37,6 +37,8 @@ struct policy_listener_domain {
 	bool relay_to, log_oob, log_arf;
 };
 
+/* dkim.h: how one signature is made. */
+struct dkim_signer;
 /* policy_queue.h: what get_queue_config may say. */
 struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
@@ -54,6 +56,15 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
+ * at most `max` of them in out. They are policy's. */
+size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
+size_t policy_dkim_count(const struct policy *);
+/* A definition, and where it is. */
+const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned *line_r);
+bool policy_signs_by_domain(const struct policy *);
+/* Whether messages may be signed at all: by a definition, or by the event of a message. */
+bool policy_may_sign(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);

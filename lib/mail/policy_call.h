@@ -53,6 +53,8 @@ enum {
 	POLICY_MSG_HEAD = 1 << 5   /* `head` is another now */
 };
 
+#define POLICY_SIGNERS_MAX 8
+
 struct policy_msg {
 	struct envelope *env;   /* the host's; changed in place */
 	const char *head;       /* header block, its blank line included if there is one; NULL: not to be had here */
@@ -72,6 +74,8 @@ struct policy_msg {
 	unsigned changed;       /* POLICY_MSG_* */
 	struct wbuf edited, scratch;
 	char *routing_domain;   /* policy_msg_settle() makes a queue name of it */
+	struct dkim_signer *signers[POLICY_SIGNERS_MAX]; /* the message is to be signed by them; references */
+	size_t n_signers;
 };
 
 /* After the event: makes env->queue of a routing domain. */

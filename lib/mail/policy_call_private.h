@@ -78,6 +78,9 @@ struct policy_msg *policy_message_check(lua_State *);
 /* By its key: tenant, campaign, queue, routing_domain, or any other. value NULL removes. */
 void policy_message_meta_set(lua_State *, struct policy_msg *, const char *key, const char *value);
 
+/* policy_dkim.c: a method of messages. */
+int policy_message_dkim_sign(lua_State *);
+
 /* policy_headers.c */
 extern const luaL_Reg policy_header_methods[];
 

@@ -263,5 +263,6 @@ policy_define_open(lua_State *L)
 	luaL_newlib(L, module_functions);
 	policy_call_open(L);
 	policy_lib_install(L);
+	policy_dkim_open(L);
 	policy_lib_seal(L, "posthorn");
 }

@@ -7,6 +7,7 @@
 
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/dkim.h"
 #include "mail/names.h"
 #include "mail/policy_call_private.h"
 #include "mail/schedule.h"
@@ -46,6 +47,8 @@ policy_msg_clear(struct policy_msg *m)
 {
 	wbuf_clear(&m->edited);
 	wbuf_clear(&m->scratch);
+	while (m->n_signers > 0)
+		dkim_signer_unref(&m->signers[--m->n_signers]);
 	free(m->routing_domain);
 	m->routing_domain = NULL;
 }
@@ -449,11 +452,12 @@ static const luaL_Reg methods[] = {
 	{ "import_scheduling_header", msg_import_scheduling_header },
 	{ "get_data", msg_get_data },
 	{ "set_data", msg_set_data },
+	{ "dkim_sign", policy_message_dkim_sign },
 	{ NULL, NULL }
 };
 
 static const char *const later[] = {
-	"dkim_sign", "dkim_verify", "arc_seal", "arc_verify", "append_text_plain", "append_text_html", "parse_mime",
+	"dkim_verify", "arc_seal", "arc_verify", "append_text_plain", "append_text_html", "parse_mime",
 	"parse_rfc3464", "check_fix_conformance", "add_authentication_results", "set_due", "set_force_sync", "save",
 	"shrink", "shrink_data", "from_header", "to_header", "get_address_header", "increment_num_attempts", NULL
 };

@@ -19,6 +19,7 @@
 #define POLICY_POOLS_MAX 256           /* each is a deliverd */
 #define POLICY_ENTRIES_MAX 1024
 #define POLICY_LISTENER_DOMAINS_MAX 100000
+#define POLICY_DKIM_MAX 20000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -60,6 +61,21 @@ struct listener_def {
 	unsigned line;
 };
 
+/* One posthorn.dkim. */
+struct dkim_def {
+	struct dkim_signer *signer;
+	char **senders;      /* domains of authors; none: all */
+	size_t n_senders;
+	bool has_subdomains;
+	unsigned line;
+};
+
+/* A domain of authors, and who signs for it. */
+struct dkim_sender {
+	const char *domain;
+	size_t def;
+};
+
 struct policy_handler {
 	int ref;       /* in the Lua registry; LUA_NOREF: none */
 	unsigned line; /* where the function begins */
@@ -86,6 +102,10 @@ struct policy {
 	struct pool_def **by_name; /* the same, sorted */
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
+	struct dkim_def **dkim;    /* in the order of definition */
+	size_t n_dkim;
+	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
+	size_t n_dkim_senders;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -146,6 +166,12 @@ void policy_guard_install(lua_State *);
 void policy_define_open(lua_State *);
 /* Where the Lua function that called the running C function is. */
 unsigned policy_caller_line(lua_State *);
+
+/* policy_dkim.c: adds the table posthorn.dkim to the module table on the top of the stack. After the load: the index of
+ * senders. At the end: frees both. */
+void policy_dkim_open(lua_State *);
+void policy_dkim_index(struct policy *);
+void policy_dkim_free(struct policy *);
 
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);

@@ -64,6 +64,29 @@ seed('conf', 'addresses', "smtpd_listen = 127.0.0.1:99999, [::1, :25, x:25, [::]
     . "dns_servers = 127.0.0.1\@53, ::1\@5353, \@, a\@b\nprohibited_hosts = 10.0.0.0/8\n");
 seed('conf', 'relayhost', "relayhost = [192.0.2.1]:25\nsmtpd_tls_cert_file = /nonexistent\n");
 
+# dkim: even, a message; 1, a question to the sign role; 3, an answer; 5, a record
+{
+	my $head = "From: a\@example.com\r\nTo: b\@example.net\r\nSubject: x\r\n";
+	seed('dkim', 'message', "\0$head\r\nHello.\r\n");
+	seed('dkim', 'simple', "\2$head\r\n a  b\t \r\n\r\n\r\n");
+	seed('dkim', 'folded', "\4From:\r\n\t\"x \\\" y\" (c (d))\r\n <\@r.example:a\@Example.COM>\r\nSubject : \t x\r\n  y \t\r\n z\r\n\r\nx");
+	seed('dkim', 'group', "\6From: friends: a\@example.com, b\@example.net;\r\n\r\n \t\r\n \r\n");
+	seed('dkim', 'twice', "\10$head$head\r\n\r\n\r\n");
+	seed('dkim', 'many', "\12" . "Cc: x\r\n" x 200 . "\r\nx\r\n");
+	seed('dkim', 'bare', "\14${head}\r\nx\ry\nz\r\r\n\n \n");
+	seed('dkim', 'empty', "\16");
+	my $ask = str('example.com') . str('s202611') . str('') x 2;
+	seed('dkim', 'ask', "\1$ask\1\0" . 'h' x 32);
+	seed('dkim', 'ask-slash', "\1" . str('../x') . str('s') . str('') x 2 . "\0\0" . 'h' x 32);
+	seed('dkim', 'ask-short', "\1$ask\0\0" . 'h' x 31);
+	seed('dkim', 'answer', "\3\1\0" . str('') . str('s' x 256));
+	seed('dkim', 'answer-other', "\3\2\1" . str('s202612') . str(''));
+	seed('dkim', 'answer-failed', "\3\3\0" . str('there is no key') . str(''));
+	seed('dkim', 'record', "\5v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+	seed('dkim', 'record-tags', "\5 v = DKIM1 ;h=sha1: sha256; s=email:*; t=y:s; k=\ted25519;p = AA A=;;");
+	seed('dkim', 'record-revoked', "\5p=");
+}
+
 # auth_link: what the first byte chooses
 my $ask = "\x01" . str('app') . str('secret');
 my $answer = "\x01" . str('app') . str('t') . str('a.example,.b.example') . pack('Q>Q>C', 5, 1000, 2);
