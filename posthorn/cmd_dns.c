@@ -8,6 +8,8 @@
 #include "base/xalloc.h"
 
 #include "admin.h"
+#include "dkim_files.h"
+#include "dkim_record.h"
 #include "doctor.h"
 
 /* "a.b.example" of "b.example", or that itself. */
@@ -29,6 +31,28 @@ print_record(struct json *j, bool is_own, char *record)
 	free(record);
 }
 
+/* Of every key that signs for the domain, or is to. */
+static void
+print_dkim(const struct doctor *d, struct json *j)
+{
+	struct dkim_files files = { NULL, 0 };
+	char *name, *text;
+	size_t i;
+
+	if (dkim_files_read(d->params->dkim_key_directory, d->domains[0].name, NULL, &files) == -1)
+		return; /* no keys */
+	for (i = 0; i < files.n; i++) {
+		if (files.v[i].key == NULL)
+			continue;
+		name = dkim_record_name(files.v[i].selector, files.v[i].domain);
+		text = dkim_record_text(files.v[i].key);
+		print_record(j, true, doctor_record_txt(name, text));
+		free(text);
+		free(name);
+	}
+	dkim_files_clear(&files);
+}
+
 /* Those in the domain's zone, then those in zones of others, as comments. */
 static void
 print_records(const struct doctor *d, struct json *j, bool is_own)
@@ -38,6 +62,7 @@ print_records(const struct doctor *d, struct json *j, bool is_own)
 
 	if (is_own) {
 		print_record(j, true, doctor_record_spf(domain, NULL, d->sources, d->n_sources));
+		print_dkim(d, j);
 		print_record(j, true, doctor_record_dmarc(domain));
 		print_record(j, true, xasprintf("%s. IN MX 10 %s.", domain, d->params->myhostname));
 	}

@@ -37,6 +37,7 @@ static const struct {
 	{ "postmaster", FOR_DOMAIN, true, doctor_postmaster },
 	{ "spf-record", FOR_DOMAIN, true, doctor_spf_record },
 	{ "spf", FOR_PAIR, true, doctor_spf_source },
+	{ "dkim", FOR_DOMAIN, true, doctor_dkim },
 	{ "dmarc", FOR_DOMAIN, true, doctor_dmarc },
 	{ "extras", FOR_DOMAIN, true, doctor_extras },
 };

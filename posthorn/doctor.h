@@ -99,6 +99,8 @@ void doctor_spf_record(struct doctor *);
 void doctor_dmarc(struct doctor *);
 void doctor_spf_source(struct doctor *);
 void doctor_extras(struct doctor *);
+/* doctor_dkim.c */
+void doctor_dkim(struct doctor *);
 /* doctor_smtp.c */
 void doctor_postmaster(struct doctor *);
 

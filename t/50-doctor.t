@@ -69,7 +69,12 @@ Z
 $p->{conf}{dns_trust_anchor_file} = $p->etc . '/root.key';
 $p->sink;
 $p->{conf}{smtp_port} = $p->{sink_port};
-$p->dns->configure;
+$p->configure;
+for my $domain (qw(good.example news.good.example bogus.example)) {
+	is +($p->posthorn('dkim', 'keygen', $domain, '--selector', 's1'))[0], 0, "a key for $domain";
+	$p->{zone} .= ($p->posthorn('dkim', 'record', $domain))[1];
+}
+$p->dns;
 my ($found) = $p->json('doctor');
 same('nothing is found where nothing is wrong', $found);
 ok $found->{ok}, 'that is a success';
@@ -89,6 +94,8 @@ is +($p->posthorn('doctor', 'good.example'))[0], 2, 'usage';
 is +($p->posthorn('dns'))[0], 2, 'usage of dns';
 
 ($status, $out) = $p->posthorn('dns', 'Good.example');
+like $out, qr/^s1\._domainkey\.good\.example\. IN TXT "v=DKIM1; k=rsa; p=[\w+\/]+" "[\w+\/]+=*"$/m, 'posthorn dns: the record of its key';
+$out =~ s/^s1\._domainkey.*\n//m;
 is $out, <<"Z", 'posthorn dns: the records of a domain, in the form of a zone file';
 ; for the zone of good.example
 good.example. IN TXT "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"
@@ -157,7 +164,13 @@ $p = PosthornTest->new(tls => 1, zone => $zone, conf => { dnsbl_zones => 'bl.exa
 $p->{sink_addresses} = [ '127.0.0.1', '127.0.0.31', '127.0.0.32' ];
 $p->{conf}{smtp_port} = $p->{sink_port} = PosthornTest::free_port();
 $p->sink('-s', "rcpt\@127.0.0.31:$p->{sink_port}=550 5.1.1 no such user", '-s', "rcpt\@127.0.0.32:$p->{sink_port}=451 4.7.1 come back");
-$p->configure->dns;
+$p->configure;
+# Keys of three domains: published, not published, of another key.
+$p->posthorn('dkim', 'keygen', "$_.example", '--selector', 's1') for qw(ok nospf twospf);
+$p->posthorn('dkim', 'keygen', 'badspf.example', '--selector', 's1', '--bits', '1024');
+my $record = sub { return ($p->posthorn('dkim', 'record', "$_[0].example"))[1] };
+$p->{zone} .= $record->('ok') . $record->('badspf') . ($record->('ok') =~ s/ok\.example/twospf.example/r);
+$p->dns;
 chmod 0644, $p->etc . '/server.key';
 chmod 0666, $p->etc . '/policy.lua';
 my @arguments = map { ('--domain', $_) } @domains;
@@ -172,7 +185,8 @@ my @faults = (
 	'failure dmarc nodmarc.example', 'warning dmarc nonedmarc.example', 'failure dmarc baddmarc.example', 'failure dmarc twodmarc.example',
 	'failure postmaster nopostmaster.example', 'warning postmaster greylist.example', 'warning postmaster unreachable.example',
 	'failure mx nomx.example', 'failure mx nullmx.example', 'failure mx deadmx.example', 'warning mx ownmx.example',
-	map "warning $_ lame.example", qw(mx spf-record dmarc),
+	map("warning $_ lame.example", qw(mx spf-record dmarc)),
+	'failure dkim nospf.example', 'failure dkim twospf.example', map("warning dkim $_", grep { !/^(?:ok|nospf|twospf)\./ } @domains),
 );
 # Lines about lists and files are of no source or domain: told apart by what they name.
 for (@{ $found->{findings} }) {
@@ -192,7 +206,7 @@ is +($p->posthorn('doctor', @arguments))[0], 1, 'exit status of failure';
 
 # ---- what it says to publish mends it ----
 $p->end_pid(delete $p->{dns_pid});
-my %mended = map { ($_ => 1) } 'ptr noptr', 'ptr noforward', 'spf-record nospf.example', 'dmarc nodmarc.example', 'mx nomx.example', 'mx ownmx.example';
+my %mended = map { ($_ => 1) } 'ptr noptr', 'ptr noforward', 'spf-record nospf.example', 'dkim nospf.example', 'dmarc nodmarc.example', 'mx nomx.example', 'mx ownmx.example';
 $p->{zone} .= "$publish{$_}\n" for sort keys %mended;
 # These have a record already, which the new one replaces.
 for (['ptr otherptr', qr/^12\.2\.0\.192\S+ IN PTR .*\n/m], ['spf stranger ok.example', qr/^ok\.example\. IN TXT .*\n/m],
