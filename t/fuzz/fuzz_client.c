@@ -112,7 +112,7 @@ qlink_answer_end(struct qlink *q, uint32_t id, uint8_t status, const char *sente
 	FUZZ_ASSERT(q == NULL && id == 0 && status == 0 && sentence == NULL);
 }
 
-const struct imposed *
+struct imposed *
 qlink_imposed(const struct qlink *q)
 {
 	FUZZ_ASSERT(q == &x.queue);
