@@ -16,6 +16,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "deliverd/net.h"
+#include "deliverd/overrides.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "t/fuzz/dir.h"
@@ -53,6 +54,7 @@ static struct {
 	struct loop *loop;
 	struct net *net;
 	struct qlink queue;
+	struct imposed *imposed; /* none */
 	struct seg *seg;
 	struct record rec;
 	struct server *servers[CONNS_MAX];
@@ -66,6 +68,7 @@ qlink_new(struct net *net, const char *socket_path)
 {
 	FUZZ_ASSERT(*socket_path != '\0');
 	x.queue.net = net;
+	x.imposed = imposed_new();
 	return &x.queue;
 }
 
@@ -73,6 +76,7 @@ void
 qlink_free(struct qlink **qp)
 {
 	*qp = NULL;
+	imposed_free(&x.imposed);
 }
 
 void
@@ -116,7 +120,7 @@ struct imposed *
 qlink_imposed(const struct qlink *q)
 {
 	FUZZ_ASSERT(q == &x.queue);
-	return NULL;
+	return x.imposed;
 }
 
 bool
