@@ -168,6 +168,7 @@ dns_role_main(const struct args *a)
 
 	policy_free(&s.policy);
 	shaping_free(&s.shaping);
+	conf_free(&s.conf);
 	status = dnsd_main(s.params, "dns", USER, true);
 	params_free(&s.params);
 	return status;
