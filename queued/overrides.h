@@ -112,6 +112,7 @@ void overrides_link(struct queued *, struct effect *);   /* it is in force */
 void overrides_unlink(struct queued *, struct effect *); /* no longer */
 void overrides_forget(struct overrides *, struct effect *); /* likewise, without consequences */
 void overrides_look(struct queued *, struct squeue *);   /* sets its held_by */
+void overrides_rerouted(struct queued *);                /* queues may be of other pools now */
 /* "suspended by override 12: ...", malloced; NULL: not suspended. */
 char *overrides_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
 /* A new envelope: true if it was bounced. Says so in the log if it will wait. */

@@ -24,8 +24,6 @@
 
 #define STEP_ROWS 1000
 #define STEP_MATCHES 200
-#define WAKE_EACH_MS 5     /* between two queues that wake after a suspension, */
-#define WAKE_ALL_MS 30000  /* but all have within this time */
 #define RELEASE_EACH_MS 2  /* between two messages */
 #define SCOPE_PARTS 4
 #define SCOPE_KEY_MAX (SCOPE_PARTS * (OVERRIDE_TEXT_MAX + 1))
@@ -290,10 +288,25 @@ reconsider(struct queued *q)
 static void
 wake_suspended(struct queued *q)
 {
-	uint64_t span = wake_count_noted(q->wake, WAKE_SUSPENDED) * WAKE_EACH_MS;
-
-	wake_noted_spread(q->wake, WAKE_SUSPENDED, queue_now(q), span > WAKE_ALL_MS ? WAKE_ALL_MS : (uint32_t)span);
+	wake_noted_slowly(q->wake, WAKE_SUSPENDED, queue_now(q));
 	loop_again(q->loop);
+}
+
+/* Those that sleep may belong to a pool now that is not suspended; without a suspension of a pool nothing changed. */
+void
+overrides_rerouted(struct queued *q)
+{
+	const struct scope *s;
+	const struct effect *ef;
+
+	if (q->overrides == NULL)
+		return;
+	for (s = q->overrides->scopes; s != NULL; s = s->hh.next)
+		TAILQ_FOREACH(ef, &s->effects, of_scope)
+			if (ef->o.kind == OVERRIDE_SUSPEND && ef->o.scope.pool != NULL) {
+				wake_suspended(q);
+				return;
+			}
 }
 
 void

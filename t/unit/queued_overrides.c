@@ -129,6 +129,77 @@ test_bounce(void **state)
 }
 
 static void
+reload(struct rig *r, const char *policy, struct peer *cons)
+{
+	(void)snprintf(r->policy, sizeof(r->policy), "%s", policy);
+	rig_write_config(r);
+	assert_int_equal(kill(r->pid, SIGHUP), 0);
+	usleep(300000);
+	consumer_reload(cons, r);
+}
+
+/* What sleeps because its pool is suspended goes when policy gives it to another pool. */
+static void
+test_suspended_pool(void **state)
+{
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+
+	(void)state;
+	rig_open(&r, "", TWO_POOLS "posthorn.on('get_egress_pool', function() return 'p1' end)\n");
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p2", 100);
+	(void)put_id(&r, "suspend", "pool", "p1");
+	(void)spool_one(&s, "s@sender.example", "a@one.example");
+	assert_true(status_becomes(&r, "queues_suspended", 1));
+	reload(&r, TWO_POOLS "posthorn.on('get_egress_pool', function() return 'p2' end)\n", &cons);
+	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 1000), 1);
+	assert_int_equal(status_of(&r, "queues_suspended"), 0);
+	peer_close(&cons);
+	peer_close(&prod);
+	close(s.fd);
+	rig_clear(&r);
+}
+
+/* Of many queues that a limit makes wait most sleep; they wake when it ends. */
+static void
+test_limit_ends(void **state)
+{
+	const char *args[] = { "kind", "limit", "tenant", "t", "set.max_message_rate", "1/h", NULL };
+	char rcpt[64], *text;
+	const char *v[1] = { rcpt };
+	struct mail m = { .sender = "s@sender.example", .tenant = "t", .rcpts = v, .n_rcpts = 1 };
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+	unsigned i, n;
+
+	(void)state;
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	assert_int_equal(put(&r, args, &text), 0);
+	free(text);
+	for (i = 0; i < 2600; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "u@d%u.example", i);
+		(void)spool_add(&s, &m);
+	}
+	assert_true(status_becomes(&r, "messages", 2600));
+	peer_close(&prod);
+	rig_stop(&r);
+	rig_start(&r);
+	consumer_open(&cons, &r, "p1", 5000);
+	n = take_all(&cons, QL_DELIVERED, 250, 2000);
+	assert_int_equal(n, 1);
+	cancel(&r, 1);
+	n += take_all(&cons, QL_DELIVERED, 250, 2000);
+	assert_int_equal(n, 2600);
+	peer_close(&cons);
+	close(s.fd);
+	rig_clear(&r);
+}
+
+static void
 next_override(struct peer *cons, struct override *o)
 {
 	struct frame f;
@@ -517,6 +588,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_suspended_queue),
 		cmocka_unit_test(test_bounce),
+		cmocka_unit_test(test_suspended_pool),
+		cmocka_unit_test(test_limit_ends),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_ends_of_others),
 		cmocka_unit_test(test_requests),
