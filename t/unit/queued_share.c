@@ -6,6 +6,12 @@
 	"  local p = { %s }\n  local w = { %s }\n" \
 	"  return { priority = p[tenant], tenant_share = w[tenant] }\nend)\n"
 
+#define SPARE_POOL "posthorn.source { name='s1', source_address='127.0.0.1' }\n" \
+	"posthorn.source { name='s2', source_address='127.0.0.2' }\n" \
+	"posthorn.pool { name='p1', entries={ {name='s1'} }, fallback='p2' }\n" \
+	"posthorn.pool { name='p2', entries={ {name='s2'} } }\n" \
+	"posthorn.on('get_egress_pool', function() return 'p1' end)\n"
+
 static const char *
 policy_of(const char *priorities, const char *weights)
 {
@@ -220,6 +226,54 @@ test_reload(void **state)
 	rig_clear(&r);
 }
 
+static void
+say_pool(struct peer *c, bool is_usable)
+{
+	struct wbuf w;
+
+	wbuf_init(&w);
+	ql_pool_encode(is_usable, "for a test", &w);
+	peer_send(c, QL_POOL, &w);
+	wbuf_clear(&w);
+}
+
+/* What waits outside memory, in whatever pool, finds its place when a pool goes out or comes back. */
+static void
+test_fallback(void **state)
+{
+	struct peer p, one, two;
+	struct spooler s;
+	unsigned n[4];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, "", SPARE_POOL);
+	producer_open(&p, &s, &r, "smtpd");
+	add_mail(&s, "a", 20, 1);
+	assert_true(status_becomes(&r, "messages", 20));
+	peer_close(&p);
+	rig_stop(&r);
+	rig_start(&r);
+	consumer_open(&one, &r, "p1", 0);
+	assert_true(status_becomes(&r, "queues_waiting", 20));
+	/* Neither can be used: then the other alone. */
+	consumer_open(&two, &r, "p2", 0);
+	say_pool(&two, false);
+	usleep(100000);
+	say_pool(&one, false);
+	usleep(100000);
+	say_pool(&two, true);
+	send_u32(&two, QL_CREDIT, 5);
+	count_jobs(&two, 5, n);
+	/* They are with the other, which takes no more. */
+	say_pool(&one, true);
+	send_u32(&one, QL_CREDIT, 100);
+	count_jobs(&one, 10, n);
+	peer_close(&one);
+	peer_close(&two);
+	rig_clear(&r);
+}
+
 int
 main(void)
 {
@@ -229,6 +283,7 @@ main(void)
 		cmocka_unit_test(test_parked),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_fallback),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
