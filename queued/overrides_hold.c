@@ -501,25 +501,36 @@ bounce_one(struct queued *q, struct effect *ef, struct qenv *e)
 
 /* True: something was done. */
 static bool
+sweep_envelope(struct queued *q, struct sweep *s, struct qenv *e)
+{
+	struct effect *ef = s->id == 0 ? NULL : overrides_find(q->overrides, s->id);
+
+	if (e->state == ENVELOPE_DONE)
+		return false;
+	if (ef != NULL) {
+		bounce_one(q, ef, e);
+		return true;
+	}
+	if (e->state != ENVELOPE_DEFERRED || (e->flags & ENV_HELD) != 0)
+		return false;
+	e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
+	result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
+	return true;
+}
+
+static bool
 sweep_one(struct queued *q, struct sweep *s, uint16_t flags)
 {
 	const uint8_t *key = s->at + DUE_KEY_LEN - ENV_KEY_LEN;
-	struct effect *ef = s->id == 0 ? NULL : overrides_find(q->overrides, s->id);
 	struct qenv *e = qenv_find_key(q->mem, key);
 
 	if (s->id == 0 && ((e == NULL ? flags : e->flags) & ENV_PATH_WAIT) == 0)
 		return false;
-	if ((e == NULL && (e = qenv_load(q->mem, key)) == NULL) || e->state == ENVELOPE_DONE)
+	if (s->id == 0 && e == NULL && (flags & ENV_HELD) != 0)
 		return false;
-	if (ef != NULL) {
-		bounce_one(q, ef, e);
-	} else if (e->state == ENVELOPE_DEFERRED && (e->flags & ENV_HELD) == 0) {
-		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
-		result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
-	} else {
+	if (e == NULL && (e = qenv_load(q->mem, key)) == NULL)
 		return false;
-	}
-	return true;
+	return sweep_envelope(q, s, e);
 }
 
 /* True when it is at its end. */

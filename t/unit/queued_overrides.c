@@ -283,6 +283,40 @@ test_paths(void **state)
 	rig_clear(&r);
 }
 
+/* The end of an override looks at what an operator holds, and leaves it where it is: in the index. */
+static void
+test_held_meanwhile(void **state)
+{
+	const char *args[] = { "all", "yes", NULL };
+	struct ql_job job;
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+	uint64_t id;
+	char *text;
+
+	(void)state;
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 100);
+	id = put_id(&r, "suspend", "provider", "google");
+	(void)spool_one(&s, "s@sender.example", "a@one.example");
+	assert_true(next_job(&cons, &job, 5000));
+	give_back(&cons, &job, true);
+	assert_true(status_becomes(&r, "in_memory", 0));
+	assert_int_equal(ask(&r, "queue.hold", args, &text), 0);
+	free(text);
+	assert_true(status_becomes(&r, "held", 1));
+	cancel(&r, id);
+	assert_int_equal(take_all(&cons, 0, 0, 500), 0);
+	assert_int_equal(status_of(&r, "held"), 1);
+	assert_int_equal(status_of(&r, "in_memory"), 0);
+	peer_close(&cons);
+	peer_close(&prod);
+	close(s.fd);
+	rig_clear(&r);
+}
+
 /* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back
  * from before the end of an override is. */
 static void
@@ -335,7 +369,7 @@ static void
 test_requests(void **state)
 {
 	static const char *const none[] = { "kind", "suspend", NULL };
-	static const char *const both[] = { "kind", "suspend", "everything", "yes", "domain", "a.example", NULL };
+	static const char *const both[] = { "kind", "suspend", "all", "yes", "domain", "a.example", NULL };
 	static const char *const no_setting[] = { "kind", "limit", "provider", "google", NULL };
 	static const char *const bad_setting[] = { "kind", "limit", "provider", "google", "set.conection_limit", "1",
 		NULL };
@@ -591,6 +625,7 @@ main(void)
 		cmocka_unit_test(test_suspended_pool),
 		cmocka_unit_test(test_limit_ends),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_held_meanwhile),
 		cmocka_unit_test(test_ends_of_others),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_window),
