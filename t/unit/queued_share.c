@@ -274,6 +274,44 @@ test_fallback(void **state)
 	rig_clear(&r);
 }
 
+/* Beyond so many tenants lanes are shared; a queue that gets a lane of its own later has its turns there. */
+static void
+test_many_tenants(void **state)
+{
+	struct peer p, one, two;
+	struct spooler s;
+	struct ql_job job;
+	char tenant[32];
+	struct rig r;
+	unsigned i;
+
+	(void)state;
+	rig_open(&r, "", SPARE_POOL);
+	producer_open(&p, &s, &r, "smtpd");
+	for (i = 0; i < 8300; i++) {
+		(void)snprintf(tenant, sizeof(tenant), "t%u", i);
+		add_mail(&s, tenant, 1, 1);
+	}
+	assert_true(status_becomes(&r, "messages", 8300));
+	consumer_open(&two, &r, "p2", 0);
+	consumer_open(&one, &r, "p1", 2000);
+	for (i = 0; i < 1900; i++) {
+		assert_true(next_job(&one, &job, 5000));
+		send_result(&one, &job.rec.id, 0, QL_DELIVERED, 250, "ok");
+		ql_job_clear(&job);
+	}
+	(void)status_of(&r, "messages");
+	say_pool(&two, false); /* every queue is looked at */
+	usleep(200000);
+	send_u32(&one, QL_CREDIT, 10000);
+	assert_int_equal(i + take_all(&one, 0, 0, 1000), 8300);
+	peer_close(&one);
+	peer_close(&two);
+	peer_close(&p);
+	close(s.fd);
+	rig_clear(&r);
+}
+
 int
 main(void)
 {
@@ -284,6 +322,7 @@ main(void)
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_fallback),
+		cmocka_unit_test(test_many_tenants),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
