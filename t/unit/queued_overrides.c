@@ -542,6 +542,14 @@ test_scopes(void **state)
 	other.tenant = NULL;
 	automation_hit(c.q, &rule, &other);
 	assert_int_equal(n_of(&c), 2);
+	/* A name that is empty names nothing: no consumer could read such an override. */
+	rule.id = "google/empty";
+	rule.actions = &suspend;
+	other = hit;
+	other.site = "";
+	automation_hit(c.q, &rule, &other);
+	assert_int_equal(n_of(&c), 2);
+	rule.actions = &tenant;
 	/* Only recorded. */
 	rule.id = "google/dry";
 	rule.is_dry_run = true;
