@@ -72,6 +72,7 @@ struct overrides {
 	size_t n_gone, gone_cap;
 	struct timer timer;
 	uint32_t n_paths;         /* live ones of paths */
+	bool has_resumed;         /* suspensions of queues have ended: their queues are to be looked at */
 	bool has_path_waits;      /* mail may wait because of one of them */
 	bool has_ended;           /* one, or was raised, */
 	int64_t path_ended;       /* at this loop_now() */

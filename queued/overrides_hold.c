@@ -257,9 +257,19 @@ call_back(struct queued *q)
 			consumer_cancel(e->with->consumer, e);
 }
 
-/* A suspension began or ended: every queue in memory is looked at again; those that sleep will be when they wake. */
+static bool
+is_about(const struct override_scope *scope, const struct squeue *sq)
+{
+	struct override_target t = { .pool = sq->pool == NULL ? NULL : sq->pool->name, .domain = sq->domain,
+		.tenant = sq->tenant, .campaign = sq->campaign };
+
+	return override_matches(scope, &t);
+}
+
+/* A suspension of that began, or (NULL) some have ended: every queue in memory that it is about is looked at again;
+ * those that sleep will be when they wake. */
 static void
-reconsider(struct queued *q)
+reconsider(struct queued *q, const struct override_scope *scope)
 {
 	bool any_held = false;
 	struct squeue *sq, *next;
@@ -267,6 +277,8 @@ reconsider(struct queued *q)
 	uint64_t was;
 
 	HASH_ITER(hh, q->queues->by_name, sq, next) {
+		if (scope != NULL && !is_about(scope, sq))
+			continue;
 		sq->refs++;
 		was = sq->held_by;
 		overrides_look(q, sq);
@@ -321,7 +333,7 @@ overrides_link(struct queued *q, struct effect *ef)
 	}
 	scope_add(set, ef);
 	if (ef->o.kind == OVERRIDE_SUSPEND)
-		reconsider(q);
+		reconsider(q, &ef->o.scope);
 	else if (ef->o.kind == OVERRIDE_LIMIT)
 		throttles_dissolve(q);
 	else
@@ -346,8 +358,9 @@ overrides_unlink(struct queued *q, struct effect *ef)
 		throttles_dissolve(q);
 	if (ef->o.kind != OVERRIDE_SUSPEND || !is_kept_here(&ef->o))
 		return;
-	reconsider(q);
-	wake_suspended(q);
+	/* Many may end at once: then it is one look at all queues. */
+	q->overrides->has_resumed = true;
+	loop_again(q->loop);
 }
 
 bool
@@ -562,6 +575,11 @@ overrides_turn(struct queued *q)
 	struct overrides *set = q->overrides;
 	struct sweep *s = TAILQ_FIRST(&set->sweeps);
 
+	if (set->has_resumed) {
+		set->has_resumed = false;
+		reconsider(q, NULL);
+		wake_suspended(q);
+	}
 	if (s == NULL || queued_is_stuck(q) || q->changes->n_dirty > COMMIT_CHANGES)
 		return;
 	/* The index has everything that it is to find. */

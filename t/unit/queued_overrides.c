@@ -7,6 +7,7 @@
 #include "queued/changes.h"
 #include "queued/overrides.h"
 #include "queued/store.h"
+#include "queued/wake.h"
 
 static int
 put(const struct rig *r, const char *const *args, char **text_r)
@@ -560,6 +561,42 @@ test_scopes(void **state)
 	rig_clear(&c.r);
 }
 
+/* Many suspensions that end together cost one look at the queues, not one each. */
+static void
+test_many_end(void **state)
+{
+	struct shaping_rule rule = { .name = "r", .id = "google/r", .trigger_count = 1, .trigger_period = 3600000,
+		.scope = SCOPE_DOMAIN, .duration = 60000, .actions = &tenant, .n_actions = 1 };
+	struct automation_hit other = hit;
+	struct effect *ef, *next;
+	int64_t start;
+	char name[32];
+	struct core c;
+	uint32_t i;
+
+	(void)state;
+	rig_init(&c.r, "", ONE_POOL);
+	core_open(&c);
+	for (i = 1; i <= 300000; i++)
+		wake_set(c.q->wake, i, INT64_MAX, WAKE_SUSPENDED);
+	other.tenant = name;
+	for (i = 0; i < 2000; i++) {
+		(void)snprintf(name, sizeof(name), "t%u", i);
+		automation_hit(c.q, &rule, &other);
+	}
+	assert_int_equal(n_of(&c), 2000);
+	start = mono_ms();
+	HASH_ITER(hh, c.q->overrides->by_id, ef, next)
+		overrides_end(c.q, &ef, "expired");
+	overrides_turn(c.q);
+	assert_in_range(mono_ms() - start, 0, 2000);
+	assert_true(wake_get(c.q->wake, 1) < INT64_MAX);
+	for (i = 1; i <= 300000; i++)
+		wake_remove(c.q->wake, i);
+	core_close(&c);
+	rig_clear(&c.r);
+}
+
 static void
 test_recovery(void **state)
 {
@@ -638,6 +675,7 @@ main(void)
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_scopes),
+		cmocka_unit_test(test_many_end),
 		cmocka_unit_test(test_recovery),
 		cmocka_unit_test(test_older_index),
 	};
