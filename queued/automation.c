@@ -202,10 +202,20 @@ mail_scope(const struct shaping_rule *rule, const struct automation_hit *h, enum
 }
 
 static bool
+is_empty(const char *s)
+{
+	return s != NULL && *s == '\0';
+}
+
+/* Names are a consumer's word: an empty one would be none to whoever is told of the override. */
+static bool
 action_scope(const struct shaping_rule *rule, const struct automation_hit *h, enum shaping_action_type type,
     struct override_target *out)
 {
-	return is_of_tenant(type) || is_bounce(type) ? mail_scope(rule, h, type, out) : path_scope(rule, h, out);
+	bool yes = is_of_tenant(type) || is_bounce(type) ? mail_scope(rule, h, type, out) : path_scope(rule, h, out);
+
+	return yes && !is_empty(out->source) && !is_empty(out->site) && !is_empty(out->provider) &&
+	    !is_empty(out->domain) && !is_empty(out->tenant) && !is_empty(out->campaign);
 }
 
 static const char *

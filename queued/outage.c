@@ -7,6 +7,7 @@
 #include "mail/policy.h"
 
 #include "queued/outage.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/squeue.h"
 
@@ -25,6 +26,33 @@ outage_pool(struct queued *q, struct pool *home)
 	while (p->is_out && (def = policy_pool_find(q->policy, p->name)) != NULL && def->fallback != NULL)
 		p = pool_get(q->pools, def->fallback);
 	return p->is_out ? home : p;
+}
+
+/* Whether mail of the second can come to the first. */
+static bool
+is_fallback(struct queued *q, const struct pool *p, const struct pool *of)
+{
+	const struct policy_pool *def;
+	const char *name = of->name;
+
+	while ((def = policy_pool_find(q->policy, name)) != NULL && def->fallback != NULL) {
+		name = def->fallback;
+		if (strcmp(name, p->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What waits outside memory may be parked in the pool, in one that it fell back to, or in one that may fall back now. */
+static void
+unpark_around(struct queued *q, struct pool *p)
+{
+	struct pool *other, *next;
+
+	HASH_ITER(hh, q->pools->all, other, next)
+		if (other == p || is_fallback(q, p, other) || is_fallback(q, other, p))
+			pool_unpark_all(q, other);
+	overrides_rerouted(q);
 }
 
 /* Queues of the pool, and those that had fallen back from it or to it, find their place again. */
@@ -58,7 +86,7 @@ outage_set(struct queued *q, struct pool *p, bool is_usable, const char *reason)
 		log_info("pool %s can be used again: what has waited is released in stages", p->name);
 	else
 		log_warn("pool %s has no source that can be used: %s", p->name, reason);
-	pool_unpark_all(q, p);
+	unpark_around(q, p);
 	replace_queues(q);
 }
 

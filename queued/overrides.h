@@ -72,6 +72,7 @@ struct overrides {
 	size_t n_gone, gone_cap;
 	struct timer timer;
 	uint32_t n_paths;         /* live ones of paths */
+	bool has_resumed;         /* suspensions of queues have ended: their queues are to be looked at */
 	bool has_path_waits;      /* mail may wait because of one of them */
 	bool has_ended;           /* one, or was raised, */
 	int64_t path_ended;       /* at this loop_now() */
@@ -112,6 +113,7 @@ void overrides_link(struct queued *, struct effect *);   /* it is in force */
 void overrides_unlink(struct queued *, struct effect *); /* no longer */
 void overrides_forget(struct overrides *, struct effect *); /* likewise, without consequences */
 void overrides_look(struct queued *, struct squeue *);   /* sets its held_by */
+void overrides_rerouted(struct queued *);                /* queues may be of other pools now */
 /* "suspended by override 12: ...", malloced; NULL: not suspended. */
 char *overrides_why(struct queued *, const struct squeue *) __attribute__((warn_unused_result));
 /* A new envelope: true if it was bounced. Says so in the log if it will wait. */

@@ -24,8 +24,6 @@
 
 #define STEP_ROWS 1000
 #define STEP_MATCHES 200
-#define WAKE_EACH_MS 5     /* between two queues that wake after a suspension, */
-#define WAKE_ALL_MS 30000  /* but all have within this time */
 #define RELEASE_EACH_MS 2  /* between two messages */
 #define SCOPE_PARTS 4
 #define SCOPE_KEY_MAX (SCOPE_PARTS * (OVERRIDE_TEXT_MAX + 1))
@@ -259,9 +257,19 @@ call_back(struct queued *q)
 			consumer_cancel(e->with->consumer, e);
 }
 
-/* A suspension began or ended: every queue in memory is looked at again; those that sleep will be when they wake. */
+static bool
+is_about(const struct override_scope *scope, const struct squeue *sq)
+{
+	struct override_target t = { .pool = sq->pool == NULL ? NULL : sq->pool->name, .domain = sq->domain,
+		.tenant = sq->tenant, .campaign = sq->campaign };
+
+	return override_matches(scope, &t);
+}
+
+/* A suspension of that began, or (NULL) some have ended: every queue in memory that it is about is looked at again;
+ * those that sleep will be when they wake. */
 static void
-reconsider(struct queued *q)
+reconsider(struct queued *q, const struct override_scope *scope)
 {
 	bool any_held = false;
 	struct squeue *sq, *next;
@@ -269,6 +277,8 @@ reconsider(struct queued *q)
 	uint64_t was;
 
 	HASH_ITER(hh, q->queues->by_name, sq, next) {
+		if (scope != NULL && !is_about(scope, sq))
+			continue;
 		sq->refs++;
 		was = sq->held_by;
 		overrides_look(q, sq);
@@ -290,10 +300,25 @@ reconsider(struct queued *q)
 static void
 wake_suspended(struct queued *q)
 {
-	uint64_t span = wake_count_noted(q->wake, WAKE_SUSPENDED) * WAKE_EACH_MS;
-
-	wake_noted_spread(q->wake, WAKE_SUSPENDED, queue_now(q), span > WAKE_ALL_MS ? WAKE_ALL_MS : (uint32_t)span);
+	wake_noted_slowly(q->wake, WAKE_SUSPENDED, queue_now(q));
 	loop_again(q->loop);
+}
+
+/* Those that sleep may belong to a pool now that is not suspended; without a suspension of a pool nothing changed. */
+void
+overrides_rerouted(struct queued *q)
+{
+	const struct scope *s;
+	const struct effect *ef;
+
+	if (q->overrides == NULL)
+		return;
+	for (s = q->overrides->scopes; s != NULL; s = s->hh.next)
+		TAILQ_FOREACH(ef, &s->effects, of_scope)
+			if (ef->o.kind == OVERRIDE_SUSPEND && ef->o.scope.pool != NULL) {
+				wake_suspended(q);
+				return;
+			}
 }
 
 void
@@ -308,7 +333,7 @@ overrides_link(struct queued *q, struct effect *ef)
 	}
 	scope_add(set, ef);
 	if (ef->o.kind == OVERRIDE_SUSPEND)
-		reconsider(q);
+		reconsider(q, &ef->o.scope);
 	else if (ef->o.kind == OVERRIDE_LIMIT)
 		throttles_dissolve(q);
 	else
@@ -333,8 +358,9 @@ overrides_unlink(struct queued *q, struct effect *ef)
 		throttles_dissolve(q);
 	if (ef->o.kind != OVERRIDE_SUSPEND || !is_kept_here(&ef->o))
 		return;
-	reconsider(q);
-	wake_suspended(q);
+	/* Many may end at once: then it is one look at all queues. */
+	q->overrides->has_resumed = true;
+	loop_again(q->loop);
 }
 
 bool
@@ -488,25 +514,36 @@ bounce_one(struct queued *q, struct effect *ef, struct qenv *e)
 
 /* True: something was done. */
 static bool
+sweep_envelope(struct queued *q, struct sweep *s, struct qenv *e)
+{
+	struct effect *ef = s->id == 0 ? NULL : overrides_find(q->overrides, s->id);
+
+	if (e->state == ENVELOPE_DONE)
+		return false;
+	if (ef != NULL) {
+		bounce_one(q, ef, e);
+		return true;
+	}
+	if (e->state != ENVELOPE_DEFERRED || (e->flags & ENV_HELD) != 0)
+		return false;
+	e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
+	result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
+	return true;
+}
+
+static bool
 sweep_one(struct queued *q, struct sweep *s, uint16_t flags)
 {
 	const uint8_t *key = s->at + DUE_KEY_LEN - ENV_KEY_LEN;
-	struct effect *ef = s->id == 0 ? NULL : overrides_find(q->overrides, s->id);
 	struct qenv *e = qenv_find_key(q->mem, key);
 
 	if (s->id == 0 && ((e == NULL ? flags : e->flags) & ENV_PATH_WAIT) == 0)
 		return false;
-	if ((e == NULL && (e = qenv_load(q->mem, key)) == NULL) || e->state == ENVELOPE_DONE)
+	if (s->id == 0 && e == NULL && (flags & ENV_HELD) != 0)
 		return false;
-	if (ef != NULL) {
-		bounce_one(q, ef, e);
-	} else if (e->state == ENVELOPE_DEFERRED && (e->flags & ENV_HELD) == 0) {
-		e->flags &= (uint16_t)~(ENV_PATH_WAIT | ENV_DELAY_LOGGED);
-		result_defer(q, e, queue_now(q) + (int64_t)(s->n_done++ * RELEASE_EACH_MS));
-	} else {
+	if (e == NULL && (e = qenv_load(q->mem, key)) == NULL)
 		return false;
-	}
-	return true;
+	return sweep_envelope(q, s, e);
 }
 
 /* True when it is at its end. */
@@ -538,6 +575,11 @@ overrides_turn(struct queued *q)
 	struct overrides *set = q->overrides;
 	struct sweep *s = TAILQ_FIRST(&set->sweeps);
 
+	if (set->has_resumed) {
+		set->has_resumed = false;
+		reconsider(q, NULL);
+		wake_suspended(q);
+	}
 	if (s == NULL || queued_is_stuck(q) || q->changes->n_dirty > COMMIT_CHANGES)
 		return;
 	/* The index has everything that it is to find. */

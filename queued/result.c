@@ -400,7 +400,8 @@ result_abandoned(struct queued *q, struct qenv *e)
 {
 	q->count.returned++;
 	throttle_give_back(q, e->queue, 1);
-	if (result_order(q, e))
+	/* As result_returned(): its time was over before it was rebound. */
+	if ((e->order != ORDER_REBIND || !e->is_overdue) && result_order(q, e))
 		return;
 	if (e->is_overdue)
 		result_expire(q, e);

@@ -42,11 +42,11 @@ static void
 route_set_pool(struct queued *q, struct squeue *sq, struct pool *pool)
 {
 	lane_join(sq, pool);
-	if (sq->pool == pool)
-		return;
-	sq->pool = pool;
-	overrides_look(q, sq);
-	squeue_update(q->queues, sq);
+	if (sq->pool != pool) {
+		sq->pool = pool;
+		overrides_look(q, sq);
+	}
+	squeue_update(q->queues, sq); /* it may be in another lane of the same pool, and has no turn there yet */
 }
 
 void

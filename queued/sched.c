@@ -12,6 +12,7 @@
 #include "queued/consumer.h"
 #include "queued/offer.h"
 #include "queued/outage.h"
+#include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/throttle.h"
@@ -321,5 +322,7 @@ sched_rerouted(struct queued *q)
 	HASH_ITER(hh, q->pools->all, p, pnext)
 		pool_unpark_all(q, p);
 	wake_noted(q->wake, WAKE_UNROUTED, queue_now(q));
+	wake_noted_slowly(q->wake, WAKE_THROTTLED, queue_now(q));
+	overrides_rerouted(q);
 	loop_again(q->loop);
 }

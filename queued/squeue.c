@@ -201,7 +201,7 @@ squeue_release(struct squeue_set *set, struct squeue *sq)
 		else if (throttle_keeps(sq))
 			return;
 		else if (sq->throttle != NULL)
-			wake_set(q->wake, sq->id, queue_now(q) + throttle_wait(q, sq), 0);
+			wake_set(q->wake, sq->id, queue_now(q) + throttle_sleep(q, sq), WAKE_THROTTLED);
 		else if (sq->pool->credit == 0 ||
 		    (sq->pool->n_active > POOL_ACTIVE_MAX && sq->lane->n_active > LANE_ACTIVE_MAX))
 			pool_park(q->pools, sq->lane, sq->id);

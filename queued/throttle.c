@@ -14,11 +14,13 @@
 #include "queued/sched.h"
 #include "queued/squeue.h"
 #include "queued/throttle.h"
+#include "queued/wake.h"
 
 #define NS_PER_MS 1000000
 #define NAME_MAX_LEN (QUEUE_NAME_MAX + 16)
 #define RATES 3
 #define LINE_MAX 2000 /* objects without envelopes that stay in a line; more sleep and come back */
+#define SLEEP_MAX_MS 600000 /* however long the line: it may be gone sooner than its rate says */
 
 struct throttle {
 	UT_hash_handle hh;
@@ -280,7 +282,11 @@ throttles_dissolve(struct queued *q)
 {
 	struct squeue *sq, *next;
 
-	if (q->throttles == NULL || q->throttles->all == NULL)
+	if (q->throttles == NULL)
+		return;
+	wake_noted_slowly(q->wake, WAKE_THROTTLED, queue_now(q));
+	loop_again(q->loop);
+	if (q->throttles->all == NULL)
 		return;
 	HASH_ITER(hh, q->queues->by_name, sq, next) {
 		if (sq->throttle == NULL)
@@ -289,7 +295,6 @@ throttles_dissolve(struct queued *q)
 		squeue_update(q->queues, sq);
 		squeue_release(q->queues, sq);
 	}
-	loop_again(q->loop);
 }
 
 int64_t
@@ -302,6 +307,14 @@ throttle_wait(const struct queued *q, const struct squeue *sq)
 		return 0;
 	ms = (buckets_wait(q->limits, t->name, &t->rate, buckets_now(q->limits), 1) + NS_PER_MS - 1) / NS_PER_MS;
 	return ms + (int64_t)t->n * t->rate.period / t->rate.quantity;
+}
+
+int64_t
+throttle_sleep(const struct queued *q, const struct squeue *sq)
+{
+	int64_t ms = throttle_wait(q, sq);
+
+	return ms < SLEEP_MAX_MS ? ms : SLEEP_MAX_MS + arc4random_uniform(SLEEP_MAX_MS / 10);
 }
 
 char *

@@ -30,6 +30,8 @@ bool throttle_keeps(const struct squeue *);
 void throttles_dissolve(struct queued *);
 /* ms until it is called, at a guess; 0: it does not wait. */
 int64_t throttle_wait(const struct queued *, const struct squeue *);
+/* ms that it sleeps if it has no place in the line. */
+int64_t throttle_sleep(const struct queued *, const struct squeue *);
 /* "600/min of tenant acme", malloced: what it waits for; NULL: it does not. */
 char *throttle_why(const struct squeue *) __attribute__((warn_unused_result));
 /* For an explanation: members {name, value, use, origin} of an array. */

@@ -7,6 +7,9 @@
 
 #include "queued/wake.h"
 
+#define EACH_MS 5    /* between two queues that are woken slowly, */
+#define ALL_MS 30000 /* but all are within this time */
+
 struct wake_item {
 	int64_t due;
 	uint32_t queue;
@@ -211,8 +214,8 @@ wake_note(const struct wake *w, uint32_t queue)
 	return s->queue == queue ? w->heap[s->pos].note : 0;
 }
 
-void
-wake_noted_spread(struct wake *w, uint8_t note, int64_t due, uint32_t span)
+static void
+noted_spread(struct wake *w, uint8_t note, int64_t due, uint32_t span)
 {
 	size_t i;
 
@@ -227,7 +230,16 @@ wake_noted_spread(struct wake *w, uint8_t note, int64_t due, uint32_t span)
 void
 wake_noted(struct wake *w, uint8_t note, int64_t due)
 {
-	wake_noted_spread(w, note, due, 0);
+	noted_spread(w, note, due, 0);
+}
+
+void
+wake_noted_slowly(struct wake *w, uint8_t note, int64_t due)
+{
+	uint64_t span = wake_count_noted(w, note) * EACH_MS;
+
+	if (span > 0)
+		noted_spread(w, note, due, span > ALL_MS ? ALL_MS : (uint32_t)span);
 }
 
 size_t

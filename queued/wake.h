@@ -13,7 +13,8 @@ struct wake;
 enum {
 	WAKE_UNROUTED = 1, /* no pool: to be tried again at once after a reload */
 	WAKE_PARKED = 2,   /* due; waits among its pool's parked queues, not for a time */
-	WAKE_SUSPENDED = 3 /* due; waits for the end of an override */
+	WAKE_SUSPENDED = 3, /* due; waits for the end of an override */
+	WAKE_THROTTLED = 4  /* due; behind a long line for a rate */
 };
 
 struct wake *wake_new(void);
@@ -29,8 +30,8 @@ int64_t wake_get(const struct wake *, uint32_t queue); /* INT64_MAX: none */
 uint8_t wake_note(const struct wake *, uint32_t queue); /* 0: none */
 /* Every queue with that note becomes due. */
 void wake_noted(struct wake *, uint8_t note, int64_t due);
-/* Likewise, at a random moment each within `span` ms. */
-void wake_noted_spread(struct wake *, uint8_t note, int64_t due, uint32_t span);
+/* Likewise, one after the other: at a random moment each, all within half a minute. */
+void wake_noted_slowly(struct wake *, uint8_t note, int64_t due);
 size_t wake_count(const struct wake *);
 size_t wake_count_noted(const struct wake *, uint8_t note);
 

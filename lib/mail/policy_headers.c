@@ -415,6 +415,16 @@ msg_import_x_headers(lua_State *L)
 	return 0;
 }
 
+/* Pushes a field of the table at that index, without metamethods: no Lua may run, and edit the block, while it is
+ * walked. */
+static void
+spec_get(lua_State *L, int at, const char *key)
+{
+	at = lua_absindex(L, at);
+	lua_pushstring(L, key);
+	lua_rawget(L, at);
+}
+
 /* One table of import_headers, at the top: whether the field is it. */
 static bool
 spec_matches(lua_State *L, const struct header_field *f)
@@ -423,7 +433,7 @@ spec_matches(lua_State *L, const struct header_field *f)
 	size_t len;
 	bool is_it;
 
-	lua_getfield(L, -1, "name");
+	spec_get(L, -1, "name");
 	name = luaL_checklstring(L, -1, &len);
 	if (len > 1 && name[len - 1] == '*')
 		is_it = f->name.len >= len - 1 && strncasecmp(f->name.base, name, len - 1) == 0;
@@ -454,11 +464,11 @@ spec_check(lua_State *L)
 		if (strcmp(key, "match") == 0 && strcmp(name, "first") != 0 && strcmp(name, "last") != 0)
 			luaL_error(L, "import_headers: match is 'first' or 'last'");
 	}
-	lua_getfield(L, -1, "name");
+	spec_get(L, -1, "name");
 	name = luaL_checklstring(L, -1, &len);
 	if (len == 0 || strcmp(name, "*") == 0 || (strchr(name, '*') != NULL && strchr(name, '*') != name + len - 1))
 		luaL_error(L, "import_headers: a name may end in *, behind at least one character");
-	lua_getfield(L, -2, "target");
+	spec_get(L, -2, "target");
 	if (!lua_isnil(L, -1)) {
 		if (is_special(policy_meta_key_check(L, lua_gettop(L))))
 			luaL_error(L, "import_headers: '%s' decides the queue: use set_meta", lua_tostring(L, -1));
@@ -489,7 +499,7 @@ is_to_go(lua_State *L, const struct header_field *f, int list)
 
 	if (!spec_find(L, f, list))
 		return false;
-	lua_getfield(L, -1, "remove");
+	spec_get(L, -1, "remove");
 	goes = lua_toboolean(L, -1);
 	lua_pop(L, 2);
 	return goes;
@@ -500,8 +510,8 @@ spec_import(lua_State *L, struct policy_msg *m, const struct header_field *f)
 {
 	if (!spec_find(L, f, 2))
 		return;
-	lua_getfield(L, -1, "match");
-	lua_getfield(L, -2, "target");
+	spec_get(L, -1, "match");
+	spec_get(L, -2, "target");
 	field_import(L, m, f, lua_tostring(L, -1),
 	    lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), "first") == 0);
 	lua_pop(L, 3);

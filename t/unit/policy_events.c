@@ -336,6 +336,10 @@ static const char *const header_rows[] = {
 	" { { name = 'a*', target = 'x' } }) fails('use set_meta', msg.import_headers, msg, { { name = 'a', target = "
 	    "'tenant' } })"
 	" fails('string', msg.import_headers, msg, { {} }) fails('table', msg.import_headers, msg, { 5 })",
+	/* No Lua runs while headers are walked: a metatable would change them under the walk. */
+	"local t = setmetatable({}, { __index = function(t, key) for i = 1, 20 do msg:append_header('Big', ('x '):rep("
+	    "9000)) end return 'X-Client-Id' end }) fails('string', msg.import_headers, msg, { t }) "
+	    "same(#msg:get_all_headers(), 5)",
 	"msg:append_header('Tenant', 'evil') msg:import_headers { { name = 'Tenant' } } same(msg:get_meta('tenant'), "
 	    "'acme')",
 	"msg:append_header('X-Schedule', '{\"first_attempt\": 60}') msg:import_scheduling_header('X-Schedule', true)"

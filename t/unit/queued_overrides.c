@@ -7,6 +7,7 @@
 #include "queued/changes.h"
 #include "queued/overrides.h"
 #include "queued/store.h"
+#include "queued/wake.h"
 
 static int
 put(const struct rig *r, const char *const *args, char **text_r)
@@ -129,6 +130,77 @@ test_bounce(void **state)
 }
 
 static void
+reload(struct rig *r, const char *policy, struct peer *cons)
+{
+	(void)snprintf(r->policy, sizeof(r->policy), "%s", policy);
+	rig_write_config(r);
+	assert_int_equal(kill(r->pid, SIGHUP), 0);
+	usleep(300000);
+	consumer_reload(cons, r);
+}
+
+/* What sleeps because its pool is suspended goes when policy gives it to another pool. */
+static void
+test_suspended_pool(void **state)
+{
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+
+	(void)state;
+	rig_open(&r, "", TWO_POOLS "posthorn.on('get_egress_pool', function() return 'p1' end)\n");
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p2", 100);
+	(void)put_id(&r, "suspend", "pool", "p1");
+	(void)spool_one(&s, "s@sender.example", "a@one.example");
+	assert_true(status_becomes(&r, "queues_suspended", 1));
+	reload(&r, TWO_POOLS "posthorn.on('get_egress_pool', function() return 'p2' end)\n", &cons);
+	assert_int_equal(take_all(&cons, QL_DELIVERED, 250, 1000), 1);
+	assert_int_equal(status_of(&r, "queues_suspended"), 0);
+	peer_close(&cons);
+	peer_close(&prod);
+	close(s.fd);
+	rig_clear(&r);
+}
+
+/* Of many queues that a limit makes wait most sleep; they wake when it ends. */
+static void
+test_limit_ends(void **state)
+{
+	const char *args[] = { "kind", "limit", "tenant", "t", "set.max_message_rate", "1/h", NULL };
+	char rcpt[64], *text;
+	const char *v[1] = { rcpt };
+	struct mail m = { .sender = "s@sender.example", .tenant = "t", .rcpts = v, .n_rcpts = 1 };
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+	unsigned i, n;
+
+	(void)state;
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	assert_int_equal(put(&r, args, &text), 0);
+	free(text);
+	for (i = 0; i < 2600; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "u@d%u.example", i);
+		(void)spool_add(&s, &m);
+	}
+	assert_true(status_becomes(&r, "messages", 2600));
+	peer_close(&prod);
+	rig_stop(&r);
+	rig_start(&r);
+	consumer_open(&cons, &r, "p1", 5000);
+	n = take_all(&cons, QL_DELIVERED, 250, 2000);
+	assert_int_equal(n, 1);
+	cancel(&r, 1);
+	n += take_all(&cons, QL_DELIVERED, 250, 2000);
+	assert_int_equal(n, 2600);
+	peer_close(&cons);
+	close(s.fd);
+	rig_clear(&r);
+}
+
+static void
 next_override(struct peer *cons, struct override *o)
 {
 	struct frame f;
@@ -212,6 +284,40 @@ test_paths(void **state)
 	rig_clear(&r);
 }
 
+/* The end of an override looks at what an operator holds, and leaves it where it is: in the index. */
+static void
+test_held_meanwhile(void **state)
+{
+	const char *args[] = { "all", "yes", NULL };
+	struct ql_job job;
+	struct rig r;
+	struct peer prod, cons;
+	struct spooler s;
+	uint64_t id;
+	char *text;
+
+	(void)state;
+	rig_open(&r, "", ONE_POOL);
+	producer_open(&prod, &s, &r, "smtpd-1");
+	consumer_open(&cons, &r, "p1", 100);
+	id = put_id(&r, "suspend", "provider", "google");
+	(void)spool_one(&s, "s@sender.example", "a@one.example");
+	assert_true(next_job(&cons, &job, 5000));
+	give_back(&cons, &job, true);
+	assert_true(status_becomes(&r, "in_memory", 0));
+	assert_int_equal(ask(&r, "queue.hold", args, &text), 0);
+	free(text);
+	assert_true(status_becomes(&r, "held", 1));
+	cancel(&r, id);
+	assert_int_equal(take_all(&cons, 0, 0, 500), 0);
+	assert_int_equal(status_of(&r, "held"), 1);
+	assert_int_equal(status_of(&r, "in_memory"), 0);
+	peer_close(&cons);
+	peer_close(&prod);
+	close(s.fd);
+	rig_clear(&r);
+}
+
 /* What a configured rate holds is not offered again because an override has ended: it has its time. What comes back
  * from before the end of an override is. */
 static void
@@ -264,7 +370,7 @@ static void
 test_requests(void **state)
 {
 	static const char *const none[] = { "kind", "suspend", NULL };
-	static const char *const both[] = { "kind", "suspend", "everything", "yes", "domain", "a.example", NULL };
+	static const char *const both[] = { "kind", "suspend", "all", "yes", "domain", "a.example", NULL };
 	static const char *const no_setting[] = { "kind", "limit", "provider", "google", NULL };
 	static const char *const bad_setting[] = { "kind", "limit", "provider", "google", "set.conection_limit", "1",
 		NULL };
@@ -437,12 +543,56 @@ test_scopes(void **state)
 	other.tenant = NULL;
 	automation_hit(c.q, &rule, &other);
 	assert_int_equal(n_of(&c), 2);
+	/* A name that is empty names nothing: no consumer could read such an override. */
+	rule.id = "google/empty";
+	rule.actions = &suspend;
+	other = hit;
+	other.site = "";
+	automation_hit(c.q, &rule, &other);
+	assert_int_equal(n_of(&c), 2);
+	rule.actions = &tenant;
 	/* Only recorded. */
 	rule.id = "google/dry";
 	rule.is_dry_run = true;
 	automation_hit(c.q, &rule, &hit);
 	assert_int_equal(n_of(&c), 3);
 	assert_int_equal(overrides_count(c.q->overrides, true), 1);
+	core_close(&c);
+	rig_clear(&c.r);
+}
+
+/* Many suspensions that end together cost one look at the queues, not one each. */
+static void
+test_many_end(void **state)
+{
+	struct shaping_rule rule = { .name = "r", .id = "google/r", .trigger_count = 1, .trigger_period = 3600000,
+		.scope = SCOPE_DOMAIN, .duration = 60000, .actions = &tenant, .n_actions = 1 };
+	struct automation_hit other = hit;
+	struct effect *ef, *next;
+	int64_t start;
+	char name[32];
+	struct core c;
+	uint32_t i;
+
+	(void)state;
+	rig_init(&c.r, "", ONE_POOL);
+	core_open(&c);
+	for (i = 1; i <= 300000; i++)
+		wake_set(c.q->wake, i, INT64_MAX, WAKE_SUSPENDED);
+	other.tenant = name;
+	for (i = 0; i < 2000; i++) {
+		(void)snprintf(name, sizeof(name), "t%u", i);
+		automation_hit(c.q, &rule, &other);
+	}
+	assert_int_equal(n_of(&c), 2000);
+	start = mono_ms();
+	HASH_ITER(hh, c.q->overrides->by_id, ef, next)
+		overrides_end(c.q, &ef, "expired");
+	overrides_turn(c.q);
+	assert_in_range(mono_ms() - start, 0, 2000);
+	assert_true(wake_get(c.q->wake, 1) < INT64_MAX);
+	for (i = 1; i <= 300000; i++)
+		wake_remove(c.q->wake, i);
 	core_close(&c);
 	rig_clear(&c.r);
 }
@@ -517,11 +667,15 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_suspended_queue),
 		cmocka_unit_test(test_bounce),
+		cmocka_unit_test(test_suspended_pool),
+		cmocka_unit_test(test_limit_ends),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_held_meanwhile),
 		cmocka_unit_test(test_ends_of_others),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_scopes),
+		cmocka_unit_test(test_many_end),
 		cmocka_unit_test(test_recovery),
 		cmocka_unit_test(test_older_index),
 	};

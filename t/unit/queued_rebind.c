@@ -602,6 +602,28 @@ test_overrides(void **state)
 	close_world(&w);
 }
 
+/* Its time is over while it is under way: that it was to be rebound then does not bring it back, however it comes. */
+static void
+test_overdue(void **state)
+{
+	struct frame f;
+	struct world w;
+
+	(void)state;
+	open_world(&w, ONE_POOL "posthorn.on('get_queue_config', function(domain) "
+	    "return { max_age = domain == 'long.example' and '1h' or '1s' } end)\n");
+	consume(&w, "p1");
+	(void)add(&w, NULL, NULL, "a@one.example");
+	assert_int_equal(take_all(&w.cons, 0, 0, 500), 1);
+	assert_true(peer_expect(&w.cons, QL_CANCEL, &f, 5000));
+	frame_clear(&f);
+	assert_int_equal(REBIND(&w, "all", "yes", "set.routing_domain", "long.example"), 1);
+	unconsume(&w);
+	assert_true(status_becomes(&w.r, "messages", 0));
+	assert_int_equal(events_count(&w.r, "\"type\":\"Expiration\""), 1);
+	close_world(&w);
+}
+
 int
 main(void)
 {
@@ -611,7 +633,7 @@ main(void)
 		cmocka_unit_test(test_rebind_event), cmocka_unit_test(test_rebind_event_fails),
 		cmocka_unit_test(test_requeue), cmocka_unit_test(test_requeue_fails), cmocka_unit_test(test_recipients),
 		cmocka_unit_test(test_given_up), cmocka_unit_test(test_many),
-		cmocka_unit_test(test_overrides),
+		cmocka_unit_test(test_overrides), cmocka_unit_test(test_overdue),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

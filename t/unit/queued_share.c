@@ -6,6 +6,12 @@
 	"  local p = { %s }\n  local w = { %s }\n" \
 	"  return { priority = p[tenant], tenant_share = w[tenant] }\nend)\n"
 
+#define SPARE_POOL "posthorn.source { name='s1', source_address='127.0.0.1' }\n" \
+	"posthorn.source { name='s2', source_address='127.0.0.2' }\n" \
+	"posthorn.pool { name='p1', entries={ {name='s1'} }, fallback='p2' }\n" \
+	"posthorn.pool { name='p2', entries={ {name='s2'} } }\n" \
+	"posthorn.on('get_egress_pool', function() return 'p1' end)\n"
+
 static const char *
 policy_of(const char *priorities, const char *weights)
 {
@@ -220,6 +226,92 @@ test_reload(void **state)
 	rig_clear(&r);
 }
 
+static void
+say_pool(struct peer *c, bool is_usable)
+{
+	struct wbuf w;
+
+	wbuf_init(&w);
+	ql_pool_encode(is_usable, "for a test", &w);
+	peer_send(c, QL_POOL, &w);
+	wbuf_clear(&w);
+}
+
+/* What waits outside memory, in whatever pool, finds its place when a pool goes out or comes back. */
+static void
+test_fallback(void **state)
+{
+	struct peer p, one, two;
+	struct spooler s;
+	unsigned n[4];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, "", SPARE_POOL);
+	producer_open(&p, &s, &r, "smtpd");
+	add_mail(&s, "a", 20, 1);
+	assert_true(status_becomes(&r, "messages", 20));
+	peer_close(&p);
+	rig_stop(&r);
+	rig_start(&r);
+	consumer_open(&one, &r, "p1", 0);
+	assert_true(status_becomes(&r, "queues_waiting", 20));
+	/* Neither can be used: then the other alone. */
+	consumer_open(&two, &r, "p2", 0);
+	say_pool(&two, false);
+	usleep(100000);
+	say_pool(&one, false);
+	usleep(100000);
+	say_pool(&two, true);
+	send_u32(&two, QL_CREDIT, 5);
+	count_jobs(&two, 5, n);
+	/* They are with the other, which takes no more. */
+	say_pool(&one, true);
+	send_u32(&one, QL_CREDIT, 100);
+	count_jobs(&one, 10, n);
+	peer_close(&one);
+	peer_close(&two);
+	rig_clear(&r);
+}
+
+/* Beyond so many tenants lanes are shared; a queue that gets a lane of its own later has its turns there. */
+static void
+test_many_tenants(void **state)
+{
+	struct peer p, one, two;
+	struct spooler s;
+	struct ql_job job;
+	char tenant[32];
+	struct rig r;
+	unsigned i;
+
+	(void)state;
+	rig_open(&r, "", SPARE_POOL);
+	producer_open(&p, &s, &r, "smtpd");
+	for (i = 0; i < 8300; i++) {
+		(void)snprintf(tenant, sizeof(tenant), "t%u", i);
+		add_mail(&s, tenant, 1, 1);
+	}
+	assert_true(status_becomes(&r, "messages", 8300));
+	consumer_open(&two, &r, "p2", 0);
+	consumer_open(&one, &r, "p1", 2000);
+	for (i = 0; i < 1900; i++) {
+		assert_true(next_job(&one, &job, 5000));
+		send_result(&one, &job.rec.id, 0, QL_DELIVERED, 250, "ok");
+		ql_job_clear(&job);
+	}
+	(void)status_of(&r, "messages");
+	say_pool(&two, false); /* every queue is looked at */
+	usleep(200000);
+	send_u32(&one, QL_CREDIT, 10000);
+	assert_int_equal(i + take_all(&one, 0, 0, 1000), 8300);
+	peer_close(&one);
+	peer_close(&two);
+	peer_close(&p);
+	close(s.fd);
+	rig_clear(&r);
+}
+
 int
 main(void)
 {
@@ -229,6 +321,8 @@ main(void)
 		cmocka_unit_test(test_parked),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_fallback),
+		cmocka_unit_test(test_many_tenants),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
