@@ -89,6 +89,7 @@ path_free(struct path *p)
 	for (i = 0; i < LIMIT_KINDS; i++)
 		limit_set_clear(&p->sets[i]);
 	free(p->again_host);
+	free(p->limits.ehlo);
 	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);

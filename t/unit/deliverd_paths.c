@@ -511,6 +511,33 @@ test_reload(void **state UNUSED)
 	world_free(w);
 }
 
+/* A connection that has not been greeted when the configuration changes says the name that it was made with. */
+static void
+test_reload_greeting(void **state UNUSED)
+{
+	static const script late[] = { { "W:300", "S:220 hi\r\n", "C:EHLO", "S:250 hi\r\n", "C:QUIT" }, { HELLO, TX1,
+	    "C:QUIT" } };
+	const char *before = "posthorn.source { name='x', source_address='127.0.0.41' }\n"
+	    "posthorn.pool { name='pool-a', entries={ {name='x'} } }\n";
+	struct world *w = world_new();
+	struct msgid id[2];
+
+	peer_new(w, 1, late, 2);
+	world_start(w, NULL, before, dest_1);
+	id[0] = world_mail(w, &to_example);
+	world_wait(w, 100);
+	write_config(w, "smtp_helo_timeout = 7s\n", before);
+	net_reload(w->net);
+	world_run(w, 1);
+	assert_int_equal(world_result(w, &id[0], 0)->outcome, QL_RETURNED);
+	world_wait(w, 400);
+	assert_int_equal(peer_count(w->peers[0], "EHLO mail.example\r\n"), 1);
+	id[1] = world_mail(w, &to_example);
+	world_run(w, 2);
+	assert_int_equal(world_result(w, &id[1], 0)->outcome, QL_DELIVERED);
+	world_free(w);
+}
+
 static void
 on_stopped(struct net *net UNUSED, void *arg)
 {
@@ -594,6 +621,7 @@ main(void)
 		cmocka_unit_test(test_said_again),
 		cmocka_unit_test(test_dns_death),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_reload_greeting),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_ipv6),
 	};
