@@ -231,6 +231,45 @@ test_shrink(void **state UNUSED)
 	}
 }
 
+static struct path *
+provider_path(struct world *w, const char *hosts)
+{
+	struct mx_list *mx = make_hosts(MX_RECORDS, hosts);
+	struct site *site = site_get(w->net, mx, NULL);
+	struct path *p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+
+	mx_list_unref(&mx);
+	site_unref(&site);
+	p->config.provider_name = xstrdup("x");
+	p->config.provider_connection_limit = 1;
+	path_share_limits(p);
+	return p;
+}
+
+/* A path with connections that leaves a provider makes room for those who wait there. */
+static void
+test_leaves_provider(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct path *p, *waits;
+	struct limit *l;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	p = provider_path(w, "10 a.example=127.0.0.1");
+	waits = provider_path(w, "10 b.example=127.0.0.1");
+	assert_true(limit_set_conn_take(&p->sets[LIMIT_CONNS], &p->waits[LIMIT_CONNS], &l));
+	p->n_conns = 1;
+	assert_false(limit_set_conn_take(&waits->sets[LIMIT_CONNS], &waits->waits[LIMIT_CONNS], &l));
+	assert_false(waits->waits[LIMIT_CONNS].is_turn);
+	p->config.provider_connection_limit = 0;
+	path_share_limits(p);
+	assert_true(waits->waits[LIMIT_CONNS].is_turn);
+	assert_true(limit_set_conn_take(&waits->sets[LIMIT_CONNS], &waits->waits[LIMIT_CONNS], &l));
+	limit_set_conn_drop(&waits->sets[LIMIT_CONNS]);
+	p->n_conns = 0;
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -242,6 +281,7 @@ main(void)
 		cmocka_unit_test(test_unselected_by_reload),
 		cmocka_unit_test(test_broken_at_reload),
 		cmocka_unit_test(test_shrink),
+		cmocka_unit_test(test_leaves_provider),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
