@@ -652,7 +652,7 @@ paths_retry(struct net *net)
 	struct path *p;
 
 	RB_FOREACH(p, path_tree, &net->paths)
-		p->rest_until = 0;
+		p->rest_until = p->return_at = 0; /* what was sent back comes again, and gets new times */
 }
 
 void

@@ -257,6 +257,7 @@ path_configure(struct path *p, char **err_r)
 	set_timeouts(p);
 	set_rest(p);
 	path_share_limits(p);
+	p->return_at = 0; /* it was by the limits of before */
 	p->generation = p->net->generation;
 	return 0;
 }

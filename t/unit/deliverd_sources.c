@@ -270,6 +270,45 @@ test_leaves_provider(void **state UNUSED)
 	world_free(w);
 }
 
+/* Mails that a rate holds back; for how long the last of them. */
+static uint32_t
+longest_wait(struct world *w, unsigned n)
+{
+	unsigned first = w->n_results, i;
+	uint32_t longest = 0;
+
+	for (i = 0; i < n; i++)
+		world_mail(w, &to_example);
+	world_wait(w, 300);
+	for (i = first; i < w->n_results; i++)
+		if (w->results[i].outcome == QL_RETURNED && w->results[i].retry_after > longest)
+			longest = w->results[i].retry_after;
+	return longest;
+}
+
+/* When an administrator wants mail tried now all of it comes again, and after a reload the rate may be another one:
+ * each gets a new time, from now on, not behind the times of before. */
+static void
+test_times_begin_anew(void **state UNUSED)
+{
+	static const script good[] = { { HELLO, TX1 } };
+	const char *policy = SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { max_message_rate = '1/s' } end)\n";
+	struct world *w = world_new();
+
+	peer_new(w, 1, good, 1);
+	world_start(w, NULL, policy, dest_1);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	assert_true(longest_wait(w, 60) > 100);
+	paths_retry(w->net);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	write_config(w, "smtp_helo_timeout = 7s\n", policy);
+	net_reload(w->net);
+	world_wait(w, 100);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -282,6 +321,7 @@ main(void)
 		cmocka_unit_test(test_broken_at_reload),
 		cmocka_unit_test(test_shrink),
 		cmocka_unit_test(test_leaves_provider),
+		cmocka_unit_test(test_times_begin_anew),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
