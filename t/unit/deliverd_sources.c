@@ -309,6 +309,37 @@ test_times_begin_anew(void **state UNUSED)
 	world_free(w);
 }
 
+/* What was on its way when a source was taken out, or is asked for in the same turn, says nothing that is not known:
+ * only a try of its own leaves it alone for longer. */
+static void
+test_out_once(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct path *paths[8];
+	struct source *s;
+	char hosts[64];
+	unsigned i;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	s = TAILQ_FIRST(&w->net->sources);
+	for (i = 0; i < 8; i++) {
+		snprintf(hosts, sizeof(hosts), "10 h%u.example=127.0.0.1", i);
+		paths[i] = provider_path(w, hosts);
+	}
+	for (i = 0; i < 8; i++)
+		assert_int_equal(source_connect_failed(paths[i], ENETUNREACH), i >= 4);
+	assert_int_equal(s->out_ms, SOURCE_OUT_MS);
+	source_out(w->net, s);
+	assert_int_equal(s->out_ms, SOURCE_OUT_MS);
+	s->is_probing = true;
+	assert_true(source_connect_failed(paths[0], ENETUNREACH));
+	assert_int_equal(s->out_ms, 2 * SOURCE_OUT_MS);
+	s->is_probing = true;
+	source_out(w->net, s);
+	assert_int_equal(s->out_ms, 4 * SOURCE_OUT_MS);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -322,6 +353,7 @@ main(void)
 		cmocka_unit_test(test_shrink),
 		cmocka_unit_test(test_leaves_provider),
 		cmocka_unit_test(test_times_begin_anew),
+		cmocka_unit_test(test_out_once),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
