@@ -104,5 +104,18 @@ is scalar(() = PosthornTest::slurp($p->dir . '/posthorn.err') =~ /reload refused
 PosthornTest::write_file($shaping, "-- nothing yet\n");
 $next++;
 ok $p->wait_for("generation $next", sub { (generations())[0]{generation} == $next }, 15), 'and taken when it is mended';
+
+# The sockets stay where they are until the suite starts again.
+$main = PosthornTest::slurp($p->etc . '/main.cf');
+my $moved = $main =~ s/^run_directory\s*=\K.*$/ @{[ $p->dir . '\/elsewhere' ]}/mr;
+isnt $moved, $main, 'another run_directory';
+PosthornTest::write_file($p->etc . '/main.cf', $moved);
+$next++;
+ok $p->wait_for('moved', sub { PosthornTest::slurp($p->dir . '/posthorn.err') =~ /smtpd\[\d+\] info: ready generation=$next\b/ }, 20),
+	'the rest of it is taken';
+my $had = $p->events('Delivery');
+$p->load('-p', 'mail', '-c', 1, '-m', 2, '-d', 10, '-q');
+ok $p->wait_for('mail', sub { $p->events('Delivery') == $had + 2 }, 20), 'mail is taken and delivered';
+PosthornTest::write_file($p->etc . '/main.cf', $main);
 $p->stop;
 done_testing;
