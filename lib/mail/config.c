@@ -245,8 +245,8 @@ load_from(const struct config_image *im, const char *config_dir, struct conf_err
 	return c;
 }
 
-/* The sockets are where the supervisor made them when it started, whatever main.cf says by now: a change takes a restart
- * of the suite. */
+/* The sockets are where the supervisor made them when it started, whatever main.cf says by now: a change takes a
+ * restart of the suite. */
 static void
 keep_run_directory(struct params *p, const char *image)
 {

@@ -576,7 +576,8 @@ test_secure_sites(void **state UNUSED)
 		enum mx_kind kind;
 		uint16_t port;
 		const char *name;
-	} kinds[] = { { MX_RECORDS, 0, NULL }, { MX_RECORDS, 2525, "a.example:2525" }, { MX_RELAY, 0, "dest.example" } };
+	} kinds[] = { { MX_RECORDS, 0, NULL }, { MX_RECORDS, 2525, "a.example:2525" },
+	    { MX_RELAY, 0, "dest.example" } };
 	struct world *w = world_new();
 	struct site *plain, *secure, *again;
 	struct mx_list *mx;
