@@ -196,6 +196,18 @@ test_broken_at_reload(void **state UNUSED)
 	world_free(w);
 }
 
+static struct path *
+path_to(struct world *w, const char *hosts)
+{
+	struct mx_list *mx = make_hosts(MX_RECORDS, hosts);
+	struct site *site = site_get(w->net, mx, NULL);
+	struct path *p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+
+	mx_list_unref(&mx);
+	site_unref(&site);
+	return p;
+}
+
 /* Half of the connections that are in use, at a time-out of whatever reply and at 421; then no more for a while. */
 static void
 test_shrink(void **state UNUSED)
@@ -213,8 +225,7 @@ test_shrink(void **state UNUSED)
 		peer_new(w, 1, all[i], 1);
 		world_start(w, "smtp_rcpt_timeout = 1s\n", SOURCE_33
 		    "kumo.on('get_egress_path_config', function() return { connection_limit = 8 } end)\n", dest_1);
-		p = path_get(site_get(w->net, make_hosts(MX_RECORDS, "10 a.example=127.0.0.1"), NULL),
-		    TAILQ_FIRST(&w->net->sources), "dest.example");
+		p = path_to(w, "10 a.example=127.0.0.1");
 		p->window = 8;
 		for (k = 0; k < 80; k++)
 			world_mail(w, &to_example);
@@ -234,12 +245,8 @@ test_shrink(void **state UNUSED)
 static struct path *
 provider_path(struct world *w, const char *hosts)
 {
-	struct mx_list *mx = make_hosts(MX_RECORDS, hosts);
-	struct site *site = site_get(w->net, mx, NULL);
-	struct path *p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+	struct path *p = path_to(w, hosts);
 
-	mx_list_unref(&mx);
-	site_unref(&site);
 	p->config.provider_name = xstrdup("x");
 	p->config.provider_connection_limit = 1;
 	path_share_limits(p);
