@@ -95,8 +95,10 @@ on_timer(void *arg)
 static void
 limit_unref(struct limit *l)
 {
-	if (--l->refs > 0)
+	if (--l->refs > 0) {
+		serve(l); /* who leaves takes connections along */
 		return;
+	}
 	timer_cancel(&l->timer);
 	RB_REMOVE(limit_tree, &l->all->tree, l);
 	free(l->name);

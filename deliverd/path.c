@@ -89,6 +89,7 @@ path_free(struct path *p)
 	for (i = 0; i < LIMIT_KINDS; i++)
 		limit_set_clear(&p->sets[i]);
 	free(p->again_host);
+	free(p->limits.ehlo);
 	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);
@@ -651,7 +652,7 @@ paths_retry(struct net *net)
 	struct path *p;
 
 	RB_FOREACH(p, path_tree, &net->paths)
-		p->rest_until = 0;
+		p->rest_until = p->return_at = 0; /* what was sent back comes again, and gets new times */
 }
 
 void

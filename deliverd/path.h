@@ -16,7 +16,7 @@ enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_RSET, T_MAIL, T_R
 struct path_limits {
 	unsigned connections, deliveries, recipients, ready; /* UINT_MAX: without limit */
 	unsigned failures;         /* rounds over all hosts in a row, until the path gets a rest */
-	const char *ehlo;
+	char *ehlo;                /* a copy: connections greet after the settings it came from have gone */
 	int64_t timeouts[T_COUNT]; /* ms */
 	uint16_t port;
 	int tls;                   /* TLS_LEVEL_* */

@@ -220,6 +220,8 @@ set_rest(struct path *p)
 	const struct policy_path_config *c = &p->config;
 	struct path_limits *l = &p->limits;
 	uint16_t relay_port = p->site->mx->port;
+	const char *ehlo = c->ehlo_domain != NULL ? c->ehlo_domain : p->source->ehlo != NULL ? p->source->ehlo :
+	    p->net->params->myhostname;
 
 	l->connections = (unsigned)c->connection_limit;
 	l->deliveries = zero_is_no_limit(c->max_deliveries_per_connection);
@@ -228,8 +230,8 @@ set_rest(struct path *p)
 	l->failures = (unsigned)c->consecutive_connection_failures_before_delay;
 	l->tls = c->enable_tls;
 	l->prohibited = c->has_prohibited_hosts ? &c->prohibited_hosts : &p->net->params->prohibited_hosts;
-	l->ehlo = c->ehlo_domain != NULL ? c->ehlo_domain : p->source->ehlo != NULL ? p->source->ehlo :
-	    p->net->params->myhostname;
+	free(l->ehlo);
+	l->ehlo = xstrdup(ehlo);
 	if (relay_port != 0) /* said together with the host, so it is the host's */
 		l->port = relay_port;
 	else if (p->source->remote_port != 0)
@@ -255,6 +257,7 @@ path_configure(struct path *p, char **err_r)
 	set_timeouts(p);
 	set_rest(p);
 	path_share_limits(p);
+	p->return_at = 0; /* it was by the limits of before */
 	p->generation = p->net->generation;
 	return 0;
 }

@@ -107,30 +107,33 @@ site_name_make(const struct mx_list *mx, char *out, size_t size)
 	free(name);
 }
 
-/* The host names, sorted, joined; and whether DNSSEC vouches for them: a connection that was not made by TLSA records
- * is not for mail that has to go by them. */
+/* The host names, sorted, joined, with the port that was said for them; the name of what is no host set. And whether
+ * DNSSEC vouches for the hosts: a connection that was not made by TLSA records is not for mail that has to go by
+ * them. */
 static char *
-site_key(const struct mx_list *mx)
+site_key(const struct mx_list *mx, const char *name)
 {
-	const char *names[MX_HOSTS_MAX] = { NULL };
-	char *key, *p;
-	size_t len = 2;
+	const char *names[MX_HOSTS_MAX] = { NULL }, *mark = mx->is_secure ? "!" : "";
+	char *list, *key, *p;
+	size_t len = 1;
 	unsigned i;
 
+	if (name != NULL && (mx->kind == MX_RELAY || mx->kind == MX_LITERAL))
+		return xasprintf("=%s%s", name, mark);
 	for (i = 0; i < mx->n_hosts; i++) {
 		names[i] = mx->hosts[i].name;
 		len += strlen(names[i]) + 1;
 	}
 	qsort(names, mx->n_hosts, sizeof(names[0]), text_cmp);
-	p = key = xmalloc(len);
+	p = list = xmalloc(len);
 	*p = '\0';
 	for (i = 0; i < mx->n_hosts; i++) {
 		p = stpcpy(p, names[i]);
 		*p++ = ',';
 	}
-	if (mx->is_secure)
-		*p++ = '!';
 	*p = '\0';
+	key = xasprintf("%s:%u%s", list, mx->port, mark);
+	free(list);
 	return key;
 }
 
@@ -154,7 +157,7 @@ site_new(struct net *net, char *key, const struct mx_list *mx, const char *name)
 struct site *
 site_get(struct net *net, struct mx_list *mx, const char *name)
 {
-	struct site find = { .key = name != NULL ? xasprintf("=%s", name) : site_key(mx) }, *site;
+	struct site find = { .key = site_key(mx, name) }, *site;
 
 	site = RB_FIND(site_tree, &net->sites, &find);
 	if (site == NULL)

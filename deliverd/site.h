@@ -34,7 +34,8 @@ RB_PROTOTYPE(site_tree, site, by_key, site_cmp)
 /* Name of a host set. */
 void site_name_make(const struct mx_list *, char *out, size_t size);
 /* The site of these hosts, made if it is new, with a reference for the caller; mx (not taken over) becomes its
- * latest list. name: for what is no host set (literals, relayhost); NULL: from the hosts. */
+ * latest list. name: what it is called, and what it is known by if it is no host set (literals, relayhost);
+ * NULL: from the hosts. */
 struct site *site_get(struct net *, struct mx_list *mx, const char *name);
 struct site *site_ref(struct site *);
 void site_unref(struct site **);

@@ -158,7 +158,7 @@ source_set(struct net *net, struct source *s, const struct policy_pool_entry *e)
 		net->families |= DNS_FAMILY_6;
 	/* What is out for another reason stays so; its timer runs. */
 	if (!source_probe(s))
-		take_out(net, s, SOURCE_OUT_MS, "source %s: its address %s is not on this host", s->name, s->address);
+		source_out(net, s);
 	else if (s->n_failures == 0 && s->out_until != 0)
 		put_in(s);
 }
@@ -245,6 +245,8 @@ source_probe(const struct source *s)
 void
 source_out(struct net *net, struct source *s)
 {
+	if (!source_is_in(s)) /* known: its next try may be what leaves it alone for longer */
+		return;
 	take_out(net, s, SOURCE_OUT_MS, "source %s: its address %s is not on this host", s->name, s->address);
 }
 
@@ -290,7 +292,9 @@ source_connect_failed(struct path *p, int error)
 		;
 	if (i == s->n_sites && i < SOURCE_SITES)
 		s->failed_sites[s->n_sites++] = p->site;
-	if (s->is_probing || s->out_until != 0) {
+	if (!source_is_in(s)) /* this one was on its way before */
+		return true;
+	if (s->is_probing) {
 		take_out(s->net, s, SOURCE_OUT_MS, "source %s: it still cannot connect anywhere (%s)", s->name,
 		    strerror(error));
 		return true;

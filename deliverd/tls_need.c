@@ -1,6 +1,7 @@
 /* What TLS with a host has to be (tls_need.h), in the net process. TLSA records are a stranger's, but DNSSEC vouches
  * for them. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/tls.h"
 #include "mail/params.h"
@@ -35,9 +36,11 @@ tag_of(const struct tls_need *n, const struct mx_host *h)
 	uint64_t tag = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)n->by;
 	unsigned i, j;
 
-	for (i = 0; n->by == TLS_BY_DANE && i < h->n_tlsa; i++)
+	for (i = 0; n->by == TLS_BY_DANE && i < h->n_tlsa; i++) {
+		tag = (tag ^ h->tlsa[i].usage) * UINT64_C(0x100000001b3);
 		for (j = 0; j < h->tlsa[i].len; j++)
 			tag = (tag ^ h->tlsa[i].data[j]) * UINT64_C(0x100000001b3);
+	}
 	return tag;
 }
 
@@ -66,6 +69,18 @@ tls_need_of(const struct path *p, const struct mx_host *h, struct tls_need *n, c
 	return true;
 }
 
+/* RFC 7672 section 3.2.2 lets a server have a certificate for the mail's domain instead of its own name. But a
+ * connection, and the session after it, are for all domains of the host: one of them, whoever's it is, must not decide
+ * how the host is known to the others. So it counts only where the host lies in that domain, whose owner decides about
+ * the host anyway. */
+static bool
+lies_in(const char *host, const char *domain)
+{
+	size_t h = strlen(host), d = strlen(domain);
+
+	return d > 0 && h > d + 1 && host[h - d - 1] == '.' && strcasecmp(host + h - d, domain) == 0;
+}
+
 int
 tls_need_expect(const struct tls_need *n, const struct mx_host *h, const char *domain, SSL *ssl)
 {
@@ -76,7 +91,7 @@ tls_need_expect(const struct tls_need *n, const struct mx_host *h, const char *d
 		return 0;
 	if (n->by == TLS_BY_CERTIFICATE)
 		return tls_expect_name(ssl, h->name);
-	if (tls_expect_dane(ssl, h->name, domain) == -1)
+	if (tls_expect_dane(ssl, h->name, lies_in(h->name, domain) ? domain : NULL) == -1)
 		return -1;
 	for (i = 0; i < h->n_tlsa; i++) {
 		r = is_usable(&h->tlsa[i]) ? tls_expect_tlsa(ssl, h->tlsa[i].usage, h->tlsa[i].selector,

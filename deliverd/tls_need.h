@@ -24,7 +24,8 @@ struct tls_need {
 
 /* False and *why (static): the host must not be used now. */
 bool tls_need_of(const struct path *, const struct mx_host *, struct tls_need *, const char **why);
-/* Tells the handshake. 0, or -1: it cannot be made. domain: where the mail goes. */
+/* Tells the handshake. 0, or -1: it cannot be made. domain: where the mail goes, the
+ * first of those that share the path. */
 int tls_need_expect(const struct tls_need *, const struct mx_host *, const char *domain, SSL *);
 /* For events; NULL: by nothing. */
 const char *tls_need_verified(const struct tls_need *);

@@ -84,6 +84,7 @@ struct supervisor {
 	uint64_t seen, handled;   /* signatures of the files: at the last look; when last acted upon */
 	unsigned disk_errors;     /* of the files as they are now; 0: none, or in force */
 	int64_t disk_errors_since;
+	uint64_t refused;         /* digest of what was refused last, if there are errors */
 	struct sup_daemons daemons;
 	struct sup_sockets sockets;
 	bool has_foreign_sockets; /* from systemd: never bound or closed here */

@@ -226,6 +226,7 @@ sup_reload(struct supervisor *sup, const char *by, char **sentence_r)
 		if (sup->disk_errors == 0)
 			sup->disk_errors_since = wall_ms();
 		sup->disk_errors = errors.n > 0 ? (unsigned)errors.n : 1;
+		sup->refused = image->digest;
 		config_image_free(&image);
 		params_free(&new);
 		conf_free(&conf);

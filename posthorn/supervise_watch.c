@@ -20,7 +20,7 @@ mix(uint64_t h, uint64_t v)
 
 /* Of names, inodes, sizes and times of change of the files in force; never 0. */
 static uint64_t
-signature(const struct supervisor *sup)
+of_files(const struct supervisor *sup)
 {
 	uint64_t h = 1;
 	struct stat st;
@@ -37,8 +37,31 @@ signature(const struct supervisor *sup)
 	return h != 0 ? h : 1;
 }
 
+/* What is on the disk with errors may consist of other files, and of some that are missing: what is in them counts. */
+static uint64_t
+with_digest(uint64_t files, uint64_t digest)
+{
+	uint64_t h = mix(files, digest);
+
+	return h != 0 ? h : 1;
+}
+
+static uint64_t
+signature(const struct supervisor *sup, uint64_t files)
+{
+	struct config_image *now;
+	uint64_t digest;
+
+	if (sup->disk_errors == 0)
+		return files;
+	now = config_image_read(sup->config_dir);
+	digest = now->digest;
+	config_image_free(&now);
+	return with_digest(files, digest);
+}
+
 static void
-watch_act(struct supervisor *sup)
+watch_act(struct supervisor *sup, uint64_t files)
 {
 	struct config_image *now = config_image_read(sup->config_dir);
 	bool is_same = now->digest == sup->image->digest;
@@ -51,8 +74,7 @@ watch_act(struct supervisor *sup)
 	}
 	/* It says in the log what it did, or every error. After a success the set of files may be another one, and an
 	 * edit may have come after the files were read: the next look compares again. */
-	if (sup_reload(sup, "auto", &sentence))
-		sup->seen = sup->handled = 0;
+	sup->seen = sup->handled = sup_reload(sup, "auto", &sentence) ? 0 : with_digest(files, sup->refused);
 	free(sentence);
 	sup_advance(sup);
 }
@@ -61,15 +83,17 @@ static void
 on_look(void *arg)
 {
 	struct supervisor *sup = arg;
-	uint64_t now = signature(sup), before = sup->seen;
+	uint64_t now, files, before = sup->seen;
 
 	timer_set(&sup->watch, LOOK_MS);
-	sup->seen = now;
-	if (sup->phase != PHASE_SERVE || sup->params->policy_reload != RELOAD_AUTO || now != before ||
-	    now == sup->handled)
+	if (sup->phase != PHASE_SERVE || sup->params->policy_reload != RELOAD_AUTO)
+		return;
+	files = of_files(sup);
+	sup->seen = now = signature(sup, files);
+	if (now != before || now == sup->handled)
 		return;
 	sup->handled = now;
-	watch_act(sup);
+	watch_act(sup, files);
 }
 
 void

@@ -72,6 +72,12 @@ opportunistic.test. IN A 127.0.0.1
 reconnect.test. IN MX 10 reconnect.test.
 reconnect.test. IN A 127.0.0.1
 Z
+# More of them than fit into an answer of the dns role.
+my $long = '00' x 1900;
+for my $i (1 .. 6) {
+	$p->{zone} .= "huge.test. IN MX $i huge$i.test.\nhuge$i.test. IN A 127.0.0.1\n";
+	$p->{zone} .= sprintf "_25._tcp.huge$i.test. IN TLSA 3 1 0 %s%04x\n", $long, $_ for 1 .. 28;
+}
 $p->{zones}{plain} = <<'Z';
 $ORIGIN plain.
 $TTL 60
@@ -129,6 +135,7 @@ my %want = (
 	'unlisted.test' => qr/^451 4\.7\.5 .*the server's certificate cannot be verified: hostname mismatch/i,
 	'opportunistic.test' => qr/^451 4\.7\.5 .*the server's certificate cannot be verified: hostname mismatch/i,
 	'reconnect.test' => ['clear'],
+	'huge.test' => qr/^451 4\.7\.5 /,
 );
 $p->load('-p', 'mail', '-c', 1, '-m', scalar(keys %want), '-d', 30, '-q', '-t', join ',', map { "u\@$_" } sort keys %want);
 my %got;
@@ -152,5 +159,6 @@ ok $p->wait_for('again', sub { (grep { $_->{recipient} =~ /^v\@/ } $p->events('D
 my %v = map { $_->{recipient} => $_->{tls_verified} } $p->events('Delivery');
 is $v{'v@ee.test'}, 'dane', 'known by DANE again';
 is $v{'v@absent.test'}, undef, 'not known';
+unlike PosthornTest::slurp($p->dir . '/posthorn.err'), qr/dns role is gone/, 'no answer was too much';
 is $p->stop, 0, 'stop';
 done_testing;

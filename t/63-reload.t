@@ -92,5 +92,30 @@ my $next = $before->{generation} + 1;
 $p->wait_for("generation $next", sub { (generations())[0]{generation} == $next });
 $p->wait_for('all daemons', sub { my (undef, @g) = generations(); return !grep { $_ != $next } @g });
 is((generations())[0]{generation_by}, 'auto', 'reloaded by itself');
+
+# A file that the new main.cf names first, and that is not right at first, is looked at too.
+my $shaping = $p->etc . '/more.lua';
+$main = PosthornTest::slurp($p->etc . '/main.cf');
+PosthornTest::write_file($p->etc . '/main.cf', "${main}shaping_files = $shaping\n");
+ok $p->wait_for('refused', sub { (generations())[0]{disk_errors} }), 'a file that is not there is refused';
+PosthornTest::write_file($shaping, "nonsense\n");
+sleep 3;
+is scalar(() = PosthornTest::slurp($p->dir . '/posthorn.err') =~ /reload refused: .*more\.lua/g), 2, 'each time once';
+PosthornTest::write_file($shaping, "-- nothing yet\n");
+$next++;
+ok $p->wait_for("generation $next", sub { (generations())[0]{generation} == $next }, 15), 'and taken when it is mended';
+
+# The sockets stay where they are until the suite starts again.
+$main = PosthornTest::slurp($p->etc . '/main.cf');
+my $moved = $main =~ s/^run_directory\s*=\K.*$/ @{[ $p->dir . '\/elsewhere' ]}/mr;
+isnt $moved, $main, 'another run_directory';
+PosthornTest::write_file($p->etc . '/main.cf', $moved);
+$next++;
+ok $p->wait_for('moved', sub { PosthornTest::slurp($p->dir . '/posthorn.err') =~ /smtpd\[\d+\] info: ready generation=$next\b/ }, 20),
+	'the rest of it is taken';
+my $had = $p->events('Delivery');
+$p->load('-p', 'mail', '-c', 1, '-m', 2, '-d', 10, '-q');
+ok $p->wait_for('mail', sub { $p->events('Delivery') == $had + 2 }, 20), 'mail is taken and delivered';
+PosthornTest::write_file($p->etc . '/main.cf', $main);
 $p->stop;
 done_testing;

@@ -245,6 +245,20 @@ load_from(const struct config_image *im, const char *config_dir, struct conf_err
 	return c;
 }
 
+/* The sockets are where the supervisor made them when it started, whatever main.cf says by now: a change takes a
+ * restart of the suite. */
+static void
+keep_run_directory(struct params *p, const char *image)
+{
+	static const char tail[] = "/" CONFIG_IMAGE_DIR "/" CONFIG_IMAGE_NAME;
+	size_t n = strlen(image);
+
+	if (n < sizeof(tail) || strcmp(image + n - (sizeof(tail) - 1), tail) != 0)
+		return;
+	free(p->run_directory);
+	p->run_directory = xmemdup0(image, n - (sizeof(tail) - 1));
+}
+
 struct config *
 config_load(const char *config_dir, struct conf_errors *errs)
 {
@@ -258,6 +272,8 @@ config_load(const char *config_dir, struct conf_errors *errs)
 	}
 	c = load_from(im, config_dir, errs);
 	config_image_free(&im);
+	if (c != NULL && path != NULL)
+		keep_run_directory(c->params, path);
 	return c;
 }
 

@@ -5,7 +5,8 @@
  * The supervisor reads the files once, has a child validate these bytes, and puts them into one file,
  * $run_directory/config/in-force, by rename(2): a generation, with a number for people and a digest that tells
  * configurations apart. Its daemons find the file's name in $POSTHORN_CONFIG_IMAGE and load nothing else, so that an
- * edit half done, or done a moment later, is nobody's configuration. Messages name the original files;
+ * edit half done, or done a moment later, is nobody's configuration. run_directory is the image's, whatever its main.cf
+ * says: a change takes a restart of the suite. Messages name the original files;
  * $config_directory is the original directory. A daemon without supervisor reads the directory: number 0. */
 #ifndef MAIL_CONFIG_H
 #define MAIL_CONFIG_H

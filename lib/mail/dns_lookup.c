@@ -17,6 +17,8 @@
 #define TTL_TEMPORARY 5
 #define BOGUS 1 /* of libunbound's secure flag; 0: no validation is possible */
 #define SECURE 2
+#define TLSA_ROOM (128u << 10) /* octets of all hosts' records: the answer has to fit into its frame, DNS_ANSWER_MAX */
+#define TLSA_BESIDE 8 /* octets of a record in the frame, beside its data */
 
 /* Lives until its last question to the library is answered, even if the asker was told earlier that time is up. */
 struct lookup {
@@ -34,6 +36,7 @@ struct lookup {
 	char problem[128];   /* of the last temporary failure */
 	struct mx_list *mx;
 	bool has_asked_tlsa[MX_HOSTS_MAX];
+	size_t tlsa_used; /* of TLSA_ROOM */
 	struct dns_reply found; /* DNS_WANT_RECORDS */
 };
 
@@ -210,12 +213,29 @@ ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
 	lookup_query(l, name, DNS_TYPE_TLSA, host);
 }
 
+/* Whether they still fit. A host whose records do not is one that cannot be known. */
+static bool
+tlsa_fits(struct lookup *l, const struct dns_answer *a)
+{
+	size_t size = 0;
+	unsigned i;
+
+	for (i = 0; i < a->n; i++)
+		size += a->rr[i].rdlen + TLSA_BESIDE;
+	if (size > TLSA_ROOM - l->tlsa_used)
+		return false;
+	l->tlsa_used += size;
+	return true;
+}
+
 static void
-take_tlsa(struct mx_host *h, const struct dns_answer *a, int sec, const uint8_t *packet)
+take_tlsa(struct lookup *l, struct mx_host *h, const struct dns_answer *a, int sec, const uint8_t *packet)
 {
 	struct mx_tlsa t;
 	unsigned i;
 
+	if (sec == SECURE && !tlsa_fits(l, a))
+		return; /* it stays failed */
 	h->dane = MX_DANE_NONE;
 	for (i = 0; sec == SECURE && i < a->n; i++) {
 		t.usage = packet[a->rr[i].rdata];
@@ -319,7 +339,7 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	else if (q->host == -1)
 		take_mx(l, &a, sec);
 	else if (q->type == DNS_TYPE_TLSA)
-		take_tlsa(&l->mx->hosts[q->host], &a, sec, packet);
+		take_tlsa(l, &l->mx->hosts[q->host], &a, sec, packet);
 	else {
 		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
 		ask_tlsa(l, &a, sec, q->host);

@@ -511,6 +511,101 @@ test_reload(void **state UNUSED)
 	world_free(w);
 }
 
+/* A connection that has not been greeted when the configuration changes says the name that it was made with. */
+static void
+test_reload_greeting(void **state UNUSED)
+{
+	static const script late[] = { { "W:300", "S:220 hi\r\n", "C:EHLO", "S:250 hi\r\n", "C:QUIT" }, { HELLO, TX1,
+	    "C:QUIT" } };
+	const char *before = "posthorn.source { name='x', source_address='127.0.0.41' }\n"
+	    "posthorn.pool { name='pool-a', entries={ {name='x'} } }\n";
+	struct world *w = world_new();
+	struct msgid id[2];
+
+	peer_new(w, 1, late, 2);
+	world_start(w, NULL, before, dest_1);
+	id[0] = world_mail(w, &to_example);
+	world_wait(w, 100);
+	write_config(w, "smtp_helo_timeout = 7s\n", before);
+	net_reload(w->net);
+	world_run(w, 1);
+	assert_int_equal(world_result(w, &id[0], 0)->outcome, QL_RETURNED);
+	world_wait(w, 400);
+	assert_int_equal(peer_count(w->peers[0], "EHLO mail.example\r\n"), 1);
+	id[1] = world_mail(w, &to_example);
+	world_run(w, 2);
+	assert_int_equal(world_result(w, &id[1], 0)->outcome, QL_DELIVERED);
+	world_free(w);
+}
+
+/* Sets of hosts whose names make the same pattern are different sites, with a port of their own too. */
+static void
+test_port_sites(void **state UNUSED)
+{
+	static const struct dns_row dns[] = {
+	    { "one.example", DNS_OK, NULL, "10 a.c.example=127.0.0.1;20 b.d.example=127.0.0.1" },
+	    { "two.example", DNS_OK, NULL, "10 a.d.example=127.0.0.2;20 b.c.example=127.0.0.2" },
+	    { NULL, 0, NULL, NULL } };
+	struct mail to_one = { .rcpts = { "a@one.example" } }, to_two = { .rcpts = { "a@two.example" } };
+	struct world *w = world_new();
+	char one[32], two[32];
+	unsigned i;
+
+	peer_new(w, 1, good, 1);
+	peer_new(w, 2, good, 1);
+	snprintf(one, sizeof(one), "one.example:%u", w->port);
+	snprintf(two, sizeof(two), "two.example:%u", w->port);
+	to_one.domain = one;
+	to_two.domain = two;
+	world_start(w, NULL, SOURCE_33, dns);
+	for (i = 0; i < 4; i++) {
+		world_mail(w, i % 2 == 0 ? &to_one : &to_two);
+		world_run(w, i + 1);
+		assert_int_equal(w->results[i].outcome, QL_DELIVERED);
+	}
+	assert_int_equal(peer_count(w->peers[0], "RCPT TO:<a@one.example>"), 2);
+	assert_int_equal(peer_count(w->peers[1], "RCPT TO:<a@two.example>"), 2);
+	world_free(w);
+}
+
+/* A host set that DNSSEC vouches for is another site than one that it does not, whatever else was said with it. */
+static void
+test_secure_sites(void **state UNUSED)
+{
+	static const struct {
+		enum mx_kind kind;
+		uint16_t port;
+		const char *name;
+	} kinds[] = { { MX_RECORDS, 0, NULL }, { MX_RECORDS, 2525, "a.example:2525" },
+	    { MX_RELAY, 0, "dest.example" } };
+	struct world *w = world_new();
+	struct site *plain, *secure, *again;
+	struct mx_list *mx;
+	size_t i;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		mx = make_hosts(kinds[i].kind, "10 a.example=127.0.0.1");
+		mx->port = kinds[i].port;
+		plain = site_get(w->net, mx, kinds[i].name);
+		again = site_get(w->net, mx, kinds[i].name);
+		assert_ptr_equal(again, plain);
+		site_unref(&again);
+		mx_list_unref(&mx);
+		mx = make_hosts(kinds[i].kind, "10 a.example=127.0.0.1");
+		mx->port = kinds[i].port;
+		mx->is_secure = true;
+		secure = site_get(w->net, mx, kinds[i].name);
+		assert_ptr_not_equal(secure, plain);
+		assert_string_equal(secure->name, plain->name);
+		assert_false(plain->mx->is_secure);
+		site_unref(&plain);
+		site_unref(&secure);
+		mx_list_unref(&mx);
+	}
+	world_free(w);
+}
+
 static void
 on_stopped(struct net *net UNUSED, void *arg)
 {
@@ -594,6 +689,9 @@ main(void)
 		cmocka_unit_test(test_said_again),
 		cmocka_unit_test(test_dns_death),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_reload_greeting),
+		cmocka_unit_test(test_port_sites),
+		cmocka_unit_test(test_secure_sites),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_ipv6),
 	};

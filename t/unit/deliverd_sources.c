@@ -196,6 +196,18 @@ test_broken_at_reload(void **state UNUSED)
 	world_free(w);
 }
 
+static struct path *
+path_to(struct world *w, const char *hosts)
+{
+	struct mx_list *mx = make_hosts(MX_RECORDS, hosts);
+	struct site *site = site_get(w->net, mx, NULL);
+	struct path *p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+
+	mx_list_unref(&mx);
+	site_unref(&site);
+	return p;
+}
+
 /* Half of the connections that are in use, at a time-out of whatever reply and at 421; then no more for a while. */
 static void
 test_shrink(void **state UNUSED)
@@ -213,8 +225,7 @@ test_shrink(void **state UNUSED)
 		peer_new(w, 1, all[i], 1);
 		world_start(w, "smtp_rcpt_timeout = 1s\n", SOURCE_33
 		    "kumo.on('get_egress_path_config', function() return { connection_limit = 8 } end)\n", dest_1);
-		p = path_get(site_get(w->net, make_hosts(MX_RECORDS, "10 a.example=127.0.0.1"), NULL),
-		    TAILQ_FIRST(&w->net->sources), "dest.example");
+		p = path_to(w, "10 a.example=127.0.0.1");
 		p->window = 8;
 		for (k = 0; k < 80; k++)
 			world_mail(w, &to_example);
@@ -231,6 +242,111 @@ test_shrink(void **state UNUSED)
 	}
 }
 
+static struct path *
+provider_path(struct world *w, const char *hosts)
+{
+	struct path *p = path_to(w, hosts);
+
+	p->config.provider_name = xstrdup("x");
+	p->config.provider_connection_limit = 1;
+	path_share_limits(p);
+	return p;
+}
+
+/* A path with connections that leaves a provider makes room for those who wait there. */
+static void
+test_leaves_provider(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct path *p, *waits;
+	struct limit *l;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	p = provider_path(w, "10 a.example=127.0.0.1");
+	waits = provider_path(w, "10 b.example=127.0.0.1");
+	assert_true(limit_set_conn_take(&p->sets[LIMIT_CONNS], &p->waits[LIMIT_CONNS], &l));
+	p->n_conns = 1;
+	assert_false(limit_set_conn_take(&waits->sets[LIMIT_CONNS], &waits->waits[LIMIT_CONNS], &l));
+	assert_false(waits->waits[LIMIT_CONNS].is_turn);
+	p->config.provider_connection_limit = 0;
+	path_share_limits(p);
+	assert_true(waits->waits[LIMIT_CONNS].is_turn);
+	assert_true(limit_set_conn_take(&waits->sets[LIMIT_CONNS], &waits->waits[LIMIT_CONNS], &l));
+	limit_set_conn_drop(&waits->sets[LIMIT_CONNS]);
+	p->n_conns = 0;
+	world_free(w);
+}
+
+/* Mails that a rate holds back; for how long the last of them. */
+static uint32_t
+longest_wait(struct world *w, unsigned n)
+{
+	unsigned first = w->n_results, i;
+	uint32_t longest = 0;
+
+	for (i = 0; i < n; i++)
+		world_mail(w, &to_example);
+	world_wait(w, 300);
+	for (i = first; i < w->n_results; i++)
+		if (w->results[i].outcome == QL_RETURNED && w->results[i].retry_after > longest)
+			longest = w->results[i].retry_after;
+	return longest;
+}
+
+/* When an administrator wants mail tried now all of it comes again, and after a reload the rate may be another one:
+ * each gets a new time, from now on, not behind the times of before. */
+static void
+test_times_begin_anew(void **state UNUSED)
+{
+	static const script good[] = { { HELLO, TX1 } };
+	const char *policy = SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { max_message_rate = '1/s' } end)\n";
+	struct world *w = world_new();
+
+	peer_new(w, 1, good, 1);
+	world_start(w, NULL, policy, dest_1);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	assert_true(longest_wait(w, 60) > 100);
+	paths_retry(w->net);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	write_config(w, "smtp_helo_timeout = 7s\n", policy);
+	net_reload(w->net);
+	world_wait(w, 100);
+	assert_in_range(longest_wait(w, 60), 50, 70);
+	world_free(w);
+}
+
+/* What was on its way when a source was taken out, or is asked for in the same turn, says nothing that is not known:
+ * only a try of its own leaves it alone for longer. */
+static void
+test_out_once(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct path *paths[8];
+	struct source *s;
+	char hosts[64];
+	unsigned i;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	s = TAILQ_FIRST(&w->net->sources);
+	for (i = 0; i < 8; i++) {
+		snprintf(hosts, sizeof(hosts), "10 h%u.example=127.0.0.1", i);
+		paths[i] = provider_path(w, hosts);
+	}
+	for (i = 0; i < 8; i++)
+		assert_int_equal(source_connect_failed(paths[i], ENETUNREACH), i >= 4);
+	assert_int_equal(s->out_ms, SOURCE_OUT_MS);
+	source_out(w->net, s);
+	assert_int_equal(s->out_ms, SOURCE_OUT_MS);
+	s->is_probing = true;
+	assert_true(source_connect_failed(paths[0], ENETUNREACH));
+	assert_int_equal(s->out_ms, 2 * SOURCE_OUT_MS);
+	s->is_probing = true;
+	source_out(w->net, s);
+	assert_int_equal(s->out_ms, 4 * SOURCE_OUT_MS);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -242,6 +358,9 @@ main(void)
 		cmocka_unit_test(test_unselected_by_reload),
 		cmocka_unit_test(test_broken_at_reload),
 		cmocka_unit_test(test_shrink),
+		cmocka_unit_test(test_leaves_provider),
+		cmocka_unit_test(test_times_begin_anew),
+		cmocka_unit_test(test_out_once),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
