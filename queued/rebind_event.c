@@ -280,10 +280,11 @@ never(const struct policy_verdict *v, void *arg)
 }
 
 static void
-ask(struct queued *q, struct qenv *e, struct policy_call *call, struct rebind_plan *plan)
+ask(struct queued *q, struct qenv *e, const struct policy_call *call, struct rebind_plan *plan)
 {
 	struct policy_msg m = { .is_utf8 = (e->msg->env->flags & MSG_SMTPUTF8) != 0, .is_queued = true,
 		.num_attempts = e->attempts, .now = loop_wall(q->loop) };
+	struct policy_call asked = *call;
 	int64_t start = mono_ms(), took;
 	struct policy_task *task;
 	bool was_ascii;
@@ -294,8 +295,8 @@ ask(struct queued *q, struct qenv *e, struct policy_call *call, struct rebind_pl
 	was_ascii = head != NULL && is_ascii(head, m.head_len);
 	if (m.env->queue == NULL && strcmp(e->queue->domain, domain_of(q, e)) != 0)
 		m.routing_domain = xstrdup(e->queue->domain);
-	call->msg = &m;
-	if ((task = policy_call(q->policy, call, &plan->verdict, never, NULL)) != NULL) {
+	asked.msg = &m;
+	if ((task = policy_call(q->policy, &asked, &plan->verdict, never, NULL)) != NULL) {
 		policy_cancel(&task);
 		verdict_fail(q, plan, "events of queued cannot wait");
 	}
