@@ -43,7 +43,8 @@ is_fallback(struct queued *q, const struct pool *p, const struct pool *of)
 	return false;
 }
 
-/* What waits outside memory may be parked in the pool, in one that it fell back to, or in one that may fall back. */
+/* What waits outside memory may be parked in the pool, in one that it fell back to, or in one that may fall back
+ * now. */
 static void
 unpark_around(struct queued *q, struct pool *p)
 {
