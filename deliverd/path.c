@@ -29,6 +29,7 @@
 #define STALLED_MS 10000 /* nothing moved for so long */
 #define REST_MS 2000 /* after too many failures in a row; doubled up to the next */
 #define REST_MAX_MS 15000
+#define POLICY_REST_MS 1000
 
 static int
 path_cmp(const struct path *a, const struct path *b)
@@ -89,6 +90,7 @@ path_free(struct path *p)
 	for (i = 0; i < LIMIT_KINDS; i++)
 		limit_set_clear(&p->sets[i]);
 	free(p->again_host);
+	free(p->config_error);
 	free(p->limits.ehlo);
 	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
@@ -435,21 +437,37 @@ return_expired(struct path *p)
 		item_finish(p->net, it, &o, p, NULL);
 }
 
+/* Policy that failed is not asked again for each envelope: it may have used all of the time that it has. */
+static bool
+configure(struct path *p)
+{
+	int64_t now = loop_now(p->net->loop);
+
+	if (p->config_error != NULL && p->config_asked == p->net->generation && now - p->config_failed < POLICY_REST_MS)
+		return false;
+	free(p->config_error);
+	p->config_error = NULL;
+	if (path_configure(p, &p->config_error) == 0)
+		return true;
+	p->config_failed = now;
+	p->config_asked = p->net->generation;
+	log_error("path %s: %s", p->name, p->config_error);
+	return false;
+}
+
 int
 path_prepare(struct path *p)
 {
-	char *err, text[512];
+	char text[512];
 	struct outcome o;
 
 	if (p->generation == p->net->generation)
 		return 0;
 	/* Port, TLS, hosts and our own name may be others now. */
 	path_close_conns(p);
-	if (path_configure(p, &err) == 0)
+	if (configure(p))
 		return 0;
-	log_error("path %s: %s", p->name, err);
-	snprintf(text, sizeof(text), "the policy for this path failed: %s", err);
-	free(err);
+	snprintf(text, sizeof(text), "the policy for this path failed: %s", p->config_error);
 	o = outcome_local(PHASE_NONE, 451, "4.3.5", text);
 	path_fail_ready(p, &o, NULL);
 	return -1;

@@ -45,6 +45,9 @@ struct path {
 	char *name;
 	char *domain; /* the first that came, given to policy */
 	unsigned generation; /* of limits; 0: not configured yet */
+	char *config_error; /* of policy, when it was asked last; NULL: none */
+	int64_t config_failed; /* loop_now() */
+	unsigned config_asked; /* generation */
 	struct policy_path_config config;
 	uint8_t layers[POLICY_PATH_FIELDS_MAX]; /* enum path_layer, by field */
 	/* of those that shaping data say, until the next reload */

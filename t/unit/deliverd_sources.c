@@ -347,6 +347,29 @@ test_out_once(void **state UNUSED)
 	world_free(w);
 }
 
+/* Policy that fails, perhaps after using all the time that it may, is not asked for each envelope. */
+static void
+test_failing_policy_rests(void **state UNUSED)
+{
+	struct world *w = world_new();
+	unsigned i, calls, most = 0;
+	const char *at;
+
+	world_start(w, NULL, SOURCE_33
+	    "local n = 0\nkumo.on('get_egress_path_config', function() n = n + 1 error('call ' .. n) end)\n", dest_1);
+	for (i = 0; i < 50; i++)
+		world_mail(w, &to_example);
+	world_run(w, 50);
+	for (i = 0; i < 50; i++) {
+		assert_int_equal(w->results[i].outcome, QL_FAILED);
+		assert_non_null(at = strstr(w->results[i].text, "call "));
+		calls = (unsigned)atoi(at + strlen("call "));
+		most = calls > most ? calls : most;
+	}
+	assert_in_range(most, 1, 5);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -361,6 +384,7 @@ main(void)
 		cmocka_unit_test(test_leaves_provider),
 		cmocka_unit_test(test_times_begin_anew),
 		cmocka_unit_test(test_out_once),
+		cmocka_unit_test(test_failing_policy_rests),
 	};
 
 	log_init("test", LOG_LVL_ERROR);
