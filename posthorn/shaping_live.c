@@ -1,33 +1,12 @@
-/* The known domains of providers, resolved (shaping_live.h). The library that speaks DNS runs in a child in the jail of
- * the daemons' dns role, and dies with this command; its answers are decoded like a stranger's. */
+/* The known domains of providers, resolved (shaping_live.h). Asked by dns_ask.h. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "mail/dns_client.h"
+#include "mail/dns_answer.h"
 
-#include "dns_child.h"
+#include "dns_ask.h"
 #include "shaping_live.h"
-
-#define OPEN_MAX_QUESTIONS 200
-#define QUESTION_MS 10000
-#define WHOLE_MS 60000
-#define CHILD_SECONDS 70u
-
-/* What a callback is about. */
-struct asked {
-	struct asker *a;
-	struct live_domain *d;
-};
-
-struct asker {
-	struct loop *loop;
-	struct asked *asked; /* as many as there are domains */
-	struct dns_client *dns;
-	struct live *live;
-	size_t next, n_open;
-	struct timer end;
-};
 
 static void
 strs_add(struct conf_strs *l, const char *s)
@@ -42,19 +21,14 @@ name_cmp(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void questions_send(struct asker *);
-
 static void
-on_records(const struct dns_reply *reply, void *arg)
+on_records(size_t i_domain, const struct dns_reply *reply, void *arg)
 {
-	struct asked *q = arg;
-	struct asker *a = q->a;
-	struct live_domain *d = q->d;
+	struct live_domain *d = &((struct live *)arg)->v[i_domain];
 	size_t len = strlen(d->known.domain);
 	const char *text = reply->text != NULL ? reply->text : "no answer";
 	unsigned i;
 
-	a->n_open--;
 	free(d->problem);
 	d->problem = NULL;
 	if (reply->status != DNS_OK) {
@@ -73,32 +47,6 @@ on_records(const struct dns_reply *reply, void *arg)
 		else
 			d->problem = xstrdup("does not accept mail");
 	}
-	questions_send(a);
-}
-
-static void
-questions_send(struct asker *a)
-{
-	struct asked *q;
-
-	while (a->next < a->live->n && a->n_open < OPEN_MAX_QUESTIONS) {
-		q = &a->asked[a->next];
-		*q = (struct asked){ a, &a->live->v[a->next] };
-		if (dns_client_ask(a->dns, q->d->known.domain, DNS_TYPE_MX, QUESTION_MS, on_records, q) == NULL)
-			break;
-		a->next++;
-		a->n_open++;
-	}
-	if (a->n_open == 0)
-		loop_stop(a->loop);
-}
-
-static void
-on_end(void *arg)
-{
-	struct asker *a = arg;
-
-	loop_stop(a->loop);
 }
 
 static void
@@ -135,31 +83,19 @@ domain_judge(const struct shaping *s, struct live_domain *d, struct conf_errors 
 int
 live_check(const struct params *params, const struct shaping *s, struct live *live, struct conf_errors *findings)
 {
-	struct asker a = { .live = live };
-	pid_t pid;
+	const char **names;
 	size_t i;
-	int fd;
+	int rv;
 
 	*live = (struct live){ NULL, 0 };
 	known_collect(s, live);
-	if (live->n == 0)
-		return 0;
-	if ((fd = dns_child_start(params, CHILD_SECONDS, &pid)) == -1)
+	names = xcalloc(live->n + 1, sizeof(*names));
+	for (i = 0; i < live->n; i++)
+		names[i] = live->v[i].known.domain;
+	rv = dns_ask_all(params, DNS_TYPE_MX, names, live->n, on_records, live); /* what has no answer then says so */
+	free(names);
+	if (rv == -1)
 		return -1;
-	a.loop = loop_new();
-	a.dns = dns_client_new(a.loop);
-	timer_init(&a.end, a.loop, on_end, &a);
-	timer_set(&a.end, WHOLE_MS);
-	dns_client_set_peer(a.dns, fd);
-	a.asked = xcalloc(live->n, sizeof(*a.asked));
-	questions_send(&a);
-	if (a.n_open > 0)
-		(void)loop_run(a.loop); /* what has no answer by then says so */
-	timer_cancel(&a.end);
-	dns_client_free(&a.dns);
-	loop_free(&a.loop);
-	free(a.asked);
-	dns_child_end(pid);
 	for (i = 0; i < live->n; i++)
 		domain_judge(s, &live->v[i], findings);
 	return 0;
