@@ -210,8 +210,9 @@ static const struct ipc_rule rules[] = {
 	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_override_end },
 	{ QL_RETRY, false, QL_MAX_SMALL, "RETRY", on_retry },
 };
-static const struct job_link_ops ops = { identity, n_held, credit, say_held, on_job, on_cancel, on_up, on_welcome, rules,
-	sizeof(rules) / sizeof(rules[0]) };
+static const struct job_link_ops ops = { .identity = identity, .n_held = n_held, .credit = credit,
+	.say_held = say_held, .job = on_job, .cancel = on_cancel, .up = on_up, .welcome = on_welcome, .rules = rules,
+	.n_rules = sizeof(rules) / sizeof(rules[0]) };
 
 void
 qlink_step(struct qlink *q)

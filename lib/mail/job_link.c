@@ -39,6 +39,7 @@ struct job_link {
 	struct ipc_client *client;
 	struct ipc_ops ipc_ops;
 	struct ipc_rule *rules;
+	struct ql_keys keys;
 	struct seg_tree segs;
 	uint64_t granted;     /* envelopes that queued may still send */
 	bool is_stopped;
@@ -64,6 +65,21 @@ on_logfd(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct job_link *l = arg;
 
 	queue_client_logfd(ipc, m, l->events);
+}
+
+static void
+on_keys(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct job_link *l = arg;
+	struct ql_keys keys;
+
+	if (ql_keys_decode(&m->body, &keys) == -1) {
+		ipc_reject(ipc, "malformed KEYS");
+	} else {
+		l->keys = keys;
+		token_signer_set(l->token, &keys.v[0]);
+	}
+	explicit_bzero(&keys, sizeof(keys));
 }
 
 static void
@@ -149,6 +165,7 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 
 static const struct ipc_rule common_rules[] = {
 	{ QL_WELCOME, false, QL_MAX_SMALL, "WELCOME", on_welcome },
+	{ QL_KEYS, false, QL_MAX_SMALL, "KEYS", on_keys },
 	{ QL_LOGFD, true, QL_MAX_SMALL, "LOGFD", on_logfd },
 	{ QL_SEG_OPEN, true, QL_MAX_SMALL, "SEG_OPEN", on_seg_open },
 	{ QL_SEG_CLOSE, false, QL_MAX_SMALL, "SEG_CLOSE", on_seg_close },
@@ -250,7 +267,7 @@ on_up(struct ipc *ipc, void *arg)
 	struct ql_hello h = { .proto = QL_PROTO, .role = QL_ROLE_CONSUMER, .pid = (uint32_t)getpid() };
 
 	l->ops->identity(&me, l->arg);
-	h.name = me.name;
+	memcpy(&h.name, &me.name, sizeof(h.name)); /* the encoder writes to nothing */
 	h.generation = me.number;
 	h.digest = me.digest;
 	wbuf_reset(&l->w);
@@ -333,6 +350,12 @@ job_link_is_flushed(const struct job_link *l)
 	return TAILQ_EMPTY(&l->kept) && (ipc == NULL || ipc_pending(ipc) == 0);
 }
 
+const struct ql_keys *
+job_link_keys(const struct job_link *l)
+{
+	return &l->keys;
+}
+
 void *
 job_link_arg(const struct job_link *l)
 {
@@ -390,5 +413,6 @@ job_link_free(struct job_link **lp)
 	wbuf_clear(&l->w);
 	free(l->recent);
 	free(l->rules);
+	explicit_bzero(l, sizeof(*l));
 	free(l);
 }

@@ -14,7 +14,7 @@
 struct job_link;
 
 struct job_link_identity {
-	char *name;      /* the pool */
+	const char *name; /* the pool */
 	uint32_t number; /* of the configuration */
 	uint64_t digest;
 };
@@ -47,6 +47,8 @@ void job_link_free(struct job_link **);
 void *job_link_arg(const struct job_link *);
 /* NULL while queued is away. */
 struct ipc *job_link_conn(const struct job_link *);
+/* The token keys to check with; n is 0 before queued has said them. */
+const struct ql_keys *job_link_keys(const struct job_link *);
 void job_link_hold(struct job_link *, const struct envid *);
 void job_link_result(struct job_link *, const struct ql_result *);
 /* Before sleep: grants credit for what was finished. */
