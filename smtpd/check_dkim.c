@@ -149,7 +149,7 @@ key_name(struct check_dkim *c, unsigned i)
 	if (domain == NULL || selector == NULL || dkim_sig_geterror(c->list[i]) > DKIM_SIGERROR_OK)
 		return;
 	name = xasprintf("%s._domainkey.%s", selector, domain);
-	if (strlen(name) <= AUTH_NAME_MAX && dns_name_valid(domain) && dns_name_valid(name))
+	if (strlen(name) <= AUTH_DOMAIN_MAX && dns_name_valid(domain) && dns_name_valid(name))
 		c->keys[i].name = name;
 	else
 		free(name);

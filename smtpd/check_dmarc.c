@@ -40,7 +40,7 @@ has_more_authors(const char *p)
 }
 
 const char *
-check_dmarc_author(const char *head, size_t len, char out[AUTH_NAME_MAX + 1])
+check_dmarc_author(const char *head, size_t len, char out[AUTH_DOMAIN_MAX + 1])
 {
 	unsigned n = header_count(head, len, "From");
 	struct header_field f;
@@ -60,7 +60,7 @@ check_dmarc_author(const char *head, size_t len, char out[AUTH_NAME_MAX + 1])
 	free(value);
 	if (is_many)
 		return "the message has more than one author";
-	if (!dkim_author_domain(head, len, out, AUTH_NAME_MAX + 1) || !dns_name_valid(out)) {
+	if (!dkim_author_domain(head, len, out, AUTH_DOMAIN_MAX + 1) || !dns_name_valid(out)) {
 		*out = '\0';
 		return "the From field has no address with a domain";
 	}

@@ -36,7 +36,7 @@ struct check_job {
 	/* DMARC */
 	bool is_record_open, has_record;
 	struct dns_reply record; /* kept until SPF and DKIM are known */
-	char record_at[AUTH_NAME_MAX + 1];
+	char record_at[AUTH_DOMAIN_MAX + 1];
 };
 
 static void
@@ -118,7 +118,7 @@ dmarc_begin(struct check_job *j)
 {
 	struct auth_dmarc *d = &j->results.dmarc;
 	const char *why = check_dmarc_author((const char *)j->head.p, j->head.len, d->domain);
-	char name[AUTH_NAME_MAX + 16];
+	char name[AUTH_DOMAIN_MAX + 16];
 
 	if (why != NULL) {
 		d->result = AUTH_PERMERROR;
@@ -126,7 +126,7 @@ dmarc_begin(struct check_job *j)
 		return;
 	}
 	snprintf(name, sizeof name, "_dmarc.%s", d->domain);
-	if (strlen(name) > AUTH_NAME_MAX) {
+	if (strlen(name) > AUTH_DOMAIN_MAX) {
 		d->result = AUTH_PERMERROR;
 		auth_text(d->reason, sizeof d->reason, "the author's domain is too long");
 		return;
@@ -172,7 +172,7 @@ dmarc_next(struct check_job *j)
 {
 	struct auth_dmarc *d = &j->results.dmarc;
 	const char *org = suffix_organization(j->suffixes, d->domain);
-	char name[AUTH_NAME_MAX + 16];
+	char name[AUTH_DOMAIN_MAX + 16];
 
 	if (strcmp(j->record_at, d->domain) != 0 || strcmp(org, d->domain) == 0) {
 		d->result = AUTH_NONE;

@@ -196,22 +196,40 @@ dkim_write(const struct auth_results *r, struct wbuf *w)
 }
 
 void
+authres_begin(struct wbuf *w, const char *id)
+{
+	put(w, "Authentication-Results: ");
+	put_value(w, id, false);
+}
+
+/* Without a clause the field must say so. */
+void
+authres_end(struct wbuf *w)
+{
+	size_t i = w->len;
+
+	while (i > 0 && w->p[i - 1] != '\n')
+		i--;
+	if (w->len > i && (w->p[i] == '\t' || w->p[i] == ' '))
+		put(w, "\r\n");
+	else
+		put(w, "; none\r\n");
+}
+
+void
 authres_write(const struct auth_results *r, const char *id, struct wbuf *w)
 {
 	const char *const spf[] = { r->spf.is_helo ? "smtp.helo" : "smtp.mailfrom", r->spf.identity, NULL };
 	const char *const dmarc[] = { "header.from", r->dmarc.domain, "policy.dmarc", r->dmarc.policy, NULL };
-	size_t before;
 
-	put(w, "Authentication-Results: ");
-	put_value(w, id, false);
-	before = w->len;
+	authres_begin(w, id);
 	if (r->spf.result != 0)
 		authres_clause(w, "spf", auth_result_names[r->spf.result], r->spf.reason, spf);
 	if (r->dkim != 0)
 		dkim_write(r, w);
 	if (r->dmarc.result != 0)
 		authres_clause(w, "dmarc", auth_result_names[r->dmarc.result], r->dmarc.reason, dmarc);
-	put(w, w->len == before ? "; none\r\n" : "\r\n");
+	authres_end(w);
 }
 
 /* ---- removing ---- */

@@ -24,7 +24,7 @@ enum auth_result {
 extern const char *const auth_result_names[AUTH_RESULTS];
 
 #define AUTH_SIGNATURES_MAX 8
-#define AUTH_NAME_MAX 253
+#define AUTH_DOMAIN_MAX 253
 #define AUTH_REASON_MAX 200
 #define AUTH_WORD_MAX 20
 
@@ -32,13 +32,13 @@ struct auth_spf {
 	uint8_t result;
 	bool is_helo;                       /* the identity is the HELO name, not the envelope sender */
 	char identity[ADDRESS_MAX + 1];
-	char domain[AUTH_NAME_MAX + 1];     /* whose record was asked for */
+	char domain[AUTH_DOMAIN_MAX + 1];     /* whose record was asked for */
 	char reason[AUTH_REASON_MAX + 1];   /* "": none */
 };
 
 struct auth_signature {
 	uint8_t result;
-	char domain[AUTH_NAME_MAX + 1], selector[AUTH_NAME_MAX + 1]; /* "": not readable */
+	char domain[AUTH_DOMAIN_MAX + 1], selector[AUTH_DOMAIN_MAX + 1]; /* "": not readable */
 	char algorithm[AUTH_WORD_MAX + 1];
 	char mark[AUTH_WORD_MAX + 1];       /* how b= begins: tells signatures apart */
 	char reason[AUTH_REASON_MAX + 1];
@@ -46,7 +46,7 @@ struct auth_signature {
 
 struct auth_dmarc {
 	uint8_t result;
-	char domain[AUTH_NAME_MAX + 1];     /* of the author; "": there is not exactly one */
+	char domain[AUTH_DOMAIN_MAX + 1];     /* of the author; "": there is not exactly one */
 	char policy[AUTH_WORD_MAX + 1];     /* "none", "quarantine", "reject"; "": no record */
 	char reason[AUTH_REASON_MAX + 1];
 };
@@ -73,6 +73,9 @@ void auth_text(char *out, size_t size, const char *text);
 
 /* Appends the whole field. id: who says so. */
 void authres_write(const struct auth_results *, const char *id, struct wbuf *out);
+/* The field in pieces: its beginning, clauses, its end. */
+void authres_begin(struct wbuf *out, const char *id);
+void authres_end(struct wbuf *out);
 /* One clause, "method=result reason="..." prop=value", of parts that anybody may have said: what does not fit the
  * grammar is quoted or left out. For policy's own results. props: pairs of name and value, the last name NULL. */
 void authres_clause(struct wbuf *out, const char *method, const char *result, const char *reason,
