@@ -15,6 +15,7 @@
 #include "mail/policy_call.h"
 
 #include "smtpd/authd.h"
+#include "smtpd/keyd.h"
 #include "smtpd/listen.h"
 #include "smtpd/rates.h"
 #include "smtpd/signd.h"
@@ -69,13 +70,14 @@ struct parent {
 };
 
 /* A worker has an auth helper; a dns helper if anybody could ask it: policy that answers events of a session; and one
- * that signs, if policy says that anything is to be signed. */
+ * that signs, if policy says that anything is to be signed; and one that holds the keys of certificates, if any. */
 static void
 set_instances(struct role_spec *specs, const struct config *c)
 {
 	specs[0].instances = specs[1].instances = worker_count(c->params);
 	specs[2].instances = policy_answers_any(c->policy) ? specs[0].instances : 0;
 	specs[3].instances = policy_may_sign(c->policy) ? specs[0].instances : 0;
+	specs[4].instances = c->params->smtpd_tls_cert_file.n > 0 ? specs[0].instances : 0;
 }
 
 static bool
@@ -107,12 +109,12 @@ parent_main(char *dir)
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
 	struct parent parent = { dir, NULL, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign" },
-	    .keeps_listeners = true },
-	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" } };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { [PLACE_DNS] = "dns",
+	    [PLACE_SIGN] = "sign", [PLACE_KEY] = "key" }, .keeps_listeners = true },
+	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" }, { .name = "key" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 4, .reload =
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 5, .reload =
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = &parent, .number = &parent.number, .every = rotate_tickets,
 		.every_ms = TLS_TICKETS_EVERY_MS };
@@ -164,6 +166,8 @@ role_main(const char *dir, const char *role, unsigned instance)
 		status = dnsd_main(c->params, "smtpd/dns", SMTPD_USER, false);
 	else if (strcmp(role, "sign") == 0)
 		status = signd_main(c->params);
+	else if (strcmp(role, "key") == 0)
+		status = keyd_main(c->params);
 	else
 		fatal("there is no role '%s'", role);
 	config_free(&c);
