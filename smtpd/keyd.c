@@ -6,11 +6,8 @@
  * bare RSA operation on numbers of the worker's choice, with which old recordings could be decrypted. */
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +15,7 @@
 #include "base/log.h"
 #include "base/roles.h"
 #include "base/sandbox.h"
+#include "base/tls.h"
 #include "base/xalloc.h"
 
 #include "smtpd/key_client.h"
@@ -207,36 +205,14 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 static const struct ipc_rule rules[] = { { KEY_ASK, false, KEY_ASK_MAX, "ask", on_ask } };
 static const struct ipc_ops ops = { rules, sizeof rules / sizeof rules[0], on_gone };
 
-/* There is no terminal to ask for a pass phrase at. */
-static int
-no_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-	(void)buf;
-	(void)size;
-	(void)rwflag;
-	(void)arg;
-	return -1;
-}
-
 static bool
 key_read(struct key *k, const char *file, char **err_r)
 {
-	FILE *f = fopen(file, "re");
-	const char *reason;
-
-	if (f == NULL) {
-		*err_r = xasprintf("the private key %s cannot be read: %s", file, strerror(errno));
+	if ((k->pkey = tls_private_key(file, err_r)) == NULL)
 		return false;
-	}
-	/* Nothing of the file stays in a buffer of stdio's. */
-	setbuf(f, NULL);
-	k->pkey = PEM_read_PrivateKey(f, NULL, no_passphrase, NULL);
-	fclose(f);
-	if (k->pkey != NULL && key_id(k->pkey, k->id))
+	if (key_id(k->pkey, k->id))
 		return true;
-	reason = ERR_reason_error_string(ERR_peek_last_error());
-	*err_r = xasprintf("cannot use the private key %s: %s", file, reason != NULL ? reason : "unknown error");
-	ERR_clear_error();
+	*err_r = xasprintf("the private key %s has no public part", file);
 	return false;
 }
 

@@ -1,9 +1,11 @@
 /* smtpd(8): SMTP in. This file is the parent (root, if the suite was started so): it takes or binds the listening
  * sockets, starts workers and their auth helpers, replaces them on reload, and never reads a network byte. With -r it
  * is one of those roles instead. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -41,26 +43,40 @@ worker_count(const struct params *p)
 	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
+/* In a process of its own: of keys that were read once something stays in memory, whatever is wiped. */
+static bool
+are_keys_usable(const struct params *p)
+{
+	char *err = NULL;
+	int status = -1;
+	SSL_CTX *tls;
+	pid_t pid;
+
+	if ((pid = fork()) == -1) {
+		log_error("cannot start the check of certificates: %m");
+		return false;
+	}
+	if (pid == 0) {
+		tls = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, "check", &err);
+		if (tls == NULL)
+			log_error("TLS: %s", err);
+		_exit(tls == NULL ? 1 : 0);
+	}
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* What a new worker would stumble over: found out before the old ones are told to go. */
 static bool
 is_usable(const struct params *p)
 {
-	char *err = NULL;
-	SSL_CTX *tls;
-	bool ok;
-
 	if (p->smtpd_tls_cert_file.n == 0) {
 		if (p->submissions_listen.n > 0)
 			log_error("submissions_listen needs smtpd_tls_cert_file");
 		return p->submissions_listen.n == 0;
 	}
-	tls = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, "check", &err);
-	if (tls == NULL)
-		log_error("TLS: %s", err);
-	free(err);
-	ok = tls != NULL;
-	SSL_CTX_free(tls);
-	return ok;
+	return are_keys_usable(p);
 }
 
 struct parent {

@@ -2,16 +2,21 @@
  * 9325 still allow. Client side: deliverd, where encryption is opportunistic (RFC 7435): old and unverified beats none,
  * so the bar is as low as OpenSSL goes, and nothing is claimed about who is at the other end. */
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509err.h>
 #include <openssl/x509v3.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/tls.h"
 #include "base/xalloc.h"
 
 #define TLS_CERTS_MAX 8
+#define KEY_FILE_MAX (32 << 10)
 
 static const char alpn_smtp[] = "\x04smtp";
 
@@ -56,6 +61,32 @@ alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen, const un
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* Read at once and wiped: stdio, and OpenSSL's way through it, leave copies of the file behind. */
+EVP_PKEY *
+tls_private_key(const char *file, char **err_r)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	char text[KEY_FILE_MAX];
+	ssize_t n = fd == -1 ? -1 : read(fd, text, sizeof(text));
+	EVP_PKEY *key = NULL;
+	BIO *bio;
+
+	*err_r = NULL;
+	ERR_clear_error();
+	if (n == -1)
+		*err_r = xasprintf("cannot use the private key %s: %s", file, strerror(errno));
+	else if ((bio = BIO_new_mem_buf(text, (int)n)) != NULL) {
+		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+		BIO_free(bio);
+	}
+	explicit_bzero(text, sizeof(text));
+	if (fd != -1)
+		close(fd);
+	if (key == NULL && *err_r == NULL)
+		*err_r = tls_error("cannot use the private key", file);
+	return key;
+}
+
 /* Where the keys of certificates come from: files, or somebody who knows. */
 struct keys {
 	const char *const *files;
@@ -79,6 +110,8 @@ static int
 server_cert(SSL_CTX *ctx, const char *cert_file, const struct keys *keys, size_t i, char **err_r)
 {
 	const char *key_file = keys->files != NULL ? keys->files[i] : NULL;
+	bool is_loaded;
+	EVP_PKEY *key;
 
 	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1) {
@@ -89,8 +122,11 @@ server_cert(SSL_CTX *ctx, const char *cert_file, const struct keys *keys, size_t
 		return use_key_of(ctx, cert_file, keys, err_r);
 	/* OpenSSL compares it with a certificate of the same kind when it is loaded, and says if there is none in the
 	 * check. */
-	if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 &&
-	    ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
+	if ((key = tls_private_key(key_file, err_r)) == NULL)
+		return -1;
+	is_loaded = SSL_CTX_use_PrivateKey(ctx, key) == 1;
+	EVP_PKEY_free(key);
+	if (!is_loaded && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
 		*err_r = tls_error("cannot use the private key", key_file);
 		return -1;
 	}

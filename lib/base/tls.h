@@ -19,6 +19,8 @@ SSL_CTX *tls_server_ctx_of(const struct conf_strs *cert_files, const struct conf
 typedef EVP_PKEY *tls_key_fn(X509 *, void *arg);
 SSL_CTX *tls_server_ctx_by(const struct conf_strs *cert_files, tls_key_fn *key_of, void *arg, const char *name,
     char **err_r);
+/* A private key in PEM without a pass phrase; nothing else of the file stays in memory. NULL and *err_r. */
+EVP_PKEY *tls_private_key(const char *file, char **err_r);
 /* Client context for opportunistic TLS: security level 0 as RFC 7435 wants, no verification, client session cache by
  * the caller. */
 SSL_CTX *tls_client_ctx(char **err_r);
