@@ -140,6 +140,7 @@ const struct conf_param params_table[] = {
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
+	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -202,6 +203,7 @@ check_paths(const struct check *c)
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
+		{ "smtp_secret_directory", false },
 	};
 	const char *text;
 	size_t i;

@@ -71,6 +71,7 @@ struct params {
 	int64_t smtp_port;
 	int smtp_tls_security_level;
 	char *smtp_tls_CAfile;
+	char *smtp_secret_directory;     /* of what policy names as secrets */
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,

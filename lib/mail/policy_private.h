@@ -200,7 +200,8 @@ enum policy_field_type {
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
 	FIELD_CALL,    /* read by a function of the table's owner */
-	FIELD_LATER    /* KumoMTA's, and not supported by this version */
+	FIELD_LATER,   /* KumoMTA's, and not supported by this version */
+	FIELD_KEYSOURCE /* char *: mail/keysource.h; a file's name, or { key_data = text } */
 };
 
 struct policy_reader;
