@@ -1,6 +1,6 @@
 /* The parse role of bouncerd and fblproc: reads bounces and complaints for the role that asks (parse_link.h), in a jail
- * that leaves it nothing but to read, compute and answer. It opens no file, makes no socket, starts no process, holds no
- * more than PARSE_MEMORY, and is ended when a question takes PARSE_CPU_SECONDS of CPU or PARSE_SECONDS in all. The
+ * that leaves it nothing but to read, compute and answer. It opens no file, makes no socket, starts no process, holds
+ * no more than PARSE_MEMORY, and is ended when a question takes PARSE_CPU_SECONDS of CPU or PARSE_SECONDS in all. The
  * content comes in the question, never as a descriptor: in the same file lies other people's mail. */
 #ifndef MAIL_PARSE_ROLE_H
 #define MAIL_PARSE_ROLE_H
