@@ -390,6 +390,15 @@ seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
 	seed('parse_link', 'both', "\1\3$dsn$arf");
 }
 
+# trace: 0 a value, 1 a recipient, 2 the inside of an object that is signed
+seed('trace', 'kumomta', "\0eyJfQF8iOiJcXF8vIiwicmVjaXBpZW50IjoidGVzdEBleGFtcGxlLmNvbSJ9");
+seed('trace', 'blanks', "\0 eyJf\r\n\tQF8i OiI= ");
+seed('trace', 'recipient', "\1a\"b\\\xc3\xa4\n\xff\@b.example");
+seed('trace', 'long', "\1" . 'a' x 2500);
+seed('trace', 'object', "\2,\"recipient\":\"a\@b\",\"tenant\":1,\"x\":{\"y\":[null,1.5]},\"id\":\"" . '0' x 32 . "\",\"rcpt\":3");
+seed('trace', 'no-object', "\2,");
+seed('trace', 'id', "\2,\"id\":\"0\",\"rcpt\":-1");
+
 # SPF: flags, sender, helo, then what is answered, a line each, around and around
 sub spf { my ($name, $flags, $sender, @answers) = @_; seed('spf', $name, join "\n", $flags, $sender, 'helo.example', @answers) }
 spf('usual', '0', 'a@b.example', 'v=spf1 a mx include:c.example ip4:192.0.2.0/24 ?exists:%{i}._spf.%{d2} ~all', '192.0.2.9',
