@@ -32,9 +32,13 @@ struct policy_pool {
 	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
+/* What becomes of a report that was taken down: it ends here, or is relayed as other mail (if relay_to is true). */
+enum report_action { REPORT_IGNORE, REPORT_DROP, REPORT_RELAY };
+
 struct policy_listener_domain {
 	char *name; /* "*" any */
-	bool relay_to, log_oob, log_arf;
+	bool relay_to;
+	enum report_action log_oob, log_arf; /* bounces; complaints */
 };
 
 /* dkim.h: how one signature is made. */
@@ -65,6 +69,9 @@ const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
+/* Whether there is a listener domain; whether policy may ask for SPF or DKIM itself. */
+bool policy_has_listeners(const struct policy *);
+bool policy_asks_auth(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);
