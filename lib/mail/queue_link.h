@@ -63,6 +63,11 @@ enum ql_type {
 	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED
 };
 
+/* Internal pools and the consumers that serve them: no pool of a policy has such a name, and only the user of that
+ * daemon may say it. */
+#define QL_BOUNCERD "@bouncerd"
+#define QL_FBLPROC "@fblproc"
+
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
 enum ql_seg_kind { QL_SEG_NORMAL = 1, QL_SEG_LARGE };
 /* HOLD: too much is in memory; let new mail wait a while. NO_SEGMENTS: there is no space for what was asked for by
