@@ -59,6 +59,7 @@ status_counters(struct queued *q, struct json *j)
 	json_int(j, "bounced", (int64_t)c->bounced);
 	json_int(j, "expired", (int64_t)c->expired);
 	json_int(j, "removed", (int64_t)c->admin_removed);
+	json_int(j, "suppressed", (int64_t)c->suppressed);
 	json_int(j, "notices", (int64_t)c->notices);
 	json_int(j, "damaged", (int64_t)c->damaged);
 	json_int(j, "unknown_results", (int64_t)c->unknown_results);

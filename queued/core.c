@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "mail/config.h"
 #include "mail/shaping.h"
+#include "mail/suppress.h"
 
 #include "queued/admin.h"
 #include "queued/automation.h"
@@ -287,6 +288,7 @@ queued_free(struct queued **qp)
 		close(q->limits_fd);
 	shaping_free(&q->shaping);
 	bounce_rules_free(&q->bounce_rules);
+	suppress_close(&q->suppress);
 	policy_free(&q->policy);
 	params_free(&q->params);
 	free(q->config_dir);

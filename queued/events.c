@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "mail/bounce_class.h"
 
 #include "queued/automation.h"
 #include "queued/events.h"
@@ -106,6 +107,21 @@ events_reported(struct queued *q, const struct qenv *e, const char *protocol, co
 	r.content = text;
 	r.is_local = true;
 	r.delivery_protocol = protocol;
+	eventlog_write(q->events, &r);
+}
+
+void
+events_suppressed(struct queued *q, const struct qenv *e, const char *text)
+{
+	static const struct enhanced_code code = { 5, 7, 1 };
+	struct event_record r;
+
+	events_fill(e, &r, EV_ADMIN_BOUNCE);
+	r.code = 551;
+	r.enhanced = code;
+	r.content = text;
+	r.is_local = true;
+	r.bounce_classification = BOUNCE_CLASS_SUPPRESSED;
 	eventlog_write(q->events, &r);
 }
 

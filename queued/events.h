@@ -17,6 +17,8 @@ void events_ended(struct queued *, const struct qenv *, enum event_type, uint16_
 /* Delivery of a report, to bouncerd or fblproc. */
 void events_reported(struct queued *, const struct qenv *, const char *protocol, const struct enhanced_code *,
     const char *text);
+/* AdminBounce of class Suppressed. */
+void events_suppressed(struct queued *, const struct qenv *, const char *text);
 /* Reception of a message that we wrote ourselves. */
 void events_generated(struct queued *, const struct record *, const struct envelope *, const struct squeue *);
 /* Parked without an attempt. */

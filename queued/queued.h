@@ -32,6 +32,7 @@ struct bounce_rules;
 struct shaping;
 struct squeue;
 struct store;
+struct suppress;
 struct throttles;
 struct wake;
 
@@ -40,7 +41,7 @@ struct wake;
 
 struct counters {
 	uint64_t received;       /* envelopes taken over from producers or found in segments */
-	uint64_t delivered, failed, returned, bounced, expired, admin_removed;
+	uint64_t delivered, failed, returned, bounced, expired, admin_removed, suppressed;
 	uint64_t unknown_results;
 	uint64_t damaged;        /* pieces of segments set aside */
 	uint64_t notices;        /* DSNs written */
@@ -64,6 +65,7 @@ struct queued {
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
 	struct bounce_rules *bounce_rules; /* NULL: none */
+	struct suppress *suppress; /* the suppression list; NULL in tests: there is none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	uint32_t config_number; /* the supervisor's number of them; 0: none */
 	uint64_t config_digest; /* who has another one is offered nothing */

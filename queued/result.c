@@ -117,6 +117,14 @@ result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool i
 	changes_finish(q->changes, e);
 }
 
+void
+result_suppressed(struct queued *q, struct qenv *e, const char *text)
+{
+	events_suppressed(q, e, text);
+	q->count.suppressed++;
+	changes_finish(q->changes, e);
+}
+
 bool
 result_reject(struct queued *q, struct qenv *e, const char *line)
 {
