@@ -1,8 +1,8 @@
-/* libopendkim, kept within bounds (check role). What it is given is a stranger's, and it is not robust: so its own parser
- * of messages is not used, the number and length of fields and signatures are bounded before it sees them (names longer
- * than 4 KiB have written past its stack, it takes any number of signatures, and what a signature covers is looked up
- * in quadratic time), it asks no name server (keys come by callback, and are there by then), and it never signs.
- * DKIM_OPTS_SKIPHDRS is not set.
+/* libopendkim, kept within bounds (check role). What it is given is a stranger's, and it is not robust: so its own
+ * parser of messages is not used, the number and length of fields and signatures are bounded before it sees them (names
+ * longer than 4 KiB have written past its stack, it takes any number of signatures, and what a signature covers is
+ * looked up in quadratic time), it asks no name server (keys come by callback, and are there by then), and it never
+ * signs. DKIM_OPTS_SKIPHDRS is not set.
  *
  * A signature that is right by the letter and proves nothing does not pass here: one that leaves part of the body open
  * (l=), is made with SHA-1 (RFC 8301) or with a key that its owner calls a test, or stands in a message with more than

@@ -147,7 +147,8 @@ align(struct auth_results *r, const struct suffix_list *list, const struct polic
 	unsigned i;
 
 	d->result = AUTH_FAIL;
-	if (r->spf.result == AUTH_PASS && is_aligned(list, r->spf.domain, d->domain, pol->aspf == DMARC_RECORD_A_STRICT))
+	if (r->spf.result == AUTH_PASS &&
+	    is_aligned(list, r->spf.domain, d->domain, pol->aspf == DMARC_RECORD_A_STRICT))
 		d->result = AUTH_PASS;
 	for (i = 0; i < r->n_signatures; i++) {
 		if (r->signatures[i].result == AUTH_PASS &&

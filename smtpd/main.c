@@ -70,8 +70,8 @@ struct parent {
 };
 
 /* A worker has an auth helper; a dns helper if anybody could ask it: policy that answers events of a session, or the
- * check of mail for a listener domain; one that signs, if policy says that anything is to be signed; and one that checks,
- * if there is such a domain or policy asks. */
+ * check of mail for a listener domain; one that signs, if policy says that anything is to be signed; and one that
+ * checks, if there is such a domain or policy asks. */
 static void
 set_instances(struct role_spec *specs, const struct config *c)
 {
