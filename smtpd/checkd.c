@@ -275,8 +275,7 @@ suffixes_load(void)
 	struct suffix_list *l = suffix_list_load(SUFFIX_LIST_FILE, &err);
 
 	if (l == NULL) {
-		log_warn("there is no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s",
-		    err);
+		log_warn("no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s", err);
 		free(err);
 	}
 	return l;

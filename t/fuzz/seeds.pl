@@ -105,6 +105,37 @@ seed('auth_link', 'worker', "\x03" . frame(2, 1, $answer) . frame(2, 3, "\x02" .
     . frame(2, 200, $answer));
 seed('auth_link', 'worker-malformed', "\x03" . frame(2, 1, substr $answer, 1));
 
+# check: what the first byte chooses
+my $check_begin = "\x07" . str('192.0.2.1') . str('h.example') . str('a@b.example') . str('mx.example') . pack('NQ>', 22, 3);
+my $result = "\x02\x00" . str('a@b.example') . str('b.example') . str('why') . "\x02" . str('') . "\x01" . "\x02" . str('b.example') . str('s')
+    . str('rsa-sha256') . str('abcd') . str('') . "\x02" . str('b.example') . str('reject') . str('');
+my $check_question = pack('Nn', 1, 16) . str('s._domainkey.b.example');
+seed('check', 'begin', "\x00$check_begin");
+seed('check', 'result', "\x00$result");
+seed('check', 'question', "\x00$check_question");
+my $check_reply = pack('N', 1) . "\x01\x00" . pack('N', 60) . str('') . "\x00";
+seed('check', 'role', "\x01" . frame(1, 1, $check_begin) . frame(2, 1, "From: a\@b.example\r\n\r\n") . frame(4, 1, $check_reply) . frame(2, 1, "x\r\n") . frame(3, 1, ''));
+seed('check', 'role-twice', "\x01" . frame(1, 1, $check_begin) . frame(1, 1, $check_begin));
+seed('check', 'role-long', "\x01" . frame(1, 1, $check_begin) . frame(2, 1, 'x' x 100));
+seed('check', 'role-fd', "\x01" . frame(FD | 1, 1, $check_begin));
+seed('check', 'worker', "\x02" . frame(5, 1, $check_question) . frame(6, 1, pack 'N', 65536) . frame(7, 1, $result) . frame(7, 3, $result) . frame(7, 2, $result));
+seed('check', 'worker-bad', "\x02" . frame(6, 1, pack 'N', 1 << 30));
+seed('check', 'worker-many', "\x02" . frame(5, 1, $check_question) x 20);
+sub records { join '', map { pack 'n/a*', $_ } @_ }
+my $rsa = 'v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC'
+    . 'DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB';
+my $football = "From: Joe SixPack <joe\@football.example.com>\r\nTo: Suzie Q <suzie\@shopping.example.net>\r\nSubject: Is dinner ready?\r\n"
+    . "Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\nMessage-ID: <20030712040037.46341.5F8J\@football.example.com>\r\n\r\nHi.\r\n\r\nWe lost the game.  Are you hungry yet?\r\n\r\nJoe.\r\n";
+my $ed = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=\@football.example.com;\r\n q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n"
+    . " subject : date : message-id : from : subject : date;\r\n bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b=/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11Bus\r\n Fa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw==\r\n";
+seed('check', 'signed', "\x03\xff" . records('v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=', 'v=DMARC1; p=reject; sp=none; adkim=s; rua=mailto:a@b', 'v=spf1 ip4:192.0.2.0/24 -all') . $ed . $football);
+seed('check', 'signed-pieces', "\x03\x00" . records('v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=', '', '') . $ed . $football);
+seed('check', 'wrong-key', "\x03\xff" . records($rsa, 'v=DMARC1; p=whatever', 'v=spf1 include:b.example') . $ed . $football);
+seed('check', 'tags', "\x03\xff" . records('p=', 'v=DMARC1', '') . "DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=s; h=from:from::; l=0; x=1; t=2; z=a:b|c; q=dns; i=\@x; bh=AA==; b=AA==\r\n" x 9 . $football);
+seed('check', 'no-from', "\x03\x10" . records('', '', '') . "Subject: x\r\n\r\nx\r\n");
+seed('check', 'body-only', "\x03\x10" . records('', '', '') . "\r\nx");
+seed('check', 'forged', "\x04Authentication-Results: mx.example; spf=pass\r\nFrom: a\@b\r\nauthentication-results :\r\n (c (d)) \"mx.\\example\" 1; none\r\nAuthentication-Results: other; none\r\nAuthentication-Results: (\r\n\r\n");
+
 # role_link: reload 2, drain 3, stop 4, partner 5
 seed('role_link', 'words', frame(2, 0, '') . frame(3, 0, '') . frame(4, 0, ''));
 seed('role_link', 'partner', frame(FD | 5, 0, '') . frame(2, 0, ''));
