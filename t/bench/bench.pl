@@ -8,7 +8,7 @@ use warnings;
 
 my %about = (
 	relay => 'relay of 4 KB, plain and TLS, beside Postfix',
-	dkim => 'what DKIM signatures cost',
+	dkim => 'what DKIM signatures cost, plain and with TLS',
 	handshake => 'what a full TLS handshake costs',
 	large => 'relay of 100 KB, beside Postfix',
 	scaling => 'processor time from 1 to 64 connections, from 1 to 2,000 queues',
