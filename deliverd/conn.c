@@ -409,7 +409,7 @@ conn_leave_idle(struct conn *c)
 static const char *
 server_name(const struct conn *c)
 {
-	const char *name = conn_host(c)->name;
+	const char *name = tls_need_name(&c->need, conn_host(c));
 	struct sockaddr_storage ss;
 	socklen_t len;
 

@@ -36,6 +36,8 @@ tag_of(const struct tls_need *n, const struct mx_host *h)
 	uint64_t tag = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)n->by;
 	unsigned i, j;
 
+	for (i = 0; n->by == TLS_BY_DANE && h->tlsa_base != NULL && h->tlsa_base[i] != '\0'; i++)
+		tag = (tag ^ (unsigned char)h->tlsa_base[i]) * UINT64_C(0x100000001b3);
 	for (i = 0; n->by == TLS_BY_DANE && i < h->n_tlsa; i++) {
 		tag = (tag ^ h->tlsa[i].usage) * UINT64_C(0x100000001b3);
 		for (j = 0; j < h->tlsa[i].len; j++)
@@ -69,6 +71,12 @@ tls_need_of(const struct path *p, const struct mx_host *h, struct tls_need *n, c
 	return true;
 }
 
+const char *
+tls_need_name(const struct tls_need *n, const struct mx_host *h)
+{
+	return n->by == TLS_BY_DANE && h->tlsa_base != NULL ? h->tlsa_base : h->name;
+}
+
 /* RFC 7672 section 3.2.2 lets a server have a certificate for the mail's domain instead of its own name. But a
  * connection, and the session after it, are for all domains of the host: one of them, whoever's it is, must not decide
  * how the host is known to the others. So it counts only where the host lies in that domain, whose owner decides about
@@ -91,7 +99,8 @@ tls_need_expect(const struct tls_need *n, const struct mx_host *h, const char *d
 		return 0;
 	if (n->by == TLS_BY_CERTIFICATE)
 		return tls_expect_name(ssl, h->name);
-	if (tls_expect_dane(ssl, h->name, lies_in(h->name, domain) ? domain : NULL) == -1)
+	/* RFC 7672 section 3.2.2: the name at which the records are is the one that certificates must have. */
+	if (tls_expect_dane(ssl, tls_need_name(n, h), lies_in(h->name, domain) ? domain : NULL) == -1)
 		return -1;
 	for (i = 0; i < h->n_tlsa; i++) {
 		r = is_usable(&h->tlsa[i]) ? tls_expect_tlsa(ssl, h->tlsa[i].usage, h->tlsa[i].selector,

@@ -27,6 +27,8 @@ bool tls_need_of(const struct path *, const struct mx_host *, struct tls_need *,
 /* Tells the handshake. 0, or -1: it cannot be made. domain: where the mail goes, the
  * first of those that share the path. */
 int tls_need_expect(const struct tls_need *, const struct mx_host *, const char *domain, SSL *);
+/* What the server is called in the handshake: at a CNAME's end, if the TLSA records are there. */
+const char *tls_need_name(const struct tls_need *, const struct mx_host *);
 /* For events; NULL: by nothing. */
 const char *tls_need_verified(const struct tls_need *);
 

@@ -136,6 +136,7 @@ dane_encode(const struct mx_host *h, struct wbuf *w)
 		wbuf_u8(w, h->tlsa[i].matching);
 		wbuf_bytes(w, (const char *)h->tlsa[i].data, h->tlsa[i].len);
 	}
+	wbuf_str(w, h->dane == MX_DANE_RECORDS ? h->tlsa_base : NULL);
 }
 
 void
@@ -177,6 +178,7 @@ dane_decode(struct rbuf *r, struct mx_host *h)
 	uint16_t n = rbuf_u16(r);
 	struct mx_tlsa t;
 	struct slice s;
+	char *base;
 
 	if (dane > MX_DANE_FAILED || n > MX_TLSA_MAX || (n > 0) != (dane == MX_DANE_RECORDS))
 		return -1;
@@ -192,7 +194,15 @@ dane_decode(struct rbuf *r, struct mx_host *h)
 		t.data = (uint8_t *)(uintptr_t)s.base;
 		mx_host_add_tlsa(h, &t);
 	}
-	return 0;
+	base = rbuf_strdup(r, MX_NAME_MAX);
+	if (*base != '\0' && dane == MX_DANE_RECORDS && dns_name_valid(base)) {
+		free(h->tlsa_base); /* of a host that is named twice */
+		h->tlsa_base = base;
+		return 0;
+	}
+	n = *base == '\0' ? 0 : 1;
+	free(base);
+	return n == 0 ? 0 : -1;
 }
 
 static int

@@ -194,23 +194,52 @@ take_addresses(struct lookup *l, const struct dns_answer *a, uint16_t type, stru
 		mx_host_add(h, type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip);
 }
 
-/* TLSA records of a host (RFC 7672 section 2.2): where the host's addresses are signed, or an alias, which may be
- * signed although what it leads to is not; elsewhere nobody is asked, as name servers of unsigned zones often cannot
- * cope with the question. The host counts as failed until there is an answer. */
+/* TLSA records at a name of the host. It counts as failed until there is an answer. */
 static void
-ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
+ask_tlsa_at(struct lookup *l, const char *base, int host)
 {
 	struct mx_host *h = &l->mx->hosts[host];
 	char name[MX_NAME_MAX + 16];
 
-	if (l->ask.tlsa_port == 0 || !l->mx->is_secure || (sec != SECURE && !a->is_alias) || l->has_asked_tlsa[host])
-		return;
-	l->has_asked_tlsa[host] = true;
-	(void)snprintf(name, sizeof(name), "_%u._tcp.%s", (unsigned)l->ask.tlsa_port, h->name);
+	h->dane = MX_DANE_NONE;
+	(void)snprintf(name, sizeof(name), "_%u._tcp.%s", (unsigned)l->ask.tlsa_port, base);
 	if (!dns_name_valid(name))
 		return;
 	h->dane = MX_DANE_FAILED;
 	lookup_query(l, name, DNS_TYPE_TLSA, host);
+}
+
+/* There are none at that name, or none that DNSSEC vouches for: the host's own is next. */
+static void
+no_tlsa(struct lookup *l, int host)
+{
+	struct mx_host *h = &l->mx->hosts[host];
+
+	h->dane = MX_DANE_NONE;
+	if (h->tlsa_base == NULL)
+		return;
+	free(h->tlsa_base);
+	h->tlsa_base = NULL;
+	ask_tlsa_at(l, h->name, host);
+}
+
+/* TLSA records of a host (RFC 7672 section 2.2): where the host's addresses are signed, or an alias, which may be
+ * signed although what it leads to is not; elsewhere nobody is asked, as name servers of unsigned zones often cannot
+ * cope with the question. Of an alias all of which is signed, those at the name that it leads to come first (section
+ * 2.2.2); if there are none, those at its own. */
+static void
+ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
+{
+	struct mx_host *h = &l->mx->hosts[host];
+
+	if (l->ask.tlsa_port == 0 || !l->mx->is_secure || (sec != SECURE && !a->is_alias) || l->has_asked_tlsa[host])
+		return;
+	l->has_asked_tlsa[host] = true;
+	if (a->is_alias && sec == SECURE && dns_name_valid(a->final))
+		h->tlsa_base = xstrdup(a->final);
+	ask_tlsa_at(l, h->tlsa_base != NULL ? h->tlsa_base : h->name, host);
+	if (h->tlsa_base != NULL && h->dane == MX_DANE_NONE)
+		no_tlsa(l, host); /* too long a name to have any */
 }
 
 /* Whether they still fit. A host whose records do not is one that cannot be known. */
@@ -229,15 +258,19 @@ tlsa_fits(struct lookup *l, const struct dns_answer *a)
 }
 
 static void
-take_tlsa(struct lookup *l, struct mx_host *h, const struct dns_answer *a, int sec, const uint8_t *packet)
+take_tlsa(struct lookup *l, int host, const struct dns_answer *a, int sec, const uint8_t *packet)
 {
+	struct mx_host *h = &l->mx->hosts[host];
 	struct mx_tlsa t;
 	unsigned i;
 
 	if (sec == SECURE && !tlsa_fits(l, a))
 		return; /* it stays failed */
-	h->dane = MX_DANE_NONE;
-	for (i = 0; sec == SECURE && i < a->n; i++) {
+	if (sec != SECURE || a->n == 0) {
+		no_tlsa(l, host);
+		return;
+	}
+	for (i = 0; i < a->n; i++) {
 		t.usage = packet[a->rr[i].rdata];
 		t.selector = packet[a->rr[i].rdata + 1];
 		t.matching = packet[a->rr[i].rdata + 2];
@@ -313,7 +346,7 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	l->was_insecure |= sec != SECURE;
 	l->was_bogus |= sec == BOGUS;
 	if (q->type == DNS_TYPE_TLSA && rcode == RCODE_NXDOMAIN && sec != BOGUS) {
-		l->mx->hosts[q->host].dane = MX_DANE_NONE;
+		no_tlsa(l, q->host);
 		return;
 	}
 	if (rcode == RCODE_NXDOMAIN && sec != BOGUS) {
@@ -339,7 +372,7 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	else if (q->host == -1)
 		take_mx(l, &a, sec);
 	else if (q->type == DNS_TYPE_TLSA)
-		take_tlsa(l, &l->mx->hosts[q->host], &a, sec, packet);
+		take_tlsa(l, q->host, &a, sec, packet);
 	else {
 		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
 		ask_tlsa(l, &a, sec, q->host);

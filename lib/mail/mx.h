@@ -47,6 +47,7 @@ struct mx_host {
 	struct mx_addr *addrs;
 	unsigned n_addrs;
 	uint8_t dane; /* enum mx_dane */
+	char *tlsa_base; /* whose TLSA records these are: where its CNAME leads to; NULL: the host's own */
 	struct mx_tlsa *tlsa;
 	unsigned n_tlsa;
 };
