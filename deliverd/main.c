@@ -127,9 +127,11 @@ net_role_main(const struct args *a)
 	struct start s = load_or_die(a);
 	char *policy_dir = dir_of(s.params->policy_file), *err = NULL, image[4096];
 	struct sandbox_path paths[] = { { a->config_dir, false }, { policy_dir, false },
-	    { config_image_directory(a->config_dir, image, sizeof(image)), false } };
+	    { config_image_directory(a->config_dir, image, sizeof(image)), false },
+	    { s.params->smtp_secret_directory, false } };
 	struct sandbox box = { .role = "net", .user = USER, .mode = (enum sandbox_mode)s.params->sandbox,
-		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 3,
+		.allow = SB_CONNECT_IN | SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths,
+		.n_paths = access(s.params->smtp_secret_directory, F_OK) == 0 ? 4 : 3,
 		.max_fds = NET_MAX_FDS };
 	SSL_CTX *tls = tls_client_ctx(&err);
 	int status;

@@ -65,7 +65,7 @@ tls_need_of(const struct path *p, const struct mx_host *h, struct tls_need *n, c
 	}
 	/* Unless policy says it: where something is verified, the clear would be a downgrade. */
 	n->may_retry_in_clear = !n->is_required && (retry >= 0 ? retry == 1 : n->by == TLS_BY_NOTHING);
-	n->tag = tag_of(n, h);
+	n->tag = tag_of(n, h) ^ p->credentials.tag;
 	return true;
 }
 

@@ -12,9 +12,11 @@
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+#include "mail/suppress.h"
 
 #include "smtpd/auth.h"
 #include "smtpd/check_client.h"
+#include "smtpd/key_client.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
 #include "smtpd/rates.h"
@@ -48,6 +50,7 @@ struct worker {
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */
 	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
+	struct key_client *keys;     /* of these; NULL in tests that have a key themselves */
 	size_t connection_share;     /* this worker's part of smtpd_connection_limit */
 	struct session_list sessions;
 	size_t n_sessions;
@@ -61,6 +64,7 @@ struct worker {
 	bool is_stopping;
 	struct timer stop_timer;
 	char *line;                  /* scratch: the current command (WORKER_LINE_MAX + 1) */
+	struct suppress *suppress;   /* the suppression list; NULL in tests: there is none */
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 

@@ -31,7 +31,7 @@ for my $daemon (sort keys %user) {
 		my ($uid) = split ' ', $f{Uid};
 		is $f{NoNewPrivs}, 1, "$daemon $pid: no_new_privs";
 		is $f{CapEff}, '0' x 16, "$daemon $pid: no capability";
-		my $is_sign = PosthornTest::slurp("/proc/$pid/cmdline") =~ /\0-r\0sign\0/;
+		my $is_sign = PosthornTest::slurp("/proc/$pid/cmdline") =~ /\0-r\0(?:sign|key)\0/;
 		is getpwuid $uid, $is_sign ? 'posthorn-sign' : $user{$daemon}, "$daemon $pid: user" if $separate;
 	}
 	ok $confined >= ($daemon eq 'smtpd' ? 4 : 1), "$daemon: $confined confined role(s)";

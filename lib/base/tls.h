@@ -6,7 +6,8 @@
 
 #include "base/conf.h"
 
-/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on,
+/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on, no
+ * key exchange that the key decrypts,
  * session id context `name` (tickets of one listener kind are of no use at another). NULL and *err_r (malloced
  * sentence). */
 SSL_CTX *tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r);
@@ -14,6 +15,12 @@ SSL_CTX *tls_server_ctx(const char *cert_file, const char *key_file, const char 
  * it can check. As many keys as certificates, in the same order. */
 SSL_CTX *tls_server_ctx_of(const struct conf_strs *cert_files, const struct conf_strs *key_files, const char *name,
     char **err_r);
+/* The same without files of keys: key_of(certificate, arg) gives the key of each (a reference of ours), or NULL. */
+typedef EVP_PKEY *tls_key_fn(X509 *, void *arg);
+SSL_CTX *tls_server_ctx_by(const struct conf_strs *cert_files, tls_key_fn *key_of, void *arg, const char *name,
+    char **err_r);
+/* A private key in PEM without a pass phrase; nothing else of the file stays in memory. NULL and *err_r. */
+EVP_PKEY *tls_private_key(const char *file, char **err_r);
 /* Client context for opportunistic TLS: security level 0 as RFC 7435 wants, no verification, client session cache by
  * the caller. */
 SSL_CTX *tls_client_ctx(char **err_r);

@@ -55,6 +55,7 @@ static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
+static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
 
 const struct conf_param params_table[] = {
@@ -113,6 +114,7 @@ const struct conf_param params_table[] = {
 	CIDRS(smtpd_authorized_xclient_hosts, ""),
 	ENUM(tenant_mismatch, "override", tenant_mismatch_words),
 	BOOL(envelope_from_return_path, "no"),
+	ENUM(smtpd_suppressed, "accept", suppressed_words),
 	STRS(relay_domains, ""),
 
 	/* queued */
@@ -141,6 +143,7 @@ const struct conf_param params_table[] = {
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
+	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -216,6 +219,7 @@ check_paths(const struct check *c)
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
+		{ "smtp_secret_directory", false },
 	};
 	const char *text;
 	size_t i;

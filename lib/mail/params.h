@@ -50,6 +50,7 @@ struct params {
 	struct cidr_list smtpd_authorized_xclient_hosts;
 	int tenant_mismatch;
 	bool envelope_from_return_path; /* default for users that do not say */
+	int smtpd_suppressed;            /* 0: accept, 1: reject; the same */
 	struct conf_strs relay_domains;  /* accepted from anybody on smtpd_listen, beside listener domains of policy */
 
 	/* queued */
@@ -71,6 +72,7 @@ struct params {
 	int64_t smtp_port;
 	int smtp_tls_security_level;
 	char *smtp_tls_CAfile;
+	char *smtp_secret_directory;     /* of what policy names as secrets */
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,

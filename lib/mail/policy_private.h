@@ -34,6 +34,7 @@ enum policy_event_id {
 	POLICY_SMTP_MESSAGE,
 	POLICY_REQUEUE,
 	POLICY_REBIND,
+	POLICY_BOUNCE_CLASSIFIED,
 	POLICY_EVENTS
 };
 extern const char *const policy_event_names[POLICY_EVENTS + 1];
@@ -207,7 +208,8 @@ enum policy_field_type {
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
 	FIELD_CALL,    /* read by a function of the table's owner */
-	FIELD_LATER    /* KumoMTA's, and not supported by this version */
+	FIELD_LATER,   /* KumoMTA's, and not supported by this version */
+	FIELD_KEYSOURCE /* char *: mail/keysource.h; a file's name, or { key_data = text } */
 };
 
 struct policy_reader;
