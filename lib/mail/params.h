@@ -82,6 +82,7 @@ struct params {
 	int64_t smtp_deliveries_per_connection, smtp_recipient_limit;
 	int64_t smtp_mx_limit, smtp_address_limit;
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
+	int64_t verp_lifetime;           /* a return path is believed so long after the message came */
 	struct conf_strs trace_header_fields; /* what trace.h says of a message */
 
 	/* posthorn doctor */

@@ -231,6 +231,7 @@ indexes_build(struct policy *p)
 			    "the listener domain '%s' is defined twice: here and in line %u",
 			    p->listeners[i]->domain.name,
 			    p->listeners[i - 1]->line);
+	policy_senders_index(p);
 }
 
 struct policy *
@@ -321,6 +322,7 @@ definitions_free(struct policy *p)
 	free(p->pools);
 	free(p->by_name);
 	free(p->listeners);
+	policy_senders_free(p);
 	policy_dkim_free(p);
 }
 

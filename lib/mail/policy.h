@@ -48,6 +48,13 @@ struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
 struct policy_path_config;
 
+/* Of an envelope sender. */
+struct policy_sender_domain {
+	char *name;        /* "*" any */
+	char *verp_domain; /* return paths name the recipient (verp.h), at this domain */
+	char *verp_prefix;
+};
+
 /* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse,
  * unknown keys are errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
 struct policy *policy_load(const char *file, struct conf_errors *);
@@ -60,6 +67,8 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* The same of senders; NULL: none. */
+const struct policy_sender_domain *policy_sender_domain(const struct policy *, const char *domain);
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);

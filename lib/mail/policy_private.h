@@ -62,6 +62,11 @@ struct listener_def {
 	unsigned line;
 };
 
+struct sender_def {
+	struct policy_sender_domain domain;
+	unsigned line;
+};
+
 /* One posthorn.dkim. */
 struct dkim_def {
 	struct dkim_signer *signer;
@@ -104,6 +109,8 @@ struct policy {
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
 	bool asks_auth;            /* its text has the names of policy_auth.c in it */
+	struct sender_def **senders; /* sorted by name after loading */
+	size_t n_senders;
 	struct dkim_def **dkim;    /* in the order of definition */
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
@@ -219,6 +226,14 @@ struct policy_field {
 };
 
 #define LATER(key) { .name = (key), .type = FIELD_LATER }
+
+struct policy_reader;
+/* policy_define.c: for the functions that define something. */
+struct policy *policy_definition_begin(lua_State *, struct policy_reader *, const char *what, size_t n, size_t max);
+/* policy_sender.c */
+int policy_sender_domain_define(lua_State *);
+void policy_senders_index(struct policy *);
+void policy_senders_free(struct policy *);
 
 struct policy_reader {
 	const struct policy *policy;
