@@ -12,7 +12,7 @@
 #include "base/xalloc.h"
 #include "mail/dns_link.h"
 #include "mail/names.h"
-#include "deliverd/idna.h"
+#include "mail/idna.h"
 #include "deliverd/resolve.h"
 #include "deliverd/result.h"
 #include "deliverd/site.h"

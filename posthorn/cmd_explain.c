@@ -323,6 +323,7 @@ cmd_explain(struct admin *adm, int argc, char **argv)
 		{ "tenant", required_argument, NULL, 't' },
 		{ "campaign", required_argument, NULL, 'c' },
 		{ "source", required_argument, NULL, 's' },
+		{ "sender-domain", required_argument, NULL, 'd' },
 		{ "all", no_argument, NULL, 'a' },
 		{ NULL, 0, NULL, 0 }
 	};
@@ -339,7 +340,8 @@ cmd_explain(struct admin *adm, int argc, char **argv)
 		else if (opt == 'a')
 			is_all = true;
 		else
-			adm_request_add(&req, opt == 't' ? "tenant" : opt == 'c' ? "campaign" : "source", optarg);
+			adm_request_add(&req, opt == 't' ? "tenant" : opt == 'c' ? "campaign" : opt == 'd' ?
+			    "sender_domain" : "source", optarg);
 	}
 	if (rv == ADM_OK && optind + 1 != argc)
 		rv = adm_usage("explain", "explain which address?");

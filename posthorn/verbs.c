@@ -25,7 +25,7 @@ static const struct admin_verb verbs[] = {
 	{ "queue", cmd_queue, "[summary | list | show ID | hold | release | retry | bounce | delete | rebind] "
 	    "[filters]",
 	    "look at queued mail and act on it" },
-	{ "explain", cmd_explain, "ADDRESS [--tenant T] [--campaign C] [--source S] [--all]",
+	{ "explain", cmd_explain, "ADDRESS [--tenant T] [--campaign C] [--source S] [--sender-domain D] [--all]",
 	    "what would happen to mail for an address now, and why" },
 	{ "suspend", cmd_suspend, "SCOPE [--duration T | --until cancelled] [--reason TEXT]",
 	    "send nothing of a tenant, campaign, domain, path, provider ... for a while" },

@@ -12,6 +12,7 @@
 #include "queued/reason.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/suppressed.h"
 #include "queued/throttle.h"
 #include "queued/wake.h"
 
@@ -127,10 +128,12 @@ put_origin(struct queued *q, const struct squeue *sq, struct json *json)
 }
 
 void
-explain_queue_row(struct queued *q, struct squeue *sq, const char *address, struct json *json)
+explain_queue_row(struct queued *q, struct squeue *sq, const char *address, const char *sender_domain,
+    struct json *json)
 {
 	char *reason = sq->pool == NULL || sq->held_by != 0 || sq->pool->is_out || sq->throttle != NULL ||
 	    TAILQ_EMPTY(&sq->pool->consumers) ? squeue_reason(q, sq) : NULL;
+	char *suppressed = suppressed_why(q, sq, address, sender_domain);
 
 	json_obj(json, NULL);
 	json_str(json, "kind", "queue");
@@ -144,7 +147,7 @@ explain_queue_row(struct queued *q, struct squeue *sq, const char *address, stru
 	json_str(json, "pool", sq->pool != NULL ? sq->pool->name : NULL);
 	put_origin(q, sq, json);
 	json_str(json, "reason", reason);
-	json_none(json, "suppressed"); /* there is no suppression list in this version */
+	json_str(json, "suppressed", suppressed);
 	put_schedules(&sq->config, json);
 	put_settings(q, sq, json);
 	json_arr(json, "limits");
@@ -154,4 +157,5 @@ explain_queue_row(struct queued *q, struct squeue *sq, const char *address, stru
 	json_int(json, "generation", q->generation);
 	json_obj_end(json);
 	free(reason);
+	free(suppressed);
 }

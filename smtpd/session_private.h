@@ -156,6 +156,8 @@ void reply_plain(struct session *, const char *line); /* "250 2.0.0 Ok", CRLF is
 void reply_fmt(struct session *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An error reply: Rejection event, error count, penalty. rcpt: NULL or the recipient it is about. */
 void reply_reject(struct session *, enum phase, const char *rcpt, const char *line);
+/* A recipient that is suppressed: refused and recorded as that, but no mistake of the client's. */
+void reply_suppressed(struct session *, const char *rcpt, const char *line);
 void reply_reject_fmt(struct session *, enum phase, const char *rcpt, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* The same, and the connection ends. */

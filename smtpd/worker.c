@@ -301,6 +301,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->policy = *policy;
 	*policy = NULL;
 	load_tls(w);
+	w->suppress = suppress_open(params->queue_directory);
 	w->drain_quiet = DRAIN_QUIET_MS;
 	w->content_limit = content_limit(workers);
 	w->has_users = params->passwd_file != NULL && *params->passwd_file != '\0';
@@ -358,6 +359,7 @@ tear_down(struct worker_process *p)
 	check_client_free(&w->check);
 	dns_client_free(&w->dns);
 	sign_client_free(&w->sign);
+	suppress_close(&w->suppress);
 	loop_free(&w->loop);
 	free(w->line);
 }

@@ -12,6 +12,7 @@
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+#include "mail/suppress.h"
 
 #include "smtpd/auth.h"
 #include "smtpd/check_client.h"
@@ -61,6 +62,7 @@ struct worker {
 	bool is_stopping;
 	struct timer stop_timer;
 	char *line;                  /* scratch: the current command (WORKER_LINE_MAX + 1) */
+	struct suppress *suppress;   /* the suppression list; NULL in tests: there is none */
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 

@@ -55,6 +55,7 @@ static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
+static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
 
 const struct conf_param params_table[] = {
@@ -113,6 +114,7 @@ const struct conf_param params_table[] = {
 	CIDRS(smtpd_authorized_xclient_hosts, ""),
 	ENUM(tenant_mismatch, "override", tenant_mismatch_words),
 	BOOL(envelope_from_return_path, "no"),
+	ENUM(smtpd_suppressed, "accept", suppressed_words),
 	STRS(relay_domains, ""),
 
 	/* queued */

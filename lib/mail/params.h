@@ -50,6 +50,7 @@ struct params {
 	struct cidr_list smtpd_authorized_xclient_hosts;
 	int tenant_mismatch;
 	bool envelope_from_return_path; /* default for users that do not say */
+	int smtpd_suppressed;            /* 0: accept, 1: reject; the same */
 	struct conf_strs relay_domains;  /* accepted from anybody on smtpd_listen, beside listener domains of policy */
 
 	/* queued */

@@ -35,6 +35,9 @@
  *   QL_OVERRIDE_END q>c its number: it has ended. 0: those said since WELCOME are all there are
  *   QL_RETRY     q>c  an administrator wants mail tried now: no path rests any longer, sources that are out are tried
  *   QL_POLICY_ERRORS p>q, c>q  how often policy has failed since it was said last, by event (mail/policy_errors.h)
+ *   QL_SUPPRESS  q>c  to bouncerd: number + what is to be suppressed (mail/suppress_request.h). c>q: from fblproc and
+ *                     bouncerd, number of the sender's; kept in the outbox, then answered
+ *   QL_SUPPRESSED c>q, q>c  the number: it is on the list (from bouncerd), it is in the outbox (from queued)
  *   QL_ADMIN     a>q  a verb with arguments
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
@@ -59,7 +62,7 @@ enum ql_type {
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
 	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION,
-	QL_RETRY, QL_POLICY_ERRORS, QL_KEYS
+	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED, QL_KEYS
 };
 
 /* Internal pools and the consumers that serve them: no pool of a policy has such a name, and only the user of that
@@ -222,7 +225,7 @@ void ql_generation_encode(uint32_t generation, uint64_t digest, struct wbuf *);
 int ql_generation_decode(struct rbuf *, uint32_t *generation, uint64_t *digest) __attribute__((warn_unused_result));
 void ql_u32_encode(uint32_t, struct wbuf *); /* CREDIT, FLOW */
 int ql_u32_decode(struct rbuf *, uint32_t *) __attribute__((warn_unused_result));
-void ql_u64_encode(uint64_t, struct wbuf *); /* OVERRIDE_END */
+void ql_u64_encode(uint64_t, struct wbuf *); /* OVERRIDE_END, SUPPRESSED */
 int ql_u64_decode(struct rbuf *, uint64_t *) __attribute__((warn_unused_result));
 void ql_str_encode(const char *, struct wbuf *); /* LOGFD hour, ADMIN_DATA */
 int ql_str_decode(struct rbuf *, size_t max, char **) __attribute__((warn_unused_result));

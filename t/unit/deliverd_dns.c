@@ -19,7 +19,7 @@
 #include "mail/dns_link.h"
 #include "mail/dns_lookup.h"
 #include "mail/dnsd.h"
-#include "deliverd/idna.h"
+#include "mail/idna.h"
 #include "deliverd/site.h"
 
 #define UNUSED __attribute__((unused))
