@@ -322,6 +322,7 @@ definitions_free(struct policy *p)
 	free(p->by_name);
 	free(p->listeners);
 	policy_dkim_free(p);
+	policy_feedback_free(p);
 }
 
 void
