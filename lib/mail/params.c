@@ -54,6 +54,7 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
+static const char *const complaint_words[] = { "none", "global", "tenant", "sender-domain", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
 static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
@@ -163,6 +164,11 @@ const struct conf_param params_table[] = {
 	INT(deliverd_credit, "4000", 1, 1000000),
 	TIME(verp_lifetime, "30d", SECONDS(3600), DAYS(365)),
 	STRS(trace_header_fields, "recipient tenant campaign"),
+
+	/* fblproc */
+	ENUM(complaint_suppression, "tenant", complaint_words),
+	TIME(complaint_suppression_time, "0", 0, DAYS(3650)),
+	TIME(feedback_max_age, "30d", HOURS(1), DAYS(365)),
 
 	/* posthorn doctor */
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),

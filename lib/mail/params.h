@@ -9,6 +9,7 @@ enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
 enum { RELOAD_MANUAL, RELOAD_AUTO };
 enum { AUTOMATION_OFF, AUTOMATION_DRY_RUN, AUTOMATION_ON };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
+enum { COMPLAINT_NONE, COMPLAINT_GLOBAL, COMPLAINT_TENANT, COMPLAINT_SENDER_DOMAIN };
 /* Of outbound TLS: none; if offered, unverified; always, unverified; always, verified; if offered, verified. */
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT, TLS_LEVEL_VERIFY, TLS_LEVEL_MAY_VERIFY };
 enum { DNS_VALIDATION_AUTO, DNS_VALIDATION_YES, DNS_VALIDATION_NO };
@@ -84,6 +85,11 @@ struct params {
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
 	int64_t verp_lifetime;           /* a return path is believed so long after the message came */
 	struct conf_strs trace_header_fields; /* what trace.h says of a message */
+
+	/* fblproc */
+	int complaint_suppression; /* COMPLAINT_* */
+	int64_t complaint_suppression_time; /* 0: for ever */
+	int64_t feedback_max_age; /* of the message complained about */
 
 	/* posthorn doctor */
 	struct conf_strs dnsbl_zones;

@@ -324,6 +324,7 @@ definitions_free(struct policy *p)
 	free(p->listeners);
 	policy_senders_free(p);
 	policy_dkim_free(p);
+	policy_feedback_free(p);
 }
 
 void

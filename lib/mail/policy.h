@@ -12,6 +12,7 @@
 #include "base/conf.h"
 
 struct policy;
+struct sockaddr;
 
 struct policy_source {
 	char *name;
@@ -39,6 +40,14 @@ struct policy_listener_domain {
 	char *name; /* "*" any */
 	bool relay_to;
 	enum report_action log_oob, log_arf; /* bounces; complaints */
+};
+
+/* Who may report complaints: known by a signature of one of these domains or of one below, or by the client. */
+struct policy_feedback_source {
+	char *name;
+	char **dkim_domains;
+	size_t n_dkim_domains;
+	struct cidr_list addresses;
 };
 
 /* dkim.h: how one signature is made. */
@@ -69,6 +78,9 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 /* The same of senders; NULL: none. */
 const struct policy_sender_domain *policy_sender_domain(const struct policy *, const char *domain);
+/* The first that matches; NULL. */
+const struct policy_feedback_source *policy_feedback_by_address(const struct policy *, const struct sockaddr *client);
+const struct policy_feedback_source *policy_feedback_by_domain(const struct policy *, const char *domain, size_t len);
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);

@@ -269,6 +269,7 @@ static const luaL_Reg module_functions[] = {
 	{ "pool", pool_define },
 	{ "listener_domain", listener_domain_define },
 	{ "sender_domain", policy_sender_domain_define },
+	{ "feedback_source", policy_feedback_define },
 	{ "on", event_on },
 	{ "make_queue_config", table_return },
 	{ "make_egress_path", table_return },
