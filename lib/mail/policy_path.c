@@ -72,7 +72,8 @@ const struct policy_field policy_path_fields[] = {
 	PATH_OF(FIELD_HOST, ehlo_domain),
 	PATH_HOSTS(prohibited_hosts),
 	PATH_HOSTS(skip_hosts),
-	LATER("enable_mta_sts"), LATER("use_lmtp"), LATER("smtp_auth_plain_username"),
+	PATH_OF(FIELD_TRI, enable_mta_sts),
+	LATER("use_lmtp"), LATER("smtp_auth_plain_username"),
 	LATER("smtp_auth_plain_password"), LATER("tls_certificate"), LATER("tls_private_key"),
 	LATER("refresh_interval"), LATER("refresh_strategy"),
 	{ .name = NULL }
