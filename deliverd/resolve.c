@@ -690,7 +690,7 @@ on_refreshed(const struct site *site, const struct outcome *failure, void *arg)
 	(void)site, (void)failure, (void)arg;
 }
 
-/* Asking is all it takes; what was learnt within the hour is not asked for again, and what mail is there for will be. */
+/* Asking is all it takes; what was learnt within the hour is not asked for again. */
 static void
 on_refresh(const char *domain, void *arg)
 {

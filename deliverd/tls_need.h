@@ -1,6 +1,6 @@
 /* What TLS with one host has to be, by the path's configuration (enable_tls, enable_dane, enable_mta_sts), the host's
- * TLSA records, and what the domain's MTA-STS policy says of the host. RFC 7672 (DANE for SMTP), RFC 8461 (MTA-STS), RFC
- * 7435 (opportunistic TLS). */
+ * TLSA records, and what the domain's MTA-STS policy says of the host. RFC 7672 (DANE for SMTP), RFC 8461 (MTA-STS),
+ * RFC 7435 (opportunistic TLS). */
 #ifndef DELIVERD_TLS_NEED_H
 #define DELIVERD_TLS_NEED_H
 

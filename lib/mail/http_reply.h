@@ -6,7 +6,8 @@
 #include <stddef.h>
 
 #define HTTP_HEAD_MAX (16u << 10)
-#define HTTP_WIRE_MAX(body) (HTTP_HEAD_MAX + 4 * (size_t)(body) + 4096) /* octets of an answer: small chunks cost most */
+/* Octets of an answer: small chunks cost most. */
+#define HTTP_WIRE_MAX(body) (HTTP_HEAD_MAX + 4 * (size_t)(body) + 4096)
 #define HTTP_TYPE_MAX 64
 
 enum http_state { HTTP_MORE, HTTP_DONE, HTTP_BAD };

@@ -1,6 +1,6 @@
 /* The link between deliverd's net role and its sts role, which fetches MTA-STS policies (RFC 8461): types, one encoder
- * and one decoder each. The frame's request id ties an answer to its question. Either side treats what the other says as
- * a stranger's word: one speaks to web servers, the other to mail servers. */
+ * and one decoder each. The frame's request id ties an answer to its question. Either side treats what the other says
+ * as a stranger's word: one speaks to web servers, the other to mail servers. */
 #ifndef MAIL_STS_LINK_H
 #define MAIL_STS_LINK_H
 
