@@ -76,7 +76,7 @@ struct event_record {
 	const struct meta *meta;
 	uint32_t n_meta;
 	const char *delivery_protocol, *reception_protocol;
-	const char *tls_version, *tls_cipher, *tls_verified;
+	const char *tls_version, *tls_cipher, *tls_verified, *tls_policy;
 	const char *provider;
 	const char *session;
 	const char *message_id;

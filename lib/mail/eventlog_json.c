@@ -265,6 +265,7 @@ put_kumomta(struct json *j, const struct event_record *ev, const struct event_or
 	put_if_any(j, "tls_cipher", ev->tls_cipher);
 	put_if_any(j, "tls_protocol_version", ev->tls_version);
 	put_if_any(j, "tls_verified", ev->tls_verified);
+	put_if_any(j, "tls_policy", ev->tls_policy);
 	put_if_any(j, "provider_name", ev->provider);
 	put_if_any(j, "session_id", ev->session);
 }

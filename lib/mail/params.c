@@ -41,6 +41,7 @@
 /* A change needs a restart of the suite. */
 #define STR_RESTART(name, def) PARAM(CONF_STR, name, def, 0, 0, NULL, true)
 #define STRS_RESTART(name, def) PARAM(CONF_STRS, name, def, 0, 0, NULL, true)
+#define TIME_RESTART(name, def, min, max) PARAM(CONF_TIME, name, def, min, max, NULL, true)
 #define ENUM_RESTART(name, def, words) PARAM(CONF_ENUM, name, def, 0, 0, words, true)
 #define INT_RESTART(name, def, min, max) PARAM(CONF_INT, name, def, min, max, NULL, true)
 #define SIZE_RESTART(name, def, min, max) PARAM(CONF_SIZE, name, def, min, max, NULL, true)
@@ -66,6 +67,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(queue_directory, "/var/spool/posthorn"),
 	STR_RESTART(log_directory, "/var/log/posthorn"),
 	STR_RESTART(run_directory, "/run/posthorn"),
+	STR_RESTART(data_directory, "/var/lib/posthorn"),
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
@@ -145,6 +147,8 @@ const struct conf_param params_table[] = {
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
 	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
+	BOOL(mta_sts, "yes"),
+	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -222,6 +226,7 @@ check_paths(const struct check *c)
 		bool may_be_empty;
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
+		{ "data_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },

@@ -18,7 +18,7 @@ struct params {
 	/* general */
 	char *myhostname;
 	struct cidr_list mynetworks;
-	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
+	char *queue_directory, *log_directory, *run_directory, *data_directory, *daemon_directory;
 	char *policy_file, *passwd_file, *dkim_key_directory;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	struct conf_strs bounce_rules_files; /* likewise */
@@ -74,6 +74,8 @@ struct params {
 	int smtp_tls_security_level;
 	char *smtp_tls_CAfile;
 	char *smtp_secret_directory;     /* of what policy names as secrets */
+	bool mta_sts;
+	int64_t mta_sts_timeout;
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,

@@ -112,7 +112,6 @@ refuse(lua_State *L, const char *fmt, const char *what, int n)
 	panic("policy: luaL_error returned");
 }
 
-/* Common to the definitions: one table, while policy loads. Where it begins goes into *r. */
 struct policy *
 policy_definition_begin(lua_State *L, struct policy_reader *r, const char *what, size_t n, size_t max)
 {

@@ -354,18 +354,19 @@ seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $r
 # dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
 sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join('', map { (length == 4 ? "\4" : "\6") . $_ } @ips) . pack 'Cn', 0, 0 }
 sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CCN', $status, 0, 300) . str($text) . ($tail // '') }
-seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nn', 0, 0));
-seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nn', 0, 16));
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nnC', 0, 0, 1));
+seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nnC', 0, 16, 0));
 seed('dns_answer', 'reply-records', dns_reply(1, '', pack('Cn', 9, 2) . pack('n', 0) . str('v=spf1 -all') . pack('n', 0) . str("a\0b")));
-seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nn', 0, 0));
-seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nn', 0, 0));
-seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nn', 0, 1));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nnC', 0, 0, 0));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nnC', 0, 0, 0));
+seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nnC', 0, 1, 0));
 seed('dns_answer', 'reply-bogus', "\3" . pack('CCN', 5, 2, 5) . str('wrong signature'));
 seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
 seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
-seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
-seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
-seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32)));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example') . "\0"));
+seed('dns_answer', 'reply-sts', dns_reply(1, '', pack('CCn', 1, 0, 1) . host(10, 'a.example') . "\1" . str('20260101') . host(0, 'mta-sts.a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1") . "\0"));
+seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32) . "\0"));
 seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('CCn', 1, 0, 0)));
 seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('CCn', 4, 0, 1) . host(1, 'a.example')));
 my $question = "\1a\1b\0" . pack 'nn', 1, 1;
@@ -482,3 +483,18 @@ seed('map_json', 'open', '{"a": "b');
 seed('map_json', 'empty', " \n{ }\n");
 seed('map_json', 'array', '["a"]');
 seed('map_json', 'nothing', '');
+
+# sts: TXT records, policies, answers of web servers, frames
+my $sts = "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.com\r\nmx: *.example.net\r\nmax_age: 86400\r\n";
+seed('sts', 'txt', 'tv=STSv1; id=20160831085700Z;');
+seed('sts', 'txt-more', "tv=STSv1\t; x-y=!~ ; id=a ;");
+seed('sts', 'policy', "p$sts");
+seed('sts', 'policy-lf', "pmax_age:1\nmode:none\nversion:STSv1\n\nx: \xc3\xa4");
+seed('sts', 'http', "hHTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " . length($sts) . "\r\n\r\n$sts");
+seed('sts', 'http-chunked', "hHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n");
+seed('sts', 'http-end', "hHTTP/1.0 200\nX: y\n\nhello");
+seed('sts', 'http-hints', "hHTTP/1.1 103 x\r\nLink: x\r\n\r\nHTTP/1.1 302 Found\r\nLocation: x\r\n\r\n");
+seed('sts', 'ask', 'l' . str('a.example') . str('x1') . "\0\1\4\x7f\0\0\1");
+seed('sts', 'answer', 'l' . "\2\0" . str('') . str('x1') . pack('Q>Q>', 1000, 2000) . str($sts));
+seed('sts', 'answer-none', 'l' . "\1\3" . str('the certificate has expired'));
+seed('sts', 'refresh', 'l' . str('a.example'));
