@@ -53,6 +53,7 @@ struct message_context {
 	const char *tls_version, *tls_cipher; /* NULL without TLS */
 	const char *session;
 	const struct token_signer *token; /* NULL: not known yet */
+	const struct policy *policy;      /* NULL: none */
 	int64_t now;                 /* wall ms */
 };
 
@@ -67,8 +68,10 @@ int draft_begin(struct draft *, const struct message_context *, struct content *
 struct policy_msg *draft_msg(struct draft *);
 /* The content is another now: msg shows that. */
 void draft_content(struct draft *, const struct content *);
-/* Makes the message of it, with what policy changed; takes content and envelope over. */
-struct message *draft_end(struct draft *, const struct message_context *, struct content *, struct envelope **ep);
+/* Makes the message of it, with what policy changed; takes content and envelope over. NULL and a reply as above; *ep is
+ * kept then. */
+struct message *draft_end(struct draft *, const struct message_context *, struct content *, struct envelope **ep,
+    const char **reply_r);
 
 /* All of that at once. Makes the message out of the content and the envelope of a transaction; takes both over (content
  * is left empty, *ep NULL). NULL and a whole reply in *reply_r (valid until the next call) if it must be refused; *ep

@@ -256,6 +256,7 @@ context_of(const struct session *s)
 		.is_ipv6 = strchr(s->client, ':') != NULL,
 		.protocol = session_protocol(s),
 		.session = s->session_id,
+		.policy = w->policy,
 		.token = w->qlink != NULL ? qlink_token(w->qlink) : NULL,
 		.now = loop_wall(w->loop)
 	};
@@ -375,6 +376,7 @@ message_then(struct session *s, const struct policy_verdict *v)
 	struct tx *tx = &s->tx;
 	struct policy_msg *msg = draft_msg(tx->draft);
 	struct message_context c = context_of(s);
+	const char *line = NULL;
 	struct message *m;
 
 	if (event_refused(s, v, PHASE_DOT, NULL)) {
@@ -383,7 +385,11 @@ message_then(struct session *s, const struct policy_verdict *v)
 	}
 	policy_msg_settle(msg);
 	c.now = tx->env->received;
-	m = draft_end(tx->draft, &c, &tx->content, &tx->env);
+	m = draft_end(tx->draft, &c, &tx->content, &tx->env, &line);
+	if (m == NULL) {
+		refuse(s, line);
+		return;
+	}
 	sign(s, m, msg);
 	draft_free(&tx->draft);
 }

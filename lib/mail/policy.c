@@ -223,6 +223,7 @@ indexes_build(struct policy *p)
 		p->by_name[i] = p->pools[i];
 	qsort(p->by_name, p->n_pools, sizeof(struct pool_def *), pool_cmp);
 	policy_dkim_index(p);
+	policy_unsubscribe_index(p);
 	if (p->n_listeners > 0)
 		qsort(p->listeners, p->n_listeners, sizeof(struct listener_def *), listener_cmp);
 	for (i = 1; i < p->n_listeners; i++)
@@ -321,6 +322,7 @@ definitions_free(struct policy *p)
 	free(p->by_name);
 	free(p->listeners);
 	policy_dkim_free(p);
+	policy_unsubscribe_free(p);
 }
 
 void

@@ -37,6 +37,15 @@ struct policy_listener_domain {
 	bool relay_to, log_oob, log_arf;
 };
 
+/* The fields of RFC 8058 for mail of a tenant. In url and mailto, {token} stands for the recipient's token. */
+struct policy_unsubscribe {
+	char *tenant;  /* "*": of every tenant that has none of its own, and of none */
+	char *url;     /* https */
+	char *mailto;  /* NULL; without "mailto:" */
+	bool complete; /* List-Unsubscribe-Post goes to a List-Unsubscribe of the author's that has an https URI */
+};
+#define POLICY_UNSUBSCRIBE_MAX 400 /* octets of each text */
+
 /* dkim.h: how one signature is made. */
 struct dkim_signer;
 /* policy_queue.h: what get_queue_config may say. */
@@ -56,6 +65,10 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* NULL: none for that tenant (NULL: mail without one). */
+const struct policy_unsubscribe *policy_unsubscribe_of(const struct policy *, const char *tenant);
+/* A text of one of these with the token in its place, malloced. */
+char *policy_unsubscribe_fill(const char *text, const char *token) __attribute__((warn_unused_result));
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);

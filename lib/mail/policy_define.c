@@ -249,6 +249,7 @@ static const luaL_Reg module_functions[] = {
 	{ "source", source_define },
 	{ "pool", pool_define },
 	{ "listener_domain", listener_domain_define },
+	{ "list_unsubscribe", policy_unsubscribe_define },
 	{ "on", event_on },
 	{ "make_queue_config", table_return },
 	{ "make_egress_path", table_return },

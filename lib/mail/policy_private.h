@@ -20,6 +20,7 @@
 #define POLICY_ENTRIES_MAX 1024
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_DKIM_MAX 20000
+#define POLICY_UNSUBSCRIBES_MAX 10000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -58,6 +59,11 @@ struct pool_def {
 
 struct listener_def {
 	struct policy_listener_domain domain;
+	unsigned line;
+};
+
+struct unsubscribe_def {
+	struct policy_unsubscribe u;
 	unsigned line;
 };
 
@@ -106,6 +112,8 @@ struct policy {
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
 	size_t n_dkim_senders;
+	struct unsubscribe_def **unsubscribe;
+	size_t n_unsubscribe;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -172,6 +180,11 @@ unsigned policy_caller_line(lua_State *);
 void policy_dkim_open(lua_State *);
 void policy_dkim_index(struct policy *);
 void policy_dkim_free(struct policy *);
+
+/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must cover. */
+int policy_unsubscribe_define(lua_State *);
+void policy_unsubscribe_index(struct policy *);
+void policy_unsubscribe_free(struct policy *);
 
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);
