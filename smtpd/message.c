@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/author.h"
 #include "mail/token.h"
 
 #include "smtpd/headers.h"
@@ -27,6 +28,18 @@ message_free(struct message **mp)
 	envelope_free(&m->envelope);
 	free(m);
 	*mp = NULL;
+}
+
+void
+message_note_author(struct message *m)
+{
+	char line[AUTHOR_MAX];
+
+	author_write((const char *)m->head.p, m->head.len, line);
+	envelope_set_meta(m->envelope, AUTHOR_META, line);
+	wbuf_reset(&m->env);
+	envelope_encode(m->envelope, &m->env);
+	m->rec.envelope_len = (uint32_t)m->env.len;
 }
 
 uint64_t

@@ -80,6 +80,8 @@ struct message *message_new(const struct message_context *, struct content *, st
     const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */
 void message_free(struct message **);
+/* The header block is final, signatures and all: what it says of its author goes into the envelope. */
+void message_note_author(struct message *);
 /* Octets on the wire. */
 uint64_t message_content_len(const struct message *);
 

@@ -272,8 +272,13 @@ context_of(const struct session *s)
 static void
 submit(struct session *s, struct message *m)
 {
+	const struct worker *w = s->worker;
 	struct tx *tx = &s->tx;
 
+	/* Mail of strangers that is relayed is not sent in our name. */
+	if (session_is_trusted(s) && w->policy != NULL &&
+	    policy_guards(w->policy, w->params->require_authenticated_senders != GUARD_NO))
+		message_note_author(m);
 	m->done = on_done;
 	m->arg = s;
 	if (tx->large != NULL) {

@@ -26,6 +26,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_SOURCE_OUT] = "SourceOut",
 	[EV_SOURCE_IN] = "SourceIn",
 	[EV_OVERRIDE] = "Override",
+	[EV_ALERT] = "Alert",
 };
 
 /* NULL is written as null. */
@@ -136,7 +137,7 @@ put_meta(struct json *j, const struct event_record *ev)
 	for (uint32_t i = 0; i < ev->n_meta; i++) {
 		const char *key = ev->meta[i].key;
 
-		if (strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 && strcmp(key, "authn_id") != 0)
+		if (*key != '@' && strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 && strcmp(key, "authn_id") != 0)
 			put_string(j, key, ev->meta[i].value);
 	}
 	json_obj_end(j);
@@ -176,6 +177,16 @@ put_override(struct json *j, const struct event_override *o)
 	else
 		json_none(j, "expires");
 	json_bool(j, "dry_run", o->is_dry_run);
+	json_obj_end(j);
+}
+
+static void
+put_alert(struct json *j, const struct event_alert *a)
+{
+	json_obj(j, "alert");
+	json_str(j, "action", a->action);
+	json_str(j, "kind", a->kind);
+	put_string(j, "author_domain", a->author);
 	json_obj_end(j);
 }
 
@@ -243,6 +254,8 @@ eventlog_format(struct json *j, const struct event_record *ev, const struct even
 	put_timing(j, ev->timing);
 	if (ev->override != NULL)
 		put_override(j, ev->override);
+	if (ev->alert != NULL)
+		put_alert(j, ev->alert);
 	json_obj_end(j);
 	j->comma = false;
 	wbuf_u8(&j->out, '\n');

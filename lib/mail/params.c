@@ -53,6 +53,7 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
+static const char *const guard_words[] = { "no", "yes", "always", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
 
@@ -157,6 +158,9 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
+	ENUM(require_authenticated_senders, "yes", guard_words),
+	TIME(authenticated_senders_refresh, "1h", SECONDS(1), DAYS(1)),
+	TIME(authenticated_senders_retry, "5m", SECONDS(1), HOURS(4)),
 
 	/* posthorn doctor */
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),

@@ -13,6 +13,9 @@ enum { TENANT_OVERRIDE, TENANT_REJECT };
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT, TLS_LEVEL_VERIFY, TLS_LEVEL_MAY_VERIFY };
 enum { DNS_VALIDATION_AUTO, DNS_VALIDATION_YES, DNS_VALIDATION_NO };
 
+/* Whose mail must be such that it passes DMARC (deliverd/guard.h): that to public destinations; all. */
+enum guard_mode { GUARD_NO, GUARD_YES, GUARD_ALWAYS };
+
 struct params {
 	/* general */
 	char *myhostname;
@@ -48,6 +51,8 @@ struct params {
 	int64_t smtpd_data_min_rate;   /* octets a second, measured over the DATA phase after 30 s */
 	int smtpd_bare_newline, submission_bare_newline;
 	struct cidr_list smtpd_authorized_xclient_hosts;
+	int require_authenticated_senders; /* enum guard_mode */
+	int64_t authenticated_senders_refresh, authenticated_senders_retry;
 	int tenant_mismatch;
 	bool envelope_from_return_path; /* default for users that do not say */
 	struct conf_strs relay_domains;  /* accepted from anybody on smtpd_listen, beside listener domains of policy */

@@ -376,6 +376,17 @@ policy_pool_find(const struct policy *p, const char *name)
 	return NULL;
 }
 
+bool
+policy_guards(const struct policy *p, bool by_default)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_pools; i++)
+		if (p->pools[i]->pool.guard == -1 ? by_default : p->pools[i]->pool.guard != 0)
+			return true;
+	return false;
+}
+
 static const struct policy_listener_domain *
 listener_find(const struct policy *p, const char *domain)
 {

@@ -29,6 +29,7 @@ struct policy_pool {
 	char *name;
 	struct policy_pool_entry *entries;
 	size_t n_entries;
+	int guard;      /* enum guard_mode; -1: the parameter's */
 	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
@@ -78,6 +79,8 @@ const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
+/* Whether mail of any pool must be such that it passes DMARC; by_default: pools that say nothing. */
+bool policy_guards(const struct policy *, bool by_default);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);
