@@ -1,5 +1,6 @@
-/* The guard (guard.h), in the net process: what is known of senders, who waits for it, and the alerts. Keys are made of
- * the domains of authors and return paths, which whoever submits mail may choose: entries are bounded, the oldest go. */
+/* The guard (guard.h), in the net process: what is known of senders, who waits for it, and the alerts. Keys are made
+ * of the domains of authors and return paths, which whoever submits mail may choose: entries are bounded, the oldest
+ * go. */
 #include <bsd/string.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* The author's domain and the signatures of a message (author.h). The header block is a stranger's: what is not a domain
- * or a selector is passed over, and all that is kept is bounded. */
+/* The author's domain and the signatures of a message (author.h). The header block is a stranger's: what is not a
+ * domain or a selector is passed over, and all that is kept is bounded. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>

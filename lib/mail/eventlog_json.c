@@ -137,7 +137,8 @@ put_meta(struct json *j, const struct event_record *ev)
 	for (uint32_t i = 0; i < ev->n_meta; i++) {
 		const char *key = ev->meta[i].key;
 
-		if (*key != '@' && strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 && strcmp(key, "authn_id") != 0)
+		if (*key != '@' && strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 &&
+		    strcmp(key, "authn_id") != 0)
 			put_string(j, key, ev->meta[i].value);
 	}
 	json_obj_end(j);

@@ -181,7 +181,8 @@ void policy_dkim_open(lua_State *);
 void policy_dkim_index(struct policy *);
 void policy_dkim_free(struct policy *);
 
-/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must cover. */
+/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must
+ * cover. */
 int policy_unsubscribe_define(lua_State *);
 void policy_unsubscribe_index(struct policy *);
 void policy_unsubscribe_free(struct policy *);

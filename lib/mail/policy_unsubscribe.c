@@ -1,6 +1,6 @@
-/* posthorn.list_unsubscribe: whose mail gets the fields of RFC 8058, and what is in them. Any process that loads policy.
- * What is written here ends up in the header of every message of the tenant, so nothing passes that could end the
- * field, the brackets around an address, or the list of them. */
+/* posthorn.list_unsubscribe: whose mail gets the fields of RFC 8058, and what is in them. Any process that loads
+ * policy. What is written here ends up in the header of every message of the tenant, so nothing passes that could end
+ * the field, the brackets around an address, or the list of them. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
