@@ -34,7 +34,7 @@ $(BUILD)/lib$(1).a: $$(call obj,$$(filter-out $(1)/main.c,$$(wildcard $(1)/*.c))
 $(2): $$(call obj,$(1)/main.c) $(BUILD)/lib$(1).a $(LIB)
 	@mkdir -p $$(@D)
 	@echo '  LD $$@'
-	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(call obj,$(1)/main.c) $(BUILD)/lib$(1).a $(LIB) $$(LIBS)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$(call obj,$(1)/main.c) $(BUILD)/lib$(1).a $(LIB) $$(LIBS) $$(LIBS_$(1))
 endef
 $(foreach d,$(DAEMONS),$(eval $(call program,$(d),$(BUILD)/libexec/$(d))))
 $(eval $(call program,posthorn,$(BUILD)/sbin/posthorn))
@@ -53,7 +53,7 @@ ARCHIVES := $(DAEMONS:%=$(BUILD)/lib%.a) $(BUILD)/libposthorn.a $(LIB)
 $(BUILD)/t/unit/%: t/unit/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS) $(shell pkg-config --libs cmocka)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS) $(LIBS_posthorn) $(shell pkg-config --libs cmocka)
 -include $(UNIT:=.d)
 
 .PHONY: unit

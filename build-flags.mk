@@ -10,6 +10,8 @@ WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototype
 CPPFLAGS += -D_GNU_SOURCE -I. -Ilib -DPOSTHORN_VERSION='"$(VERSION)"' -DPOSTHORN_SYSCONFDIR='"$(SYSCONFDIR)"' \
 	-DPOSTHORN_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS)
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# Of one program only: SPF's second opinion in posthorn doctor.
+LIBS_posthorn := -lspf2
 ifdef SAN
 CFLAGS ?= -O1 -g
 CFLAGS += -std=gnu11 $(WARN) -Wno-null-dereference -fno-common -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined

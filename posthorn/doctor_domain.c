@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/xalloc.h"
+#include "mail/orgdomain.h"
 #include "mail/spf_private.h"
 #include "mail/tags.h"
 
@@ -172,11 +173,10 @@ doctor_spf_source(struct doctor *d)
 
 /* ---- DMARC, RFC 7489 ---- */
 
-/* The record for a domain: its own, else that of the nearest domain above it that has one. *n_r: how many were found
- * there. NULL: none; *failed_r: nobody knows. */
-static const char *
-dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r)
+const char *
+doctor_dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r)
 {
+	const char *const places[] = { domain, orgdomain_of(domain) };
 	const struct dns_reply *r;
 	const char *found = NULL;
 	char name[512];
@@ -184,7 +184,8 @@ dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_
 
 	*n_r = 0;
 	*failed_r = false;
-	for (*at_r = domain; strchr(*at_r, '.') != NULL; *at_r = strchr(*at_r, '.') + 1) {
+	for (size_t k = 0; k < 2 && (k == 0 || places[1] != domain); k++) {
+		*at_r = places[k];
 		snprintf(name, sizeof(name), "_dmarc.%s", *at_r);
 		r = doctor_ask(d, name, DNS_TYPE_TXT);
 		*failed_r |= r->status == DNS_TEMPORARY;
@@ -205,7 +206,7 @@ doctor_dmarc(struct doctor *d)
 	bool failed;
 	unsigned n;
 
-	record = dmarc_find(d, name, &at, &n, &failed);
+	record = doctor_dmarc_find(d, name, &at, &n, &failed);
 	if (record == NULL && failed) {
 		doctor_say(d, DOCTOR_WARNING, NULL, "its DMARC record is not known: name servers do not answer");
 		return;

@@ -163,6 +163,7 @@ const struct conf_param params_table[] = {
 	TIME(authenticated_senders_retry, "5m", SECONDS(1), HOURS(4)),
 
 	/* posthorn doctor */
+	STR(doctor_probe_domain, "gmail.com"),
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
 };
 const size_t params_count = sizeof(params_table) / sizeof(params_table[0]);
@@ -220,6 +221,9 @@ check_paths(const struct check *c)
 	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
 	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
+	if (!dns_name_valid(c->p->doctor_probe_domain))
+		CHECK_ADD(c, "doctor_probe_domain", NULL, "doctor_probe_domain: '%.100s' is not a domain name",
+		    c->p->doctor_probe_domain);
 	for (i = 0; i < c->p->dnsbl_zones.n; i++)
 		if (!dns_name_valid(c->p->dnsbl_zones.v[i]))
 			CHECK_ADD(c, "dnsbl_zones", NULL, "dnsbl_zones: '%.100s' is not a domain name",

@@ -87,6 +87,7 @@ struct params {
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
 
 	/* posthorn doctor */
+	char *doctor_probe_domain;
 	struct conf_strs dnsbl_zones;
 };
 
