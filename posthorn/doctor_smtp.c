@@ -220,7 +220,7 @@ doctor_port25(struct doctor *d)
 	struct talk t = { .fd = -1 };
 
 	if (s->sa_len > 0 && !is_here(s)) {
-		doctor_say(d, DOCTOR_FAILURE, NULL, "%s is not an address of this host: nothing can be sent from it",
+		doctor_say(d, DOCTOR_WARNING, NULL, "%s is not an address of this host: nothing can be sent from it",
 		    s->address);
 		return;
 	}
