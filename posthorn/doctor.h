@@ -79,8 +79,8 @@ char *doctor_record_dmarc(const char *domain);
 char *doctor_record_txt(const char *name, const char *text);
 const unsigned char *doctor_source_ip(const struct doctor_source *);
 
-/* The DMARC record for a domain: its own, else that of its organisational domain. *n_r: how many were found there. NULL:
- * none; *failed_r: nobody knows. */
+/* The DMARC record for a domain: its own, else that of its organisational domain. *n_r: how many were found there.
+ * NULL: none; *failed_r: nobody knows. */
 const char *doctor_dmarc_find(struct doctor *, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r);
 
 /* The sources of the policy and the sender domains: those given, else those of the passwd file. 0, or -1 and errors

@@ -1,5 +1,5 @@
-/* The check of DMARC's alignment: would mail from the domain pass, by a signature with a key that lies here or by SPF of
- * the domain as return path? What the checks of keys and of SPF have said already is not said again. */
+/* The check of DMARC's alignment: would mail from the domain pass, by a signature with a key that lies here or by SPF
+ * of the domain as return path? What the checks of keys and of SPF have said already is not said again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -125,8 +125,8 @@ check_configured(struct doctor *d, const struct open_ports *o, const struct list
 			continue;
 		n++;
 		if (runs)
-			doctor_say(d, DOCTOR_FAILURE, NULL, "nothing listens on %s (%s), though the suite runs: posthorn "
-			    "reload, and see its log", l->addrs->v[i].text, l->name);
+			doctor_say(d, DOCTOR_FAILURE, NULL, "nothing listens on %s (%s), though the suite runs: "
+			    "posthorn reload, and see its log", l->addrs->v[i].text, l->name);
 		else
 			doctor_say(d, DOCTOR_WARNING, NULL, "another program listens on %s (%s), so the suite, which "
 			    "does not run, could not start", l->addrs->v[i].text, l->name);

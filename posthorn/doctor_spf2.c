@@ -1,8 +1,8 @@
 /* A second opinion on the SPF records of our own domains: libspf2, which some receivers use, must come to the same
  * result as our evaluator for each source. Debian's build has a known overflow in the macros of explanations
  * (CVE-2023-42118), so it is kept from them (get_exp), sees no record that is unusual, and runs in a child that may
- * neither open a file nor a socket. The child has the answers that the parent knows when it begins; it writes which ones
- * it lacks, the parent asks for them, and another child begins anew. */
+ * neither open a file nor a socket. The child has the answers that the parent knows when it begins; it writes which
+ * ones it lacks, the parent asks for them, and another child begins anew. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -271,8 +271,8 @@ doctor_spf_second(struct doctor *d)
 		    spf_result_name(other));
 	}
 	if (n_none > 0 && n_other == 0)
-		doctor_say(d, DOCTOR_WARNING, NULL, "libspf2, which some receivers use, cannot evaluate its SPF record: "
-		    "write it in a simpler way");
+		doctor_say(d, DOCTOR_WARNING, NULL, "libspf2, which some receivers use, cannot evaluate its SPF "
+		    "record: write it in a simpler way");
 	else if (n > 0 && n_other == 0)
 		doctor_say(d, DOCTOR_OK, NULL, "libspf2 makes the same of its SPF record for %u source%s", n,
 		    n == 1 ? "" : "s");
