@@ -36,8 +36,12 @@ struct event_bounce {
 	bool is_of_policy; /* action: policy said so, not the rules */
 };
 
+/* What an Alert says. */
 struct event_alert {
+	const char *kind;    /* "bounce": what a reply means; "sender_not_authenticated" */
+	const char *action;  /* "begun", "ended"; NULL: it was said once */
 	const char *made_by, *reason;
+	const char *author;  /* domain; NULL */
 };
 
 /* What a Feedback record says of the complaint. */
