@@ -234,7 +234,8 @@ ready_or_refuse(struct conn *c)
 	if (!c->need.is_required || io_is_tls(c->io))
 		return authenticate(c);
 	snprintf(text, sizeof(text), "TLS is required%s, but the server %s",
-	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" : "",
+	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" :
+	    c->need.policy != NULL ? " by the domain's MTA-STS policy" : "",
 	    c->step == STEP_STARTTLS ? "refused STARTTLS" : "does not offer it");
 	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", text);
 	return conn_next(c, &why);
@@ -313,13 +314,14 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 	}
 	if (c->step == STEP_TLS && c->need.may_retry_in_clear)
 		return conn_retry_in_clear(c, why);
-	if (c->step == STEP_TLS && io_ssl(c->io) != NULL)
+	if (c->step == STEP_TLS && io_ssl(c->io) != NULL && !c->need.is_observed)
 		unexpected = tls_unexpected(io_ssl(c->io));
 	if (is_timeout)
 		path_shrink(c->path);
 	if (unexpected != NULL)
 		snprintf(text, sizeof(text), "the server's certificate %s: %s", c->need.by == TLS_BY_DANE ?
-		    "does not match its TLSA records (DANE)" : "cannot be verified", unexpected);
+		    "does not match its TLSA records (DANE)" : c->need.policy != NULL ?
+		    "cannot be verified, as the domain's MTA-STS policy wants" : "cannot be verified", unexpected);
 	else
 		snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?

@@ -112,7 +112,8 @@ make_hash(void)
 static void
 list_user(struct table *t, struct json *j, const char *line)
 {
-	static const char *const keys[] = { "tenant", "domains", "rate", "envelope_from_return_path" };
+	static const char *const keys[] = { "tenant", "domains", "rate", "envelope_from_return_path",
+	    "suppressed" };
 	const char *begin = line + strspn(line, " \t");
 	char *name;
 
@@ -219,6 +220,7 @@ passwd_options(struct passwd_args *a, int argc, char **argv)
 		{ "domains", required_argument, NULL, 'd' },
 		{ "rate", required_argument, NULL, 'r' },
 		{ "envelope-from-return-path", required_argument, NULL, 'p' },
+		{ "suppressed", required_argument, NULL, 's' },
 		{ "delete", no_argument, NULL, 'D' },
 		{ "list", no_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
@@ -240,6 +242,11 @@ passwd_options(struct passwd_args *a, int argc, char **argv)
 			if (strcmp(optarg, "yes") != 0 && strcmp(optarg, "no") != 0)
 				return adm_usage("passwd", "--envelope-from-return-path is yes or no");
 			a->user.return_path = optarg;
+			break;
+		case 's':
+			if (strcmp(optarg, "accept") != 0 && strcmp(optarg, "reject") != 0)
+				return adm_usage("passwd", "--suppressed is accept or reject");
+			a->user.suppressed = optarg;
 			break;
 		case 'D':
 			a->do_delete = true;

@@ -136,7 +136,7 @@ passwd_user_line(const struct passwd_user *u)
 	const struct {
 		const char *key, *value;
 	} attrs[] = { { "tenant", u->tenant }, { "domains", u->domains }, { "rate", u->rate },
-		{ "envelope_from_return_path", u->return_path } };
+		{ "envelope_from_return_path", u->return_path }, { "suppressed", u->suppressed } };
 	char *line = xasprintf("%s:%s", u->name, u->hash);
 	bool is_first = true;
 
@@ -177,7 +177,8 @@ passwd_line_attr(const char *line, const char *key)
 static const char *
 attributes_check(const char *p)
 {
-	static const char *const keys[] = { "tenant", "domains", "rate", "envelope_from_return_path" };
+	static const char *const keys[] = { "tenant", "domains", "rate", "envelope_from_return_path",
+	    "suppressed" };
 	bool seen[sizeof(keys) / sizeof(keys[0])] = { false };
 	size_t word, len, i;
 
@@ -188,7 +189,7 @@ attributes_check(const char *p)
 			if (strlen(keys[i]) == len && strncmp(p, keys[i], len) == 0 && p[len] == '=')
 				break;
 		if (i == sizeof(keys) / sizeof(keys[0]))
-			return "an attribute is none of tenant=, domains=, rate= and envelope_from_return_path=";
+			return "an attribute is none of tenant=, domains=, rate=, envelope_from_return_path= and suppressed=";
 		if (seen[i])
 			return "an attribute is set twice";
 		seen[i] = true;
@@ -200,6 +201,12 @@ static bool
 is_yes_or_no(const char *s)
 {
 	return s == NULL || strcmp(s, "yes") == 0 || strcmp(s, "no") == 0;
+}
+
+static bool
+is_accept_or_reject(const char *s)
+{
+	return s == NULL || strcmp(s, "accept") == 0 || strcmp(s, "reject") == 0;
 }
 
 /* What is behind the user name: the hash, and the form of the attributes. */
@@ -218,7 +225,7 @@ passwd_line_check(const struct passwd_lines *l, size_t at)
 {
 	const char *line = l->v[at] + strspn(l->v[at], " \t"), *hash = strchr(line, ':'), *err;
 	struct passwd_user u = { 0 };
-	char *name, *tenant, *domains, *rate, *return_path;
+	char *name, *tenant, *domains, *rate, *return_path, *suppressed;
 
 	if (*line == '\0' || *line == '#' || *line == '\r')
 		return NULL;
@@ -231,7 +238,10 @@ passwd_line_check(const struct passwd_lines *l, size_t at)
 	u.domains = domains = passwd_line_attr(line, "domains");
 	u.rate = rate = passwd_line_attr(line, "rate");
 	return_path = passwd_line_attr(line, "envelope_from_return_path");
+	suppressed = passwd_line_attr(line, "suppressed");
 	err = passwd_user_check(&u);
+	if (err == NULL && !is_accept_or_reject(suppressed))
+		err = "suppressed is neither accept nor reject";
 	if (err == NULL && !is_yes_or_no(return_path))
 		err = "envelope_from_return_path is neither yes nor no";
 	if (err == NULL && passwd_line_find(l, name) < (ssize_t)at)
@@ -241,6 +251,7 @@ passwd_line_check(const struct passwd_lines *l, size_t at)
 	free(domains);
 	free(rate);
 	free(return_path);
+	free(suppressed);
 	return err;
 }
 

@@ -19,6 +19,7 @@ struct passwd_user {
 	const char *hash;
 	const char *tenant, *domains, *rate;
 	const char *return_path; /* "yes", "no" */
+	const char *suppressed;  /* "accept", "reject" */
 };
 
 /* A missing file is an empty one. 0, or -1 and errno. */

@@ -5,6 +5,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/keys.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/policysums.h"
 #include "queued/queued.h"
@@ -58,6 +59,7 @@ status_counters(struct queued *q, struct json *j)
 	json_int(j, "bounced", (int64_t)c->bounced);
 	json_int(j, "expired", (int64_t)c->expired);
 	json_int(j, "removed", (int64_t)c->admin_removed);
+	json_int(j, "suppressed", (int64_t)c->suppressed);
 	json_int(j, "notices", (int64_t)c->notices);
 	json_int(j, "damaged", (int64_t)c->damaged);
 	json_int(j, "unknown_results", (int64_t)c->unknown_results);
@@ -127,6 +129,7 @@ admin_status_json(struct queued *q, struct json *j)
 	status_counts(q, j);
 	status_counters(q, j);
 	policy_sums_json(q->policy_sums, j);
+	outbox_json(q, j);
 	status_spool(q, j);
 	status_clients(q, j);
 	json_obj_end(j);

@@ -16,12 +16,14 @@
 #include "queued/explain.h"
 #include "queued/link.h"
 #include "queued/outage.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/policysums.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/result.h"
 #include "queued/segment.h"
+#include "queued/stage.h"
 
 #define CONSUMER_CREDIT_MAX 1000000u
 #define CONSUMER_SEGS_MAX 128 /* segments kept open for it without jobs */
@@ -36,6 +38,8 @@ consumer_start(struct client *cl)
 	c->is_current = cl->digest == cl->q->config_digest;
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
+	if ((c->is_stage = stage_is_name(cl->name)))
+		return;
 	overrides_tell(cl->q, cl);
 	if (cl->q->limits_fd == -1)
 		return;
@@ -164,6 +168,7 @@ consumer_stop(struct client *cl)
 
 	if (c == NULL)
 		return;
+	outbox_disconnected(q, cl);
 	claims_drop_consumer(q, c);
 	explain_drop_consumer(q, c);
 	if (c->is_current)
@@ -219,6 +224,8 @@ on_credit(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "bad CREDIT");
 		return;
 	}
+	if (!c->has_started)
+		outbox_connected(cl->q, cl);
 	c->has_started = true;
 	c->credit += n;
 	if (c->is_current)
@@ -254,7 +261,7 @@ consumers_retry(struct queued *q)
 
 	wbuf_reset(&q->clients->out);
 	TAILQ_FOREACH(cl, &q->clients->all, next)
-		if (cl->consumer != NULL)
+		if (cl->consumer != NULL && !cl->consumer->is_stage)
 			ipc_send(cl->ipc, QL_RETRY, 0, &q->clients->out, -1);
 }
 
@@ -316,6 +323,8 @@ static const struct ipc_rule consumer_rules[] = {
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", policy_sums_on_errors },
+	{ QL_SUPPRESS, false, QL_MAX_SUPPRESS, "SUPPRESS", outbox_on_suppress },
+	{ QL_SUPPRESSED, false, QL_MAX_SMALL, "SUPPRESSED", outbox_on_suppressed },
 };
 
 const struct ipc_ops consumer_ops = { consumer_rules, sizeof(consumer_rules) / sizeof(consumer_rules[0]), client_gone };

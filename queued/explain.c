@@ -136,7 +136,7 @@ explain_start(struct client *admin, uint32_t request, const struct ql_admin *a)
 	}
 	sq->refs++;
 	json_init(&json);
-	explain_queue_row(q, sq, arg_of(a, "address"), &json);
+	explain_queue_row(q, sq, arg_of(a, "address"), arg_of(a, "sender_domain"), &json);
 	explain_row(admin, request, &json);
 	json_clear(&json);
 	c = sq->pool != NULL ? TAILQ_FIRST(&sq->pool->consumers) : NULL;

@@ -12,6 +12,7 @@
 #include "queued/reason.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/suppressed.h"
 #include "queued/throttle.h"
 #include "queued/wake.h"
 
@@ -81,6 +82,9 @@ put_settings(struct queued *q, const struct squeue *sq, struct json *json)
 	conf_time_text(c->max_age, text, sizeof(text));
 	put_setting(json, "max_age", text, said.max_age >= 0 ? where : "main.cf");
 	put_setting(json, "priority", policy_priority_words[c->priority], said.priority >= 0 ? where : "default");
+	put_setting(json, "notices", policy_notices_words[c->notices], said.notices >= 0 ? where : "default");
+	if (c->notices_to != NULL)
+		put_setting(json, "notices_to", c->notices_to, where);
 	(void)snprintf(text, sizeof(text), "%" PRId64, c->tenant_share);
 	put_setting(json, "tenant_share", text, said.tenant_share >= 0 ? where : "default");
 	json_arr_end(json);
@@ -127,10 +131,12 @@ put_origin(struct queued *q, const struct squeue *sq, struct json *json)
 }
 
 void
-explain_queue_row(struct queued *q, struct squeue *sq, const char *address, struct json *json)
+explain_queue_row(struct queued *q, struct squeue *sq, const char *address, const char *sender_domain,
+    struct json *json)
 {
 	char *reason = sq->pool == NULL || sq->held_by != 0 || sq->pool->is_out || sq->throttle != NULL ||
 	    TAILQ_EMPTY(&sq->pool->consumers) ? squeue_reason(q, sq) : NULL;
+	char *suppressed = suppressed_why(q, sq, address, sender_domain);
 
 	json_obj(json, NULL);
 	json_str(json, "kind", "queue");
@@ -144,7 +150,7 @@ explain_queue_row(struct queued *q, struct squeue *sq, const char *address, stru
 	json_str(json, "pool", sq->pool != NULL ? sq->pool->name : NULL);
 	put_origin(q, sq, json);
 	json_str(json, "reason", reason);
-	json_none(json, "suppressed"); /* there is no suppression list in this version */
+	json_str(json, "suppressed", suppressed);
 	put_schedules(&sq->config, json);
 	put_settings(q, sq, json);
 	json_arr(json, "limits");
@@ -154,4 +160,5 @@ explain_queue_row(struct queued *q, struct squeue *sq, const char *address, stru
 	json_int(json, "generation", q->generation);
 	json_obj_end(json);
 	free(reason);
+	free(suppressed);
 }

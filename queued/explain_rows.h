@@ -7,7 +7,8 @@
 struct queued;
 struct squeue;
 
-/* The row of kind "queue". address: as the operator gave it. */
-void explain_queue_row(struct queued *, struct squeue *, const char *address, struct json *);
+/* The row of kind "queue". address: as the operator gave it; sender_domain: for whom it may be suppressed, NULL. */
+void explain_queue_row(struct queued *, struct squeue *, const char *address, const char *sender_domain,
+    struct json *);
 
 #endif

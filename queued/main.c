@@ -21,6 +21,7 @@
 #include "base/sandbox.h"
 #include "base/xalloc.h"
 #include "mail/config.h"
+#include "mail/suppress.h"
 
 #include "queued/queued.h"
 
@@ -114,9 +115,13 @@ lookup_roles(const struct params *p)
 	if (sandbox_separate_users(USER) && (pw = getpwnam(USER_PRODUCER)) != NULL) {
 		r.producer = pw->pw_uid;
 		if ((pw = getpwnam(USER_CONSUMER)) != NULL) {
-			r.consumer = pw->pw_uid;
+			r.consumer = r.bouncerd = r.fblproc = pw->pw_uid;
 			r.has_separate = true;
 		}
+		if ((pw = getpwnam("posthorn-bouncerd")) != NULL)
+			r.bouncerd = pw->pw_uid;
+		if ((pw = getpwnam("posthorn-fblproc")) != NULL)
+			r.fblproc = pw->pw_uid;
 	}
 	if (p->admin_group != NULL && *p->admin_group != '\0' && (gr = getgrnam(p->admin_group)) != NULL) {
 		r.admin_gid = gr->gr_gid;
@@ -194,6 +199,7 @@ run(struct daemon *d, const char *config_dir)
 	struct policy *policy;
 	struct shaping *shaping;
 	struct bounce_rules *rules;
+	struct suppress *suppress;
 	struct params *p;
 	char *path, *err = NULL;
 	int fd;
@@ -216,10 +222,12 @@ run(struct daemon *d, const char *config_dir)
 	if ((fd = ipc_listen(path, 0666)) == -1)
 		fatal("%s: %s", path, strerror(errno));
 	free(path);
+	suppress = suppress_open(p->queue_directory);
 	enter_sandbox(p, config_dir);
 	if ((d->q = queued_new(d->loop, p, policy, shaping, config_dir, &err)) == NULL)
 		fatal("%s", err);
 	d->q->bounce_rules = rules;
+	d->q->suppress = suppress;
 	d->q->config_number = number;
 	d->q->config_digest = digest;
 	notify_generation(number);

@@ -15,6 +15,7 @@
 #include "queued/queued.h"
 #include "queued/rebound.h"
 #include "queued/sched.h"
+#include "queued/suppressed.h"
 #include "queued/throttle.h"
 
 #define JOB_RCPTS 1000
@@ -172,10 +173,10 @@ offer_job(struct queued *q, struct squeue *sq)
 	}
 	/* The row says recipient i, the record has fewer: index and spool disagree. */
 	for (i = j = 0; i < n; i++) {
-		if (v[i]->rcpt < v[i]->msg->env->n_rcpts)
-			v[j++] = v[i];
-		else
+		if (v[i]->rcpt >= v[i]->msg->env->n_rcpts)
 			offer_set_aside(q, v[i], "its record has no such recipient");
+		else if (!suppressed_take(q, v[i]))
+			v[j++] = v[i];
 	}
 	n = j > 0 ? throttle_take(q, sq, j) : 0;
 	if (n == 0)

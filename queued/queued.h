@@ -23,6 +23,7 @@ struct compact;
 struct link;
 struct logfiles;
 struct memory;
+struct outbox;
 struct overrides;
 struct pool;
 struct recover;
@@ -31,6 +32,7 @@ struct bounce_rules;
 struct shaping;
 struct squeue;
 struct store;
+struct suppress;
 struct throttles;
 struct wake;
 
@@ -39,7 +41,7 @@ struct wake;
 
 struct counters {
 	uint64_t received;       /* envelopes taken over from producers or found in segments */
-	uint64_t delivered, failed, returned, bounced, expired, admin_removed;
+	uint64_t delivered, failed, returned, bounced, expired, admin_removed, suppressed;
 	uint64_t unknown_results;
 	uint64_t damaged;        /* pieces of segments set aside */
 	uint64_t notices;        /* DSNs written */
@@ -50,7 +52,7 @@ struct counters {
 
 /* Who may take which role (resolved before the jail). */
 struct roles_allowed {
-	uid_t producer, consumer, self;
+	uid_t producer, consumer, bouncerd, fblproc, self;
 	bool has_separate; /* producer and consumer are users of their own */
 	gid_t admin_gid;
 	bool has_admin_gid;
@@ -63,6 +65,7 @@ struct queued {
 	struct policy *policy;
 	struct shaping *shaping; /* NULL: none */
 	struct bounce_rules *bounce_rules; /* NULL: none */
+	struct suppress *suppress; /* the suppression list; NULL in tests: there is none */
 	uint32_t generation; /* of params and policy: grows with each reload */
 	uint32_t config_number; /* the supervisor's number of them; 0: none */
 	uint64_t config_digest; /* who has another one is offered nothing */
@@ -84,6 +87,7 @@ struct queued {
 	struct expire *expire;
 	struct overrides *overrides;
 	struct automation *automation;
+	struct outbox *outbox;  /* requests to suppress, on their way to bouncerd */
 	struct logfiles *logs;
 	struct clients *clients;
 	struct keys *keys;

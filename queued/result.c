@@ -12,6 +12,7 @@
 #include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
+#include "queued/consequence.h"
 #include "queued/consumer.h"
 #include "queued/events.h"
 #include "queued/overrides.h"
@@ -19,6 +20,7 @@
 #include "queued/rebind.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
+#include "queued/stage.h"
 #include "queued/throttle.h"
 #include "queued/verdict.h"
 
@@ -83,7 +85,7 @@ result_expire(struct queued *q, struct qenv *e)
 {
 	static const struct enhanced_code code = { 5, 4, 7 };
 	char text[FAIL_TEXT_MAX + 128];
-	struct notice_facts facts = { DSN_FAILED, code, NULL, NULL, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, code, NULL, NULL, true, 0, NULL };
 	int64_t age;
 
 	if (!result_can_end(q, e))
@@ -95,6 +97,7 @@ result_expire(struct queued *q, struct qenv *e)
 	facts.diagnostic = text;
 	events_ended(q, e, EV_EXPIRATION, 551, &code, text);
 	q->count.expired++;
+	consequence_expired(q, e);
 	notice_add(q, e, &facts);
 	changes_finish(q->changes, e);
 }
@@ -103,7 +106,7 @@ void
 result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool is_quiet)
 {
 	static const struct enhanced_code code = { 5, 7, 1 };
-	struct notice_facts facts = { DSN_FAILED, code, NULL, reason, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, code, NULL, reason, true, 0, NULL };
 
 	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) == NULL)
 		is_quiet = true; /* damaged: nobody to write to, but an operator may remove it */
@@ -114,10 +117,18 @@ result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool i
 	changes_finish(q->changes, e);
 }
 
+void
+result_suppressed(struct queued *q, struct qenv *e, const char *text)
+{
+	events_suppressed(q, e, text);
+	q->count.suppressed++;
+	changes_finish(q->changes, e);
+}
+
 bool
 result_reject(struct queued *q, struct qenv *e, const char *line)
 {
-	struct notice_facts facts = { DSN_FAILED, { 5, 7, 1 }, NULL, NULL, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, { 5, 7, 1 }, NULL, NULL, true, 0, NULL };
 	char *end;
 	uint16_t code = (uint16_t)strtoul(line, &end, 10);
 	size_t used;
@@ -189,15 +200,20 @@ result_order(struct queued *q, struct qenv *e)
 
 #define SAID_MAX (FAIL_TEXT_MAX + 32)
 
-/* A reply as the peer gave it, "550 5.1.1 text"; what we found ourselves has no reply's code. */
+/* A reply as the peer gave it, "550 5.1.1 text"; what we found ourselves has no reply's code, nor what looks like
+ * one. */
 static const char *
 said(const struct ql_result *r, char out[SAID_MAX])
 {
 	const char *text = r->text == NULL ? "" : r->text;
 	char status[20] = "";
 
-	if (r->is_local || r->code == 0)
-		return text;
+	if (r->is_local || r->code == 0) {
+		if (*text < '0' || *text > '9')
+			return text;
+		(void)snprintf(out, SAID_MAX, "found: %s", text);
+		return out;
+	}
 	if (r->enhanced.class != 0) {
 		status[0] = ' ';
 		enhanced_format(&r->enhanced, status + 1);
@@ -211,7 +227,7 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	static const struct enhanced_code code = { 2, 0, 0 };
 	char reply[SAID_MAX];
-	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0 };
+	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0, NULL };
 
 	squeue_grow_window(q, e->queue);
 	automation_delivered(q, e, r);
@@ -224,13 +240,15 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 static void
 result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
-	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0 };
+	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0,
+	    verdict_hard_words(v) };
 
 	if (!result_can_end(q, e))
 		return;
-	events_failure(q, e, r, EV_BOUNCE, v->class, 0);
+	events_failure(q, e, r, EV_BOUNCE, v, 0);
 	squeue_grow_window(q, e->queue);
 	q->count.bounced++;
+	consequence_suppress(q, e, v);
 	notice_add(q, e, &facts);
 	changes_finish(q->changes, e);
 }
@@ -239,7 +257,7 @@ static void
 result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, r->is_local,
-	    queue_wall(q, e->expires) };
+	    queue_wall(q, e->expires), NULL };
 	int64_t after = q->params->delay_notice_after;
 
 	if (after <= 0 || (e->flags & ENV_DELAY_NOTIFIED) || e->msg->env == NULL ||
@@ -265,7 +283,7 @@ result_requeue(struct queued *q, struct qenv *e, const struct ql_result *r, cons
 	is_moved = plan.to != NULL;
 	if (is_moved && v->delay == 0)
 		delay = squeue_backoff(plan.to, e->attempts, v->class);
-	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, is_ended ? 0 : queue_now(q) + delay);
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v, is_ended ? 0 : queue_now(q) + delay);
 	if (is_ended && result_reject(q, e, plan.verdict.line))
 		return;
 	(void)rebind_plan_take(q, e, &plan);
@@ -293,7 +311,7 @@ result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const 
 		result_requeue(q, e, r, v, delay);
 		return;
 	}
-	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, 0);
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v, 0);
 	if (is_over)
 		result_expire(q, e);
 	else if (e->order == ORDER_REBIND)
@@ -323,15 +341,19 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	in.attempts = e->attempts;
 	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
 	verdict_decide(q->bounce_rules, &in, &v);
+	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });
+	consequence_ask(q, e, r, &in, &v);
 	automation_failed(q, e, r, e->text);
+	consequence_take(q, e, r, &v, e->text);
 	if (v.action == VERDICT_BOUNCE) {
 		result_bounce(q, e, r, &v);
 	} else if (v.action == VERDICT_HOLD) {
-		events_failure(q, e, r, EV_TRANSIENT_FAILURE, v.class, 0);
+		events_failure(q, e, r, EV_TRANSIENT_FAILURE, &v, 0);
 		result_hold(q, e);
 	} else {
 		result_retry(q, e, r, &v);
 	}
+	verdict_clear(&v);
 }
 
 /* A Delayed event is written once for each reason: a suspension is another one than a limit. */
@@ -379,9 +401,26 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 	result_defer(q, e, e->due);
 }
 
+/* An answer of bouncerd or fblproc. */
+static void
+result_staged(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	squeue_grow_window(q, e->queue);
+	if (e->order != ORDER_NONE && result_order(q, e))
+		return;
+	if (r->outcome == QL_DELIVERED)
+		stage_handled(q, e);
+	else
+		stage_passed(q, e);
+}
+
 void
 result_apply(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
+	if (e->queue->is_stage && (r->outcome == QL_DELIVERED || r->outcome == QL_PASSED)) {
+		result_staged(q, e, r);
+		return;
+	}
 	switch (r->outcome) {
 	case QL_DELIVERED:
 		result_delivered(q, e, r);

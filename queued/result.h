@@ -22,6 +22,8 @@ void result_expire(struct queued *, struct qenv *);
 bool result_reject(struct queued *, struct qenv *, const char *line);
 /* An operator ends it: AdminBounce event; with a notice unless is_quiet. */
 void result_admin_bounce(struct queued *, struct qenv *, const char *reason, bool is_quiet);
+/* Its recipient is on the suppression list: AdminBounce event of class Suppressed, no notice. */
+void result_suppressed(struct queued *, struct qenv *, const char *text);
 /* Back to waiting until `due`, or ready if that is now; not an attempt. */
 void result_defer(struct queued *, struct qenv *, int64_t due);
 void result_hold(struct queued *, struct qenv *);

@@ -46,6 +46,7 @@ auth_answer_encode(const struct auth_answer *a, struct wbuf *w)
 	wbuf_u64(w, a->user.rate);
 	wbuf_u64(w, a->user.rate_per);
 	wbuf_u8(w, a->user.return_path);
+	wbuf_u8(w, a->user.suppressed);
 }
 
 static char *
@@ -68,7 +69,9 @@ auth_answer_decode(struct rbuf *r, struct auth_answer *a)
 	a->user.rate = rbuf_u64(r);
 	a->user.rate_per = rbuf_u64(r);
 	a->user.return_path = rbuf_u8(r);
+	a->user.suppressed = rbuf_u8(r);
 	if (rbuf_done(r) && a->status >= AUTH_OK && a->status <= AUTH_BUSY && a->user.return_path <= RETURN_PATH_YES &&
+	    a->user.suppressed <= SUPPRESSED_REJECT &&
 	    a->user.rate <= 1000000000 && a->user.rate_per <= 86400000 && (a->user.rate == 0) == (a->user.rate_per ==
 	    0))
 		return 0;

@@ -11,6 +11,7 @@
 #include "smtpd/events.h"
 #include "smtpd/mailargs.h"
 #include "smtpd/session_private.h"
+#include "smtpd/suppressed.h"
 
 #define OVER_LIMIT_MAX 1000 /* RCPTs that are answered 452 before we hang up */
 
@@ -131,7 +132,7 @@ is_ours(const struct worker *w, const char *domain)
 	}
 	if (w->policy == NULL || (d = policy_listener_domain(w->policy, domain)) == NULL)
 		return false;
-	return d->relay_to || d->log_oob || d->log_arf;
+	return d->relay_to || d->log_oob != REPORT_IGNORE || d->log_arf != REPORT_IGNORE;
 }
 
 static bool
@@ -238,5 +239,7 @@ cmd_rcpt(struct session *s, const char *args)
 		reject_rcpt(s, to.address, "550 5.7.1 Relay access denied");
 		return;
 	}
+	if (suppressed_refused(s, to.address))
+		return;
 	rcpt_ask(s, to.address, a.has_orcpt ? a.orcpt : NULL, a.notify);
 }

@@ -89,6 +89,13 @@ parse_attr(char *word, struct user *u, const char **err_r)
 			return -1;
 		}
 		u->return_path = *value == 'y' ? RETURN_PATH_YES : RETURN_PATH_NO;
+	} else if (strcmp(word, "suppressed") == 0) {
+		if (u->suppressed != SUPPRESSED_DEFAULT ||
+		    (strcmp(value, "accept") != 0 && strcmp(value, "reject") != 0)) {
+			*err_r = "suppressed is neither accept nor reject";
+			return -1;
+		}
+		u->suppressed = *value == 'a' ? SUPPRESSED_ACCEPT : SUPPRESSED_REJECT;
 	} else {
 		*err_r = "unknown attribute";
 		return -1;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/tls.h"
+#include "mail/bounce_class.h"
 #include "mail/names.h"
 
 #include "smtpd/session_private.h"
@@ -61,7 +62,7 @@ reply_to_event(const char *line, struct event_record *ev)
 }
 
 static void
-write_rejection(struct session *s, enum phase phase, const char *rcpt, const char *line)
+write_rejection(struct session *s, enum phase phase, const char *rcpt, const char *line, const char *class)
 {
 	struct event_record ev = { .type = EV_REJECTION, .phase = (uint8_t)phase };
 
@@ -69,6 +70,7 @@ write_rejection(struct session *s, enum phase phase, const char *rcpt, const cha
 	reply_to_event(line, &ev);
 	ev.sender = s->tx.env != NULL ? s->tx.env->sender : NULL;
 	ev.recipient = rcpt;
+	ev.bounce_classification = class;
 	ev.tenant = s->is_authenticated ? s->user.tenant : NULL;
 	ev.command = phase == PHASE_DOT ? "." : s->command;
 	eventlog_write(s->worker->events, &ev);
@@ -81,7 +83,7 @@ reply_reject(struct session *s, enum phase phase, const char *rcpt, const char *
 
 	reply_plain(s, line);
 	if (phase != PHASE_NONE)
-		write_rejection(s, phase, rcpt, line);
+		write_rejection(s, phase, rcpt, line, NULL);
 	s->errors++;
 	if (s->errors >= limit) {
 		reply_plain(s, "421 4.7.0 Too many errors, closing connection");
@@ -89,6 +91,13 @@ reply_reject(struct session *s, enum phase phase, const char *rcpt, const char *
 	} else if (s->errors > limit / 2 && s->wait == WAIT_NONE) {
 		session_pause(s, WAIT_PENALTY, PENALTY_MS);
 	}
+}
+
+void
+reply_suppressed(struct session *s, const char *rcpt, const char *line)
+{
+	reply_plain(s, line);
+	write_rejection(s, PHASE_RCPT, rcpt, line, BOUNCE_CLASS_SUPPRESSED);
 }
 
 void
@@ -108,7 +117,7 @@ reply_drop(struct session *s, enum phase phase, const char *line)
 {
 	reply_plain(s, line);
 	if (phase != PHASE_NONE)
-		write_rejection(s, phase, NULL, line);
+		write_rejection(s, phase, NULL, line, NULL);
 	log_info("session ended by us: %s client=%s session=%s", line, s->client, s->session_id);
 	session_drop(s);
 }

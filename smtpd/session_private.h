@@ -36,7 +36,8 @@ enum session_wait {
 	WAIT_FLOW,    /* queued holds new mail back */
 	WAIT_RATE,    /* the user's rate */
 	WAIT_PENALTY, /* too many errors: a second's pause */
-	WAIT_OUTPUT   /* the client does not read its replies */
+	WAIT_OUTPUT,  /* the client does not read its replies */
+	WAIT_CHECK    /* who sent the message is being looked at */
 };
 
 enum auth_step { AUTH_STEP_PLAIN, AUTH_STEP_NAME, AUTH_STEP_PASSWORD };
@@ -85,6 +86,9 @@ struct tx {
 	struct message *unsigned_message;
 	struct signing *signing;     /* of that one */
 	struct message *message;     /* in the spool's hands */
+	struct verification *verification; /* under way */
+	struct auth_results *auth;   /* what it said; NULL: nothing */
+	struct wbuf auth_field;      /* the same for readers */
 };
 
 struct session {
@@ -152,6 +156,8 @@ void reply_plain(struct session *, const char *line); /* "250 2.0.0 Ok", CRLF is
 void reply_fmt(struct session *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An error reply: Rejection event, error count, penalty. rcpt: NULL or the recipient it is about. */
 void reply_reject(struct session *, enum phase, const char *rcpt, const char *line);
+/* A recipient that is suppressed: refused and recorded as that, but no mistake of the client's. */
+void reply_suppressed(struct session *, const char *rcpt, const char *line);
 void reply_reject_fmt(struct session *, enum phase, const char *rcpt, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* The same, and the connection ends. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 enum { RETURN_PATH_DEFAULT, RETURN_PATH_NO, RETURN_PATH_YES };
+enum { SUPPRESSED_DEFAULT, SUPPRESSED_ACCEPT, SUPPRESSED_REJECT };
 
 struct user {
 	char *name;
@@ -15,6 +16,7 @@ struct user {
 	uint64_t rate;      /* messages in each rate_per; 0: no limit */
 	uint64_t rate_per;  /* ms */
 	uint8_t return_path;/* RETURN_PATH_* */
+	uint8_t suppressed; /* SUPPRESSED_*: what RCPT of a suppressed recipient is answered */
 };
 
 void user_clear(struct user *);

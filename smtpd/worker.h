@@ -12,8 +12,10 @@
 #include "mail/eventlog.h"
 #include "mail/params.h"
 #include "mail/policy.h"
+#include "mail/suppress.h"
 
 #include "smtpd/auth.h"
+#include "smtpd/check_client.h"
 #include "smtpd/key_client.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
@@ -43,6 +45,7 @@ struct worker {
 	struct auth *auth;
 	struct dns_client *dns;      /* NULL: policy asks no name servers */
 	struct sign_client *sign;    /* NULL: nothing is signed */
+	struct check_client *check;  /* NULL: nothing is checked */
 	struct clients *clients;
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */
@@ -61,6 +64,7 @@ struct worker {
 	bool is_stopping;
 	struct timer stop_timer;
 	char *line;                  /* scratch: the current command (WORKER_LINE_MAX + 1) */
+	struct suppress *suppress;   /* the suppression list; NULL in tests: there is none */
 	bool has_users;              /* a passwd file is configured: AUTH is offered */
 };
 

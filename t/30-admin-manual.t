@@ -54,8 +54,9 @@ sub letters {
 	return $spec =~ /([A-Za-z])/g;
 }
 same([letters('posthorn/main.c')], [map { /\bFl (\w)\b/g } $description =~ /^\.It (Fl .*)/gm], 2, 'options of posthorn');
-for my $daemon (qw(smtpd queued deliverd)) {
-	my @code = grep { !/[rn]/ } letters("$daemon/main.c");
+for my $daemon (qw(smtpd queued deliverd bouncerd fblproc)) {
+	my $is_report = $daemon =~ /bouncerd|fblproc/; # one main function for both
+	my @code = grep { !/[rn]/ } letters($is_report ? 'lib/mail/report_main.c' : "$daemon/main.c");
 	same(\@code, [slurp("man/$daemon.8") =~ /^\.It Fl (\w)\b/gm], 1, "options of $daemon");
 }
 
@@ -63,7 +64,7 @@ for my $daemon (qw(smtpd queued deliverd)) {
 my $architecture = slurp('ARCHITECTURE.md');
 for my $daemon (qw(smtpd deliverd)) {
 	my @roles = map { slurp($_) =~ /strcmp\((?:\w+(?:->|\.))?role, "(\w+)"\) == 0/g } glob "$daemon/*main.c";
-	cmp_ok scalar @roles, '==', $daemon eq 'smtpd' ? 5 : 2, "$daemon has its roles";
+	cmp_ok scalar @roles, '==', $daemon eq 'smtpd' ? 6 : 2, "$daemon has its roles";
 	for my $role (@roles) {
 		like slurp("man/$daemon.8"), qr/\b$role\b/, "the manual of $daemon knows its role $role";
 		like $architecture, qr/^\| \| `$role`/m, 'and so does ARCHITECTURE.md';

@@ -28,6 +28,8 @@ int tls_client_trust(SSL_CTX *, const char *ca_file, char **err_r);
 /* To be called between io_tls_connect() and the handshake, which then fails unless the server shows a certificate for
  * that name by somebody trusted (RFC 5280, RFC 6125), with TLS 1.2 and up. */
 int tls_expect_name(SSL *, const char *host);
+/* The same without consequences: the handshake succeeds, and tls_unexpected() says what was wrong. */
+int tls_observe_name(SSL *, const char *host);
 /* The same by TLSA records of the host, RFC 7672: usages DANE-TA(2) and DANE-EE(3), the others are of no use in SMTP.
  * domain: where the mail goes, which a certificate may name too. Adds one record after the other: 1 it is used, 0 it
  * cannot be (unknown parameters), -1 no memory. At least one must have been used. */

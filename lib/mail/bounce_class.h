@@ -48,6 +48,7 @@ const struct bounce_cause *bounce_cause_of_local(uint8_t phase, uint16_t code, c
 
 #define BOUNCE_CLASS_EXPIRED "MessageExpired"
 #define BOUNCE_CLASS_ADMIN "Administrative"
+#define BOUNCE_CLASS_SUPPRESSED "Suppressed"
 #define BOUNCE_CLASS_NONE "Uncategorized"
 
 #endif

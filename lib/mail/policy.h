@@ -12,6 +12,7 @@
 #include "base/conf.h"
 
 struct policy;
+struct sockaddr;
 
 struct policy_source {
 	char *name;
@@ -32,9 +33,21 @@ struct policy_pool {
 	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
+/* What becomes of a report that was taken down: it ends here, or is relayed as other mail (if relay_to is true). */
+enum report_action { REPORT_IGNORE, REPORT_DROP, REPORT_RELAY };
+
 struct policy_listener_domain {
 	char *name; /* "*" any */
-	bool relay_to, log_oob, log_arf;
+	bool relay_to;
+	enum report_action log_oob, log_arf; /* bounces; complaints */
+};
+
+/* Who may report complaints: known by a signature of one of these domains or of one below, or by the client. */
+struct policy_feedback_source {
+	char *name;
+	char **dkim_domains;
+	size_t n_dkim_domains;
+	struct cidr_list addresses;
 };
 
 /* dkim.h: how one signature is made. */
@@ -43,6 +56,13 @@ struct dkim_signer;
 struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
 struct policy_path_config;
+
+/* Of an envelope sender. */
+struct policy_sender_domain {
+	char *name;        /* "*" any */
+	char *verp_domain; /* return paths name the recipient (verp.h), at this domain */
+	char *verp_prefix;
+};
 
 /* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse,
  * unknown keys are errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
@@ -56,6 +76,11 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* The same of senders; NULL: none. */
+const struct policy_sender_domain *policy_sender_domain(const struct policy *, const char *domain);
+/* The first that matches; NULL. */
+const struct policy_feedback_source *policy_feedback_by_address(const struct policy *, const struct sockaddr *client);
+const struct policy_feedback_source *policy_feedback_by_domain(const struct policy *, const char *domain, size_t len);
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
@@ -65,6 +90,9 @@ const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
+/* Whether there is a listener domain; whether policy may ask for SPF or DKIM itself. */
+bool policy_has_listeners(const struct policy *);
+bool policy_asks_auth(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);
@@ -80,6 +108,16 @@ int policy_get_queue_config(struct policy *, const char *domain, const char *ten
     struct policy_queue_config *out, char **err_r) __attribute__((warn_unused_result));
 int policy_get_path_config(struct policy *, const char *domain, const char *source, const char *site,
     struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
+/* What is known of a failure: a text, or a number where that is NULL. */
+struct policy_fact {
+	const char *key, *text;
+	int64_t number;
+};
+struct bounce_cause;
+struct bounce_todo;
+/* bounce_classified: what is to be done instead; the caller clears it after a 1. */
+int policy_bounce_classified(struct policy *, const struct policy_fact *, size_t n, const struct bounce_cause *,
+    struct bounce_todo *out, char **err_r) __attribute__((warn_unused_result));
 /* The pool that carries a queue, given what get_queue_config said of it: get_egress_pool decides, else the table's
  * egress_pool, else the only pool there is. NULL: none can be told, and *why_r, malloced, says why. malloced. */
 char *policy_queue_pool(struct policy *, const char *domain, const char *tenant, const char *campaign,

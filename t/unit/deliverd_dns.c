@@ -19,7 +19,7 @@
 #include "mail/dns_link.h"
 #include "mail/dns_lookup.h"
 #include "mail/dnsd.h"
-#include "deliverd/idna.h"
+#include "mail/idna.h"
 #include "deliverd/site.h"
 
 #define UNUSED __attribute__((unused))
@@ -282,7 +282,7 @@ test_mx_hosts(void **state UNUSED)
 static void
 test_link(void **state UNUSED)
 {
-	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 25, 0 }, ask2;
+	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 25, 0, 1 }, ask2;
 	struct dns_reply reply = { .status = DNS_OK, .ttl = 77 }, reply2;
 	char none[] = "", bad[] = "ba d.example";
 	struct wbuf w;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "deliverd/idna.h"
+#include "mail/idna.h"
 #include "mail/address.h"
 
 enum { BASE = 36, TMIN = 1, TMAX = 26, SKEW = 38, DAMP = 700, INITIAL_BIAS = 72, INITIAL_N = 0x80 };

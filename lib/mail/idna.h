@@ -1,7 +1,7 @@
 /* Internationalised domain names for look-ups: U-labels to A-labels (RFC 3492 Punycode). Mapping and normalisation
  * (UTS 46) are the sender's: an address arrives as it was written, and only ASCII is lowered. */
-#ifndef DELIVERD_IDNA_H
-#define DELIVERD_IDNA_H
+#ifndef MAIL_IDNA_H
+#define MAIL_IDNA_H
 
 #include <stddef.h>
 
