@@ -1,6 +1,6 @@
-/* What a client says from the greeting to STARTTLS and AUTH, and the table that gives each reply to the step that waits for
- * it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321,
- * RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
+/* What a client says from the greeting to STARTTLS and AUTH, and the table that gives each reply to the step that
+ * waits for it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h.
+ * RFC 5321, RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>
