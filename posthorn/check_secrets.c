@@ -1,6 +1,6 @@
-/* Passwords, certificates and keys that shaping data name, before the configuration is in force. The child that reads the
- * data is nobody and says what they name; whoever asked is root, reads the files, and says whether they are good for
- * anything. What an event answers is known only when it is asked: deliverd looks at that. */
+/* Passwords, certificates and keys that shaping data name, before the configuration is in force. The child that reads
+ * the data is nobody and says what they name; whoever asked is root, reads the files, and says whether they are good
+ * for anything. What an event answers is known only when it is asked: deliverd looks at that. */
 #include <stdlib.h>
 #include <string.h>
 

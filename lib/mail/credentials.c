@@ -1,5 +1,5 @@
-/* Credentials of a path (credentials.h), in deliverd's net process and where a configuration is checked. What is read is the administrator's; errors name files and
- * never hold what is in them. RFC 4616 (PLAIN), RFC 4954 (AUTH). */
+/* Credentials of a path (credentials.h), in deliverd's net process and where a configuration is checked. What is read
+ * is the administrator's; errors name files and never hold what is in them. RFC 4616 (PLAIN), RFC 4954 (AUTH). */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
