@@ -1,6 +1,6 @@
-/* What a client says from the greeting to STARTTLS, and the table that gives each reply to the step that waits for
- * it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321,
- * RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
+/* What a client says from the greeting to STARTTLS and AUTH, and the table that gives each reply to the step that
+ * waits for it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h.
+ * RFC 5321, RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,6 +206,7 @@ authenticate(struct conn *c)
 static bool
 on_auth(struct conn *c)
 {
+	const char *says = c->reply.text;
 	struct outcome why;
 	char text[512];
 
@@ -214,9 +215,10 @@ on_auth(struct conn *c)
 	if (c->reply.code == 421)
 		return refused(c);
 	/* Some servers repeat the command that they do not like. */
-	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): %d %.300s",
-	    c->path->config.smtp_auth_plain_username, c->reply.code,
-	    strstr(c->reply.text, c->path->credentials.plain) != NULL ? "(with our password, not shown)" : c->reply.text);
+	if (strstr(says, c->path->credentials.plain) != NULL)
+		says = "(with our password, not shown)";
+	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): "
+	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code, says);
 	why = outcome_local(PHASE_AUTH, 454, "4.7.0", text);
 	path_note_reply(c->path, &why);
 	return conn_next(c, &why);

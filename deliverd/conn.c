@@ -434,7 +434,8 @@ conn_starttls(struct conn *c)
 		return conn_next(c, &why);
 	}
 	if (credentials_show(&c->path->credentials, io_ssl(c->io)) == -1) {
-		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", "our own certificate (tls_certificate) cannot be used");
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5",
+		    "our own certificate (tls_certificate) cannot be used");
 		return conn_next(c, &why);
 	}
 	conn_set_step(c, STEP_TLS);
