@@ -15,7 +15,7 @@ Q := $(if $(V),,@)
 
 include build-flags.mk
 
-DAEMONS := smtpd queued deliverd
+DAEMONS := smtpd queued deliverd bouncerd fblproc
 LIB_SRC := $(wildcard lib/base/*.c lib/mail/*.c)
 LIB     := $(BUILD)/libcommon.a
 BINS    := $(BUILD)/sbin/posthorn $(DAEMONS:%=$(BUILD)/libexec/%)

@@ -5,7 +5,7 @@
 #define DELIVERD_JOB_H
 
 #include "deliverd/net.h"
-#include "deliverd/seg.h"
+#include "mail/seg.h"
 
 enum item_state { ITEM_NEW, ITEM_RESOLVING, ITEM_READY, ITEM_SENDING };
 

@@ -180,7 +180,7 @@ check_index(const struct params *p, struct conf_errors *warnings)
 static void
 check_daemons(const struct params *p, struct conf_errors *errors)
 {
-	static const char *const names[] = { "queued", "smtpd", "deliverd" };
+	static const char *const names[] = { "queued", "bouncerd", "fblproc", "deliverd", "smtpd" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		char *path = xasprintf("%s/%s", p->daemon_directory, names[i]);

@@ -1,7 +1,7 @@
 /* posthorn start: the supervisor. Runs as root if it was started so, because it binds privileged ports and starts
  * daemons that give up root themselves; hence it reads no byte from the network, no mail and, as root, no policy
- * (check_config.c). It starts queued, then a deliverd for each pool, then smtpd; restarts what dies; stops in the
- * reverse order. */
+ * (check_config.c). It starts queued, bouncerd, fblproc, then a deliverd for each pool, then smtpd; restarts what
+ * dies; stops in the reverse order. */
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -287,6 +287,8 @@ sup_run(struct supervisor *sup, const struct pool_list *pools)
 	loop_signal(sup->loop, SIGHUP, sup_on_hup, sup);
 	loop_signal(sup->loop, SIGCHLD, sup_on_child, sup);
 	(void)sup_daemon_new(sup, SUP_QUEUED, NULL);
+	(void)sup_daemon_new(sup, SUP_BOUNCERD, NULL);
+	(void)sup_daemon_new(sup, SUP_FBLPROC, NULL);
 	for (size_t i = 0; i < pools->n; i++)
 		(void)sup_daemon_new(sup, SUP_DELIVERD, pools->v[i]);
 	(void)sup_daemon_new(sup, SUP_SMTPD, NULL);

@@ -17,7 +17,7 @@
 #include "check.h"
 
 /* Order of starting; stopping is the reverse. */
-enum sup_kind { SUP_QUEUED, SUP_DELIVERD, SUP_SMTPD, SUP_KINDS };
+enum sup_kind { SUP_QUEUED, SUP_BOUNCERD, SUP_FBLPROC, SUP_DELIVERD, SUP_SMTPD, SUP_KINDS };
 
 enum sup_state {
 	SUP_DOWN,     /* not running, and nothing is planned */

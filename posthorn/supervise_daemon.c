@@ -27,6 +27,8 @@ static const struct {
 	int64_t start_limit, stop_limit; /* ms; queued may have a long spool to read */
 } kinds[SUP_KINDS] = {
 	[SUP_QUEUED] = { "queued", 300000, 20000 },
+	[SUP_BOUNCERD] = { "bouncerd", 60000, 15000 },
+	[SUP_FBLPROC] = { "fblproc", 60000, 15000 },
 	[SUP_DELIVERD] = { "deliverd", 60000, 30000 },
 	[SUP_SMTPD] = { "smtpd", 60000, 15000 },
 };

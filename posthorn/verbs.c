@@ -11,7 +11,7 @@ static const struct admin_verb verbs[] = {
 	{ "start", cmd_start, "", "run the suite in the foreground; prints `ready` when it serves" },
 	{ "stop", cmd_stop, "", "stop the running suite" },
 	{ "reload", cmd_reload, "", "check the configuration, then put it in force" },
-	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, deliverd/POOL" },
+	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, bouncerd, fblproc, deliverd/POOL" },
 	{ "status", cmd_status, "", "daemons and queue at a glance" },
 	{ "check", cmd_check, "", "check the configuration and what it refers to" },
 	{ "doctor", cmd_doctor, "[--domain D] ... [--source S] ...",

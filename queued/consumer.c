@@ -22,6 +22,7 @@
 #include "queued/recover.h"
 #include "queued/result.h"
 #include "queued/segment.h"
+#include "queued/stage.h"
 
 #define CONSUMER_CREDIT_MAX 1000000u
 #define CONSUMER_SEGS_MAX 128 /* segments kept open for it without jobs */
@@ -36,6 +37,8 @@ consumer_start(struct client *cl)
 	c->is_current = cl->digest == cl->q->config_digest;
 	TAILQ_INSERT_TAIL(&c->pool->consumers, c, of_pool);
 	cl->consumer = c;
+	if ((c->is_stage = stage_is_name(cl->name)))
+		return;
 	overrides_tell(cl->q, cl);
 	if (cl->q->limits_fd == -1)
 		return;
@@ -254,7 +257,7 @@ consumers_retry(struct queued *q)
 
 	wbuf_reset(&q->clients->out);
 	TAILQ_FOREACH(cl, &q->clients->all, next)
-		if (cl->consumer != NULL)
+		if (cl->consumer != NULL && !cl->consumer->is_stage)
 			ipc_send(cl->ipc, QL_RETRY, 0, &q->clients->out, -1);
 }
 

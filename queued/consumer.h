@@ -30,6 +30,7 @@ struct consumer {
 	struct consumer_seg *segs;
 	uint32_t n_segs;
 	bool has_started; /* it has granted credit: no more HELD */
+	bool is_stage;    /* bouncerd, fblproc: nothing of paths concerns it */
 	bool is_current;  /* has our configuration: else nothing is offered, and its credit is not its pool's */
 };
 

@@ -103,6 +103,21 @@ events_suppressed(struct queued *q, const struct qenv *e, const char *text)
 }
 
 void
+events_reported(struct queued *q, const struct qenv *e, const char *protocol, const struct enhanced_code *enhanced,
+    const char *text)
+{
+	struct event_record r;
+
+	events_fill(e, &r, EV_DELIVERY);
+	r.code = 250;
+	r.enhanced = *enhanced;
+	r.content = text;
+	r.is_local = true;
+	r.delivery_protocol = protocol;
+	eventlog_write(q->events, &r);
+}
+
+void
 events_generated(struct queued *q, const struct record *rec, const struct envelope *env, const struct squeue *sq)
 {
 	static const struct enhanced_code code = { 2, 0, 0 };

@@ -16,6 +16,9 @@ void events_ended(struct queued *, const struct qenv *, enum event_type, uint16_
     const char *text);
 /* AdminBounce of class Suppressed. */
 void events_suppressed(struct queued *, const struct qenv *, const char *text);
+/* Delivery of a report, to bouncerd or fblproc. */
+void events_reported(struct queued *, const struct qenv *, const char *protocol, const struct enhanced_code *,
+    const char *text);
 /* Reception of a message that we wrote ourselves. */
 void events_generated(struct queued *, const struct record *, const struct envelope *, const struct squeue *);
 /* Parked without an attempt. */

@@ -14,6 +14,7 @@
 #include "queued/recover.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/stage.h"
 
 /* Read from the segment; NULL if there is nothing to be done with it. */
 static struct envelope *
@@ -100,7 +101,8 @@ intake_record(struct queued *q, struct segment *seg, const struct record *rec, s
 	seg->total += n;
 	q->count.received += n;
 	for (i = 0; i < n; i++) {
-		sq = squeue_for(q->queues, env, env->rcpts[i].address);
+		if ((sq = stage_first(q, env->rcpts[i].address)) == NULL)
+			sq = squeue_for(q->queues, env, env->rcpts[i].address);
 		if (i == 0 && (rec->flags & MSG_GENERATED) != 0)
 			events_generated(q, rec, env, sq);
 		intake_rcpt(q, msg, (uint16_t)i, sq, received);

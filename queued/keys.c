@@ -9,6 +9,7 @@
 
 #include "queued/identity.h"
 #include "queued/keys.h"
+#include "queued/link.h"
 #include "queued/queued.h"
 #include "queued/store.h"
 
@@ -141,6 +142,31 @@ keys_welcome(const struct keys *k, struct ql_welcome *w)
 }
 
 void
+keys_all(const struct keys *k, bool is_checking, struct ql_keys *out)
+{
+	struct store *st = k->q->store;
+	struct ql_token_key *old;
+	char name[16];
+	MDB_val v;
+
+	memset(out, 0, sizeof(*out));
+	out->v[0] = k->token;
+	out->n = 1;
+	if (!is_checking)
+		return;
+	store_read_begin(st);
+	for (; out->n < QL_KEYS_MAX; out->n++) {
+		old = &out->v[out->n];
+		old->id = (uint8_t)(out->v[out->n - 1].id - 1);
+		key_name(old->id, name);
+		if (!store_get(st, DB_META, name, 9, &v) || v.mv_size != TOKEN_KEY_LEN)
+			break;
+		memcpy(old->key, v.mv_data, TOKEN_KEY_LEN);
+	}
+	store_read_end(st);
+}
+
+void
 keys_second(struct keys *k)
 {
 	struct ql_token_key old = k->token;
@@ -157,6 +183,7 @@ keys_second(struct keys *k)
 		k->made = made;
 	} else {
 		identity_save(k->q);
+		clients_send_keys(k->q->clients);
 		log_info("a new token key is in use id=%u", k->token.id);
 	}
 	explicit_bzero(&old, sizeof(old));

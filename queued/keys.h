@@ -3,6 +3,7 @@
 #ifndef QUEUED_KEYS_H
 #define QUEUED_KEYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mail/queue_link.h"
@@ -15,7 +16,10 @@ struct keys *keys_new(struct queued *, char **err_r);
 void keys_free(struct keys **);
 const char *keys_nodeid(const struct keys *);
 void keys_welcome(const struct keys *, struct ql_welcome *);
-/* A new key each month; the old ones stay, so that what returns after months is still recognised. */
+/* The current key, and as many of before as is_checking asks for. */
+void keys_all(const struct keys *, bool is_checking, struct ql_keys *);
+/* A new key each month, which consumers are told; the old ones stay, so that what returns after months is still
+ * recognised. */
 void keys_second(struct keys *);
 
 #endif

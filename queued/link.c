@@ -14,6 +14,7 @@
 #include "queued/logfiles.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
+#include "queued/stage.h"
 
 #define HELLO_MS 10000
 #define SILENT_MAX 64 /* connections that have not said HELLO */
@@ -42,8 +43,22 @@ is_admin(const struct queued *q, const struct client *cl)
 	    (cl->cred.gid == q->allowed.admin_gid || ipc_peer_in_group(cl->ipc, q->allowed.admin_gid));
 }
 
+/* Whose user it is that may be the consumer of that name; NULL: of any. */
 static bool
-role_is_allowed(const struct queued *q, const struct client *cl, uint8_t role)
+is_consumer(const struct queued *q, uid_t uid, const char *name)
+{
+	bool is_any = name == NULL;
+
+	if (uid == q->allowed.bouncerd && (is_any || strcmp(name, QL_BOUNCERD) == 0))
+		return true;
+	if (uid == q->allowed.fblproc && (is_any || strcmp(name, QL_FBLPROC) == 0))
+		return true;
+	return uid == q->allowed.consumer && (is_any || name[0] != '@');
+}
+
+/* name: of a consumer; NULL: any. */
+static bool
+role_is_allowed(const struct queued *q, const struct client *cl, uint8_t role, const char *name)
 {
 	bool is_trusted = cl->cred.uid == 0 || (!q->allowed.has_separate && cl->cred.uid == q->allowed.self);
 
@@ -51,7 +66,7 @@ role_is_allowed(const struct queued *q, const struct client *cl, uint8_t role)
 	case QL_ROLE_PRODUCER:
 		return is_trusted || (q->allowed.has_separate && cl->cred.uid == q->allowed.producer);
 	case QL_ROLE_CONSUMER:
-		return is_trusted || (q->allowed.has_separate && cl->cred.uid == q->allowed.consumer);
+		return is_trusted || (q->allowed.has_separate && is_consumer(q, cl->cred.uid, name));
 	case QL_ROLE_ADMIN:
 		return is_admin(q, cl);
 	default:
@@ -169,6 +184,29 @@ client_welcome(struct client *cl)
 }
 
 static void
+client_send_keys(struct client *cl)
+{
+	struct wbuf *out = &cl->q->clients->out;
+	struct ql_keys keys;
+
+	keys_all(cl->q->keys, stage_is_name(cl->name), &keys);
+	wbuf_reset(out);
+	ql_keys_encode(&keys, out);
+	ipc_send(cl->ipc, QL_KEYS, 0, out, -1);
+	explicit_bzero(&keys, sizeof(keys));
+}
+
+void
+clients_send_keys(struct clients *cs)
+{
+	struct client *cl;
+
+	TAILQ_FOREACH(cl, &cs->all, next)
+		if (cl->role == QL_ROLE_CONSUMER)
+			client_send_keys(cl);
+}
+
+static void
 client_start(struct client *cl)
 {
 	static const char *const role_names[] = { "", "producer", "consumer", "admin" };
@@ -186,6 +224,8 @@ client_start(struct client *cl)
 		producer_start(cl);
 	} else {
 		ipc_set_rules(cl->ipc, &consumer_ops, cl);
+		if (stage_is_name(cl->name))
+			client_send_keys(cl);
 		consumer_start(cl);
 	}
 }
@@ -210,6 +250,8 @@ pool_is_welcome(struct queued *q, const char *name)
 	struct pool *p;
 
 	HASH_FIND(hh, q->pools->all, name, strlen(name), p);
+	if (*name == '@')
+		return stage_is_name(name);
 	return p != NULL || policy_pool_find(q->policy, name) != NULL ||
 	    HASH_COUNT(q->pools->all) < policy_pool_count(q->policy) + STRANGE_POOLS_MAX;
 }
@@ -227,7 +269,7 @@ on_hello(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	if (h.proto != QL_PROTO)
 		why = "speaks another version of the protocol";
-	else if (!role_is_allowed(cl->q, cl, h.role))
+	else if (!role_is_allowed(cl->q, cl, h.role, h.name))
 		why = "its user may not have that role";
 	else if (h.role != QL_ROLE_ADMIN && !name_is_valid(h.name))
 		why = "bad name in HELLO";
@@ -286,7 +328,8 @@ on_accept(struct loop *loop, int fd, void *arg)
 	cs->n_silent++;
 	cl->ipc = ipc_new(loop, fd, &hello_ops, cl);
 	if (ipc_cred(cl->ipc, &cl->cred) == -1 ||
-	    !(role_is_allowed(cs->q, cl, QL_ROLE_PRODUCER) || role_is_allowed(cs->q, cl, QL_ROLE_CONSUMER) ||
+	    !(role_is_allowed(cs->q, cl, QL_ROLE_PRODUCER, NULL) ||
+	    role_is_allowed(cs->q, cl, QL_ROLE_CONSUMER, NULL) ||
 	    is_admin(cs->q, cl))) {
 		log_warn("connection refused uid=%ju pid=%jd", (uintmax_t)cl->cred.uid, (intmax_t)cl->cred.pid);
 		ipc_close(&cl->ipc);

@@ -50,6 +50,8 @@ void clients_serve(struct clients *, int listen_fd);
 void clients_second(struct clients *);
 /* A new hour's event-log file for everybody. */
 void clients_send_logfd(struct clients *);
+/* The token keys, to all consumers. */
+void clients_send_keys(struct clients *);
 /* FLOW to all producers. */
 void clients_send_flow(struct clients *, uint32_t flow);
 /* A producer waits for a segment that there is no space for. */

@@ -115,9 +115,13 @@ lookup_roles(const struct params *p)
 	if (sandbox_separate_users(USER) && (pw = getpwnam(USER_PRODUCER)) != NULL) {
 		r.producer = pw->pw_uid;
 		if ((pw = getpwnam(USER_CONSUMER)) != NULL) {
-			r.consumer = pw->pw_uid;
+			r.consumer = r.bouncerd = r.fblproc = pw->pw_uid;
 			r.has_separate = true;
 		}
+		if ((pw = getpwnam("posthorn-bouncerd")) != NULL)
+			r.bouncerd = pw->pw_uid;
+		if ((pw = getpwnam("posthorn-fblproc")) != NULL)
+			r.fblproc = pw->pw_uid;
 	}
 	if (p->admin_group != NULL && *p->admin_group != '\0' && (gr = getgrnam(p->admin_group)) != NULL) {
 		r.admin_gid = gr->gr_gid;

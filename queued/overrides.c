@@ -300,7 +300,7 @@ tell_all(struct queued *q, const struct effect *ef, bool has_ended)
 	if (q->clients == NULL || !is_of_path(&ef->o))
 		return;
 	TAILQ_FOREACH(cl, &q->clients->all, next) {
-		if (cl->consumer == NULL)
+		if (cl->consumer == NULL || cl->consumer->is_stage)
 			continue;
 		if (has_ended)
 			tell_end(q, cl, ef->o.id);

@@ -51,7 +51,7 @@ struct counters {
 
 /* Who may take which role (resolved before the jail). */
 struct roles_allowed {
-	uid_t producer, consumer, self;
+	uid_t producer, consumer, bouncerd, fblproc, self;
 	bool has_separate; /* producer and consumer are users of their own */
 	gid_t admin_gid;
 	bool has_admin_gid;

@@ -52,10 +52,13 @@ squeue_reason(struct queued *q, const struct squeue *sq)
 	if (sq->pool->is_out)
 		return xasprintf("pool %s has no source that can be used: %s", sq->pool->name,
 		    sq->pool->out_reason == NULL ? "" : sq->pool->out_reason);
+	if (sq->is_stage && TAILQ_EMPTY(&sq->pool->consumers))
+		return xasprintf("%s is not there at present", sq->pool->name + 1);
 	if (TAILQ_EMPTY(&sq->pool->consumers))
 		return xasprintf("no deliverd serves pool %s at present", sq->pool->name);
 	if ((c = consumer_of_other(sq->pool)) != NULL)
-		return xasprintf("deliverd/%s runs another configuration (generation %u, not %u)", sq->pool->name,
+		return xasprintf("%s%s runs another configuration (generation %u, not %u)",
+		    sq->is_stage ? "" : "deliverd/", sq->pool->name + sq->is_stage,
 		    c->client->generation, q->config_number);
 	if ((why = throttle_why(sq)) != NULL)
 		return with_wait(q, sq, why);

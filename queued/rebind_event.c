@@ -317,7 +317,7 @@ rebind_ask_requeue(struct queued *q, struct qenv *e, const char *response, int64
 		.delay = (double)delay / 1000 };
 
 	memset(plan, 0, sizeof(*plan));
-	if (!policy_answers(q->policy, POLICY_ON_REQUEUE) || loop_now(q->loop) < q->policy_rest ||
+	if (e->queue->is_stage || !policy_answers(q->policy, POLICY_ON_REQUEUE) || loop_now(q->loop) < q->policy_rest ||
 	    !plan_begin(q, e, plan))
 		return;
 	ask(q, e, &call, plan);

@@ -19,6 +19,7 @@
 #include "queued/rebind.h"
 #include "queued/result.h"
 #include "queued/squeue.h"
+#include "queued/stage.h"
 #include "queued/throttle.h"
 #include "queued/verdict.h"
 
@@ -387,9 +388,26 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 	result_defer(q, e, e->due);
 }
 
+/* An answer of bouncerd or fblproc. */
+static void
+result_staged(struct queued *q, struct qenv *e, const struct ql_result *r)
+{
+	squeue_grow_window(q, e->queue);
+	if (e->order != ORDER_NONE && result_order(q, e))
+		return;
+	if (r->outcome == QL_DELIVERED)
+		stage_handled(q, e);
+	else
+		stage_passed(q, e);
+}
+
 void
 result_apply(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
+	if (e->queue->is_stage && (r->outcome == QL_DELIVERED || r->outcome == QL_PASSED)) {
+		result_staged(q, e, r);
+		return;
+	}
 	switch (r->outcome) {
 	case QL_DELIVERED:
 		result_delivered(q, e, r);

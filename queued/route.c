@@ -16,6 +16,8 @@
 #include "queued/squeue.h"
 #include "queued/throttle.h"
 
+#define STAGE_RETRY_MS 60000 /* its daemon could not say: no remote host wants to be spared */
+
 /* What policy did not say is as in main.cf. */
 static void
 route_fill(const struct params *p, struct policy_queue_config *c)
@@ -66,7 +68,10 @@ squeue_route(struct queued *q, struct squeue *sq)
 	sq->generation = q->generation;
 	throttle_leave(sq);
 	policy_queue_config_clear(config);
-	if (policy_get_queue_config(q->policy, sq->domain, sq->tenant, sq->campaign, config, &err) == -1) {
+	if (sq->is_stage) {
+		name = xstrdup(sq->name);
+		config->schedule.retry_interval = STAGE_RETRY_MS;
+	} else if (policy_get_queue_config(q->policy, sq->domain, sq->tenant, sq->campaign, config, &err) == -1) {
 		why = xasprintf("get_queue_config failed: %s", err);
 		free(err);
 		policy_queue_config_clear(config); /* half an answer is none */

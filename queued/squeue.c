@@ -13,6 +13,7 @@
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/stage.h"
 #include "queued/throttle.h"
 #include "queued/wake.h"
 
@@ -70,6 +71,7 @@ squeue_new(struct squeue_set *set, char *name)
 	struct squeue *sq = xcalloc(1, sizeof(*sq));
 
 	sq->name = name;
+	sq->is_stage = stage_is_name(name);
 	policy_queue_config_init(&sq->config);
 	queue_name_split(name, &sq->campaign, &sq->tenant, &sq->domain);
 	sq->window = WINDOW_START;

@@ -29,6 +29,7 @@ struct squeue {
 	char *name;
 	char *domain, *tenant, *campaign; /* tenant, campaign: NULL if none */
 	uint32_t id;            /* in the index; 0: not there */
+	bool is_stage;          /* stage.h: policy is not asked about it */
 
 	uint32_t generation;    /* of the policy that was asked */
 	struct pool *home;      /* what policy says; NULL: not resolved */

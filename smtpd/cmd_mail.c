@@ -132,7 +132,7 @@ is_ours(const struct worker *w, const char *domain)
 	}
 	if (w->policy == NULL || (d = policy_listener_domain(w->policy, domain)) == NULL)
 		return false;
-	return d->relay_to || d->log_oob || d->log_arf;
+	return d->relay_to || d->log_oob != REPORT_IGNORE || d->log_arf != REPORT_IGNORE;
 }
 
 static bool

@@ -54,8 +54,9 @@ sub letters {
 	return $spec =~ /([A-Za-z])/g;
 }
 same([letters('posthorn/main.c')], [map { /\bFl (\w)\b/g } $description =~ /^\.It (Fl .*)/gm], 2, 'options of posthorn');
-for my $daemon (qw(smtpd queued deliverd)) {
-	my @code = grep { !/[rn]/ } letters("$daemon/main.c");
+for my $daemon (qw(smtpd queued deliverd bouncerd fblproc)) {
+	my $is_report = $daemon =~ /bouncerd|fblproc/; # one main function for both
+	my @code = grep { !/[rn]/ } letters($is_report ? 'lib/mail/report_main.c' : "$daemon/main.c");
 	same(\@code, [slurp("man/$daemon.8") =~ /^\.It Fl (\w)\b/gm], 1, "options of $daemon");
 }
 

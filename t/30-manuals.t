@@ -18,7 +18,7 @@ for my $page (@pages) {
 	my @missing;
 	while ($text =~ /^\.Xr (\S+) (\d)/gm) {
 		my $ref = "$1 $2";
-		push @missing, $ref if $ref =~ /^(?:posthorn|smtpd|queued|deliverd|main\.cf|bounce_rules)/ && !$have{$ref};
+		push @missing, $ref if $ref =~ /^(?:posthorn|smtpd|queued|deliverd|bouncerd|fblproc|main\.cf|bounce_rules)/ && !$have{$ref};
 	}
 	is_deeply \@missing, [], "$page: what it refers to exists";
 	unlike $text, qr/\b(?:TODO|FIXME|XXX)\b/, "$page: finished";

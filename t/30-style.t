@@ -19,7 +19,7 @@ sub columns {
 	return length $line;
 }
 
-my @programs = qw(smtpd queued deliverd posthorn);
+my @programs = qw(smtpd queued deliverd bouncerd fblproc posthorn);
 my @files;
 File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.[ch]\z/ } }, @programs, 'lib', 't');
 @files = sort @files;
@@ -67,7 +67,7 @@ is join(' ', grep { !$target{$_} } @told), '', 'and exist';
 # ARCHITECTURE.md is a map: what it names is there.
 my (@gone, $named);
 for my $name (map { split / / } slurp('ARCHITECTURE.md') =~ /`([^`\n]+)`/g) {
-	next unless $name =~ m{^(?:(?:smtpd|queued|deliverd|posthorn|lib|t|conf|man)/[\w./*-]*|\w+\.[ct]\z)};
+	next unless $name =~ m{^(?:(?:smtpd|queued|deliverd|bouncerd|fblproc|posthorn|lib|t|conf|man)/[\w./*-]*|\w+\.[ct]\z)};
 	$named++;
 	my @there = glob $name;
 	push @gone, $name unless @there && -e $there[0] || grep { m{/\Q$name\E\z} } @files;

@@ -17,7 +17,8 @@ $p->start;
 is $p->load('-m', 20, '-c', 2, '-d', 30, '-T', '-A', 'u:secret')->{acked}, 20, 'mail is accepted with sandbox = required';
 ok $p->wait_for('delivery', sub { $p->ledger_count == 20 }, 30), 'and delivered';
 my $separate = $> == 0 && defined getpwnam 'posthorn-smtpd';
-my %user = (smtpd => 'posthorn-smtpd', queued => 'posthorn-queued', deliverd => 'posthorn-deliverd');
+my %user = (smtpd => 'posthorn-smtpd', queued => 'posthorn-queued', deliverd => 'posthorn-deliverd',
+	bouncerd => 'posthorn-bouncerd', fblproc => 'posthorn-fblproc');
 for my $daemon (sort keys %user) {
 	my $confined = 0;
 	for my $pid ($p->daemon_pids($daemon)) {

@@ -18,6 +18,20 @@ ok $p->wait_for('queued is back', sub { my ($now) = $p->daemon_pids('queued'); $
 my ($status) = $p->wait_for('status', sub { my ($s) = $p->json('status'); $s }, 20);
 like(JSON::PP->new->canonical->encode($status), qr/"restarts":1/, "status counts the restart");
 
+# The small daemons: started, listed, killed and back, restarted by hand.
+for my $name (qw(bouncerd fblproc)) {
+	my @before = $p->daemon_pids($name);
+	ok scalar @before, "$name runs";
+	kill 'KILL', grep { PosthornTest::slurp("/proc/$_/cmdline") !~ /\0-r\0/ } @before;
+	my $state = sub { my ($d) = grep { ($_->{name} // '') eq $name } $p->json('status'); $d // {} };
+	ok $p->wait_for("$name is back", sub { my $d = $state->(); ($d->{restarts} // 0) == 1 && $d->{state} eq 'ready' }, 20),
+		"a killed $name comes back, and status says so";
+	my $pid = $state->()->{pid};
+	($st, $out, $err) = $p->posthorn('restart', $name);
+	is $st, 0, "restart $name" or diag $err;
+	ok $p->wait_for("$name restarted", sub { my $d = $state->(); $d->{state} eq 'ready' && $d->{pid} != $pid }, 20), 'another process';
+}
+
 # Certificate reload: an open session goes on, a new one sees the new certificate.
 sub fingerprint { my ($s) = @_; return $s->get_fingerprint('sha256') }
 sub tls_session {
@@ -62,7 +76,7 @@ PosthornTest::write_file($q->etc . '/policy.lua', "$good\nthis is not Lua\n");
 is $st, 1, 'a policy that does not load is refused';
 like $err, qr/policy\.lua:\d+/, 'with file and line';
 
-my @pids = map { $q->daemon_pids($_) } qw(smtpd queued deliverd);
+my @pids = map { $q->daemon_pids($_) } qw(smtpd queued deliverd bouncerd fblproc);
 kill 'KILL', $q->{main};
 waitpid $q->{main}, 0;
 delete $q->{pids}{ delete $q->{main} };

@@ -32,9 +32,13 @@ struct policy_pool {
 	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
+/* What becomes of a report that was taken down: it ends here, or is relayed as other mail (if relay_to is true). */
+enum report_action { REPORT_IGNORE, REPORT_DROP, REPORT_RELAY };
+
 struct policy_listener_domain {
 	char *name; /* "*" any */
-	bool relay_to, log_oob, log_arf;
+	bool relay_to;
+	enum report_action log_oob, log_arf; /* bounces; complaints */
 };
 
 /* dkim.h: how one signature is made. */

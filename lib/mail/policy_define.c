@@ -51,11 +51,35 @@ static const struct policy_field pool_fields[] = {
 	{ .name = NULL }
 };
 
+/* KumoMTA's words; true is LogThenRelay. */
+static void
+report_action_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
+{
+	static const char *const words[] = { "Ignore", "LogThenDrop", "LogThenRelay" };
+	enum report_action *out = (void *)((char *)target + f->offset);
+	const char *s;
+
+	if (lua_type(L, -1) == LUA_TBOOLEAN) {
+		*out = lua_toboolean(L, -1) ? REPORT_RELAY : REPORT_IGNORE;
+		return;
+	}
+	s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(s, words[i]) == 0) {
+			*out = (enum report_action)i;
+			return;
+		}
+	conf_error_add(r->errs, r->policy->file, r->line,
+	    "%s: %s must be true, false, 'LogThenRelay', 'LogThenDrop' or 'Ignore'", r->what, f->name);
+}
+
 static const struct policy_field listener_fields[] = {
 	{ .name = "name", .type = FIELD_DOMAIN, .offset = offsetof(struct policy_listener_domain, name) },
 	{ .name = "relay_to", .type = FIELD_BOOL, .offset = offsetof(struct policy_listener_domain, relay_to) },
-	{ .name = "log_oob", .type = FIELD_BOOL, .offset = offsetof(struct policy_listener_domain, log_oob) },
-	{ .name = "log_arf", .type = FIELD_BOOL, .offset = offsetof(struct policy_listener_domain, log_arf) },
+	{ .name = "log_oob", .type = FIELD_CALL, .offset = offsetof(struct policy_listener_domain, log_oob),
+	    .read = report_action_read },
+	{ .name = "log_arf", .type = FIELD_CALL, .offset = offsetof(struct policy_listener_domain, log_arf),
+	    .read = report_action_read },
 	LATER("relay_from"), LATER("relay_from_authz"),
 	{ .name = NULL }
 };
@@ -177,14 +201,9 @@ listener_domain_define(lua_State *L)
 		return 0;
 	if (d->domain.name == NULL)
 		conf_error_add(r.errs, p->file, r.line, "posthorn.listener_domain: name is missing");
-	else if (d->domain.log_oob || d->domain.log_arf)
-		/* Mail would be accepted that nobody evaluates. */
+	else if (!d->domain.relay_to && d->domain.log_oob == REPORT_IGNORE && d->domain.log_arf == REPORT_IGNORE)
 		conf_error_add(r.errs, p->file, r.line,
-		    "posthorn.listener_domain: %s = true is not supported by this version",
-		    d->domain.log_oob ? "log_oob" : "log_arf");
-	else if (!d->domain.relay_to)
-		conf_error_add(r.errs, p->file, r.line,
-		    "the listener domain '%s' accepts nothing: relay_to must be true",
+		    "the listener domain '%s' accepts nothing: relay_to, log_oob or log_arf must be true",
 		    d->domain.name);
 	return 0;
 }

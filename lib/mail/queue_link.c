@@ -76,6 +76,30 @@ ql_welcome_decode(struct rbuf *r, struct ql_welcome *out)
 }
 
 void
+ql_keys_encode(const struct ql_keys *keys, struct wbuf *w)
+{
+	wbuf_u8(w, (uint8_t)keys->n);
+	for (unsigned i = 0; i < keys->n; i++) {
+		wbuf_u8(w, keys->v[i].id);
+		wbuf_raw(w, keys->v[i].key, TOKEN_KEY_LEN);
+	}
+}
+
+int
+ql_keys_decode(struct rbuf *r, struct ql_keys *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->n = rbuf_u8(r);
+	if (out->n == 0 || out->n > QL_KEYS_MAX)
+		return -1;
+	for (unsigned i = 0; i < out->n; i++) {
+		out->v[i].id = rbuf_u8(r);
+		rbuf_raw(r, out->v[i].key, TOKEN_KEY_LEN);
+	}
+	return rbuf_done(r) ? 0 : -1;
+}
+
+void
 ql_seg_encode(uint64_t segment, uint8_t kind, uint64_t offset_or_limit, struct wbuf *w)
 {
 	wbuf_u64(w, segment);

@@ -8,6 +8,8 @@
  *
  *   QL_HELLO     c>q  proto, role, name (worker name or pool), pid, generation
  *   QL_WELCOME   q>c  proto, nodeid, token keys
+ *   QL_KEYS      q>c  the token keys: the current one and, for bouncerd and fblproc, older ones to check with; again
+ *                     when there is a new one
  *   QL_LOGFD     q>c  hour + descriptor of the event-log file, again at every hour
  *   QL_SEG_WANT  p>q  kind (normal, large)
  *   QL_SEG_GRANT q>p  segment, kind, limit + descriptor
@@ -60,8 +62,14 @@ enum ql_type {
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
 	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION,
-	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED
+	QL_RETRY, QL_POLICY_ERRORS, QL_KEYS, QL_SUPPRESS, QL_SUPPRESSED,
+	QL_SUPPRESS_ROWS
 };
+
+/* Internal pools and the consumers that serve them: no pool of a policy has such a name, and only the user of that
+ * daemon may say it. */
+#define QL_BOUNCERD "@bouncerd"
+#define QL_FBLPROC "@fblproc"
 
 enum ql_role { QL_ROLE_PRODUCER = 1, QL_ROLE_CONSUMER, QL_ROLE_ADMIN };
 enum ql_seg_kind { QL_SEG_NORMAL = 1, QL_SEG_LARGE };
@@ -83,6 +91,12 @@ struct ql_hello {
 struct ql_token_key {
 	uint8_t id;
 	uint8_t key[TOKEN_KEY_LEN];
+};
+
+#define QL_KEYS_MAX 16
+struct ql_keys {
+	struct ql_token_key v[QL_KEYS_MAX]; /* the current one first, then from the youngest to the oldest */
+	unsigned n;
 };
 
 struct ql_welcome {
@@ -133,7 +147,8 @@ struct ql_job {
 enum ql_outcome {
 	QL_DELIVERED = 1, /* the peer took responsibility; the Delivery event is written */
 	QL_FAILED,        /* an attempt was made and failed: code says how; a verdict is due */
-	QL_RETURNED       /* no attempt was made (cancelled, suspended, shutting down): attempts do not count */
+	QL_RETURNED,      /* no attempt was made (cancelled, suspended, shutting down): attempts do not count */
+	QL_PASSED         /* of bouncerd and fblproc: not mine, the next stage may have it */
 };
 /* Where in the dialogue (event field `phase`). */
 enum phase { PHASE_NONE, PHASE_DNS, PHASE_CONNECT, PHASE_BANNER, PHASE_EHLO, PHASE_STARTTLS, PHASE_AUTH, PHASE_MAIL,
@@ -190,6 +205,8 @@ int ql_hello_decode(struct rbuf *, struct ql_hello *) __attribute__((warn_unused
 void ql_hello_clear(struct ql_hello *);
 void ql_welcome_encode(const struct ql_welcome *, struct wbuf *);
 int ql_welcome_decode(struct rbuf *, struct ql_welcome *) __attribute__((warn_unused_result));
+void ql_keys_encode(const struct ql_keys *, struct wbuf *);
+int ql_keys_decode(struct rbuf *, struct ql_keys *) __attribute__((warn_unused_result));
 /* All QL_SEG_*; kind 0 where unused. */
 void ql_seg_encode(uint64_t segment, uint8_t kind, uint64_t offset_or_limit, struct wbuf *);
 int ql_seg_decode(struct rbuf *, uint64_t *segment, uint8_t *kind, uint64_t *offset_or_limit)

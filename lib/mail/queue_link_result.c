@@ -96,7 +96,7 @@ is_sound(const struct ql_result *result, uint8_t local, uint8_t passed)
 
 	if (local > 1 || passed > 1)
 		return false;
-	if (result->outcome < QL_DELIVERED || result->outcome > QL_RETURNED || result->phase >= PHASES)
+	if (result->outcome < QL_DELIVERED || result->outcome > QL_PASSED || result->phase >= PHASES)
 		return false;
 	if (result->code != 0 && (result->code < 200 || result->code > 599))
 		return false;

@@ -1,8 +1,8 @@
 /* Read-only descriptors of spool segments, as queued passes them. The descriptor carries a shared lock that keeps
  * queued from recycling the file, so it is closed when queued says that no job needs it and the last job here is
  * done with it. */
-#ifndef DELIVERD_SEG_H
-#define DELIVERD_SEG_H
+#ifndef MAIL_SEG_H
+#define MAIL_SEG_H
 
 #include <bsd/sys/tree.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
-/* Segment descriptors (seg.h), in the net process. */
+/* Segment descriptors (seg.h), in a consumer's process. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
-#include "deliverd/seg.h"
+#include "mail/seg.h"
 
 static int
 seg_cmp(const struct seg *a, const struct seg *b)

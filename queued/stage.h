@@ -1,0 +1,22 @@
+/* Mail that comes in for a listener domain with log_arf or log_oob goes through stages before it is routed as other
+ * mail is: fblproc, then bouncerd. Each stage is a queue of its own ("@fblproc", "@bouncerd"), served by the daemon of
+ * that name; which one an envelope is in is where its rows are, so it survives restarts. */
+#ifndef QUEUED_STAGE_H
+#define QUEUED_STAGE_H
+
+#include <stdbool.h>
+
+#include "queued/message.h"
+
+struct queued;
+struct squeue;
+
+/* Whether a queue (or a pool, or a consumer) has the name of a stage. */
+bool stage_is_name(const char *name);
+/* The queue of its first stage; NULL: it has none. */
+struct squeue *stage_first(struct queued *, const char *address);
+/* A consumer's answers, of an envelope that was in flight: it was a report and is dealt with; it was none. */
+void stage_handled(struct queued *, struct qenv *);
+void stage_passed(struct queued *, struct qenv *);
+
+#endif
