@@ -1,13 +1,13 @@
 # What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk,
 # linting in t/lint/lint.mk, crash tests in t/crash/crash.mk.
 DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4-dev libunbound-dev nettle-dev libseccomp-dev \
-	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev uthash-dev openssl
+	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev libopendkim-dev libopendmarc-dev publicsuffix uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
-	libyaml-libyaml-perl libmail-dkim-perl libopendkim-dev python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs \
+	libyaml-libyaml-perl libmail-dkim-perl python3-dkim python3-nacl mandoc ldnsutils strace iproute2 xfsprogs e2fsprogs \
 	mount
-DEPS_LINT := libopendkim-dev clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
+DEPS_LINT := clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck mandoc shellcheck
 
 # Installs what is missing, as root; as an ordinary user says what is missing. Without a network it says so soon.
 APT_OPTIONS := -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20

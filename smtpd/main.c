@@ -17,6 +17,7 @@
 #include "smtpd/authd.h"
 #include "smtpd/listen.h"
 #include "smtpd/rates.h"
+#include "smtpd/checkd.h"
 #include "smtpd/signd.h"
 #include "smtpd/users.h"
 #include "smtpd/worker.h"
@@ -68,14 +69,18 @@ struct parent {
 	unsigned number; /* of the configuration last looked at */
 };
 
-/* A worker has an auth helper; a dns helper if anybody could ask it: policy that answers events of a session; and one
- * that signs, if policy says that anything is to be signed. */
+/* A worker has an auth helper; a dns helper if anybody could ask it: policy that answers events of a session, or the
+ * check of mail for a listener domain; one that signs, if policy says that anything is to be signed; and one that checks,
+ * if there is such a domain or policy asks. */
 static void
 set_instances(struct role_spec *specs, const struct config *c)
 {
+	bool is_checking = policy_has_listeners(c->policy) || policy_asks_auth(c->policy);
+
 	specs[0].instances = specs[1].instances = worker_count(c->params);
-	specs[2].instances = policy_answers_any(c->policy) ? specs[0].instances : 0;
+	specs[2].instances = policy_answers_any(c->policy) || is_checking ? specs[0].instances : 0;
 	specs[3].instances = policy_may_sign(c->policy) ? specs[0].instances : 0;
+	specs[4].instances = is_checking ? specs[0].instances : 0;
 }
 
 static bool
@@ -107,12 +112,12 @@ parent_main(char *dir)
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
 	struct parent parent = { dir, NULL, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign" },
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign", "check" },
 	    .keeps_listeners = true },
-	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" } };
+	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" }, { .name = "check" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 4, .reload =
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 5, .reload =
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = &parent, .number = &parent.number, .every = rotate_tickets,
 		.every_ms = TLS_TICKETS_EVERY_MS };
@@ -164,6 +169,8 @@ role_main(const char *dir, const char *role, unsigned instance)
 		status = dnsd_main(c->params, "smtpd/dns", SMTPD_USER, false);
 	else if (strcmp(role, "sign") == 0)
 		status = signd_main(c->params);
+	else if (strcmp(role, "check") == 0)
+		status = checkd_main(c->params);
 	else
 		fatal("there is no role '%s'", role);
 	config_free(&c);

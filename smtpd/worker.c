@@ -17,6 +17,7 @@
 #include "smtpd/listen.h"
 #include "smtpd/session.h"
 #include "smtpd/users.h"
+#include "smtpd/verify.h"
 
 #define WATCHDOG_SECONDS 60    /* a disk may be slow */
 #define WATCHDOG_CPU_SECONDS 5 /* no single event takes that much */
@@ -170,6 +171,17 @@ on_sign(int fd, void *arg)
 }
 
 static void
+on_check(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	if (p->w.check != NULL)
+		check_client_set_peer(p->w.check, fd);
+	else
+		close(fd);
+}
+
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -300,6 +312,9 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->auth = auth_new(w->loop);
 	w->dns = dns_client_new(w->loop);
 	w->sign = sign_client_new(w->loop);
+	if (policy_has_listeners(w->policy) || policy_asks_auth(w->policy))
+		w->check = check_client_new(w->loop, w->dns, params->dns_timeout);
+	policy_set_auth(w->policy, &verify_policy_ops, w);
 	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
@@ -314,6 +329,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
 	role_link_on_other(p->link, 0, on_dns);
 	role_link_on_other(p->link, 1, on_sign);
+	role_link_on_other(p->link, 2, on_check);
 }
 
 static void
@@ -340,6 +356,7 @@ tear_down(struct worker_process *p)
 		SSL_CTX_free(w->tls[i]);
 	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
+	check_client_free(&w->check);
 	dns_client_free(&w->dns);
 	sign_client_free(&w->sign);
 	suppress_close(&w->suppress);

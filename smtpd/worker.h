@@ -15,6 +15,7 @@
 #include "mail/suppress.h"
 
 #include "smtpd/auth.h"
+#include "smtpd/check_client.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
 #include "smtpd/rates.h"
@@ -43,6 +44,7 @@ struct worker {
 	struct auth *auth;
 	struct dns_client *dns;      /* NULL: policy asks no name servers */
 	struct sign_client *sign;    /* NULL: nothing is signed */
+	struct check_client *check;  /* NULL: nothing is checked */
 	struct clients *clients;
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */

@@ -14,6 +14,7 @@
 #include "mail/address.h"
 #include "mail/dns_link.h"
 #include "mail/params.h"
+#include "mail/trace.h"
 
 #define SECONDS(n) ((int64_t)(n) * 1000)
 #define MINUTES(n) SECONDS(60 * (n))
@@ -159,6 +160,7 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
+	STRS(trace_header_fields, "recipient tenant campaign"),
 
 	/* posthorn doctor */
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
@@ -182,6 +184,17 @@ check_line(const struct check *c, const char *first, const char *second)
 
 #define CHECK_ADD(c, first, second, ...) \
 	conf_error_add((c)->errs, conf_file((c)->conf), check_line((c), (first), (second)), __VA_ARGS__)
+
+static void
+check_trace_fields(const struct check *c)
+{
+	const struct conf_strs *list = &c->p->trace_header_fields;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (!trace_field_valid(list->v[i]))
+			CHECK_ADD(c, "trace_header_fields", NULL, "trace_header_fields: the name '%.100s' is taken",
+			    list->v[i]);
+}
 
 static void
 check_path_list(const struct check *c, const char *name, const struct conf_strs *list)
@@ -214,6 +227,7 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
+	check_trace_fields(c);
 	check_path_list(c, "shaping_files", &c->p->shaping_files);
 	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);

@@ -81,6 +81,7 @@ struct params {
 	int64_t smtp_deliveries_per_connection, smtp_recipient_limit;
 	int64_t smtp_mx_limit, smtp_address_limit;
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
+	struct conf_strs trace_header_fields; /* what trace.h says of a message */
 
 	/* posthorn doctor */
 	struct conf_strs dnsbl_zones;

@@ -69,6 +69,9 @@ const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
+/* Whether there is a listener domain; whether policy may ask for SPF or DKIM itself. */
+bool policy_has_listeners(const struct policy *);
+bool policy_asks_auth(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);

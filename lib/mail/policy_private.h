@@ -102,6 +102,7 @@ struct policy {
 	struct pool_def **by_name; /* the same, sorted */
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
+	bool asks_auth;            /* its text has the names of policy_auth.c in it */
 	struct dkim_def **dkim;    /* in the order of definition */
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */

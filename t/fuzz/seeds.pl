@@ -375,6 +375,30 @@ seed('policy_message', 'block-schedule', "\0Copy: {\"expires\": 5}\r\n\r\n");
 	seed('verp', 'shape', "\0bounce+" . 'a' x 48 . '@b.example');
 }
 
+# parse_link: 0 a question, 1 an answer
+{
+	my $opt = sub { defined $_[0] ? "\1" . str($_[0]) : "\0" };
+	my $dsn = "\1" . $opt->('rfc3464') . "\1" . pack('n', 1) . $opt->('a@b.example') . $opt->() . $opt->('550 5.1.1 gone') . $opt->('mx.b.example')
+	    . "\1" . str('5.1.1') . join('', map { $opt->($_) } 'mx.b.example', undef, undef, '1@a', 'me@a.example', 'a@b.example', "\xc3\xa4") . $opt->('token');
+	my $arf = "\1\0" . pack('N', 2) . join('', map { $opt->($_) } 'arf', 'Received', undef, undef, 'Original-Rcpt-To', 'abuse', 'x/1', '1', undef, '192.0.2.1',
+	    '', undef, 'dns', 'mx.b.example', 'a@b.example', '1@a', 'me@a.example', 's', 'c:t:x:y') . "\1" . str('a@b.example') . "\0\0\0"
+	    . "\1" . str('Other') . str('thing') . $opt->("From: a\n\tb\n") . $opt->('token');
+	seed('parse_link', 'question', "\0\2\1" . str('a@b.example') . "\1" . str('X-Posthorn-Ref') . str("From: a\r\n\r\n"));
+	seed('parse_link', 'question-unknown', "\0\3\0\0" . str(''));
+	seed('parse_link', 'bounce', "\1\1$dsn");
+	seed('parse_link', 'complaint', "\1\2$arf");
+	seed('parse_link', 'both', "\1\3$dsn$arf");
+}
+
+# trace: 0 a value, 1 a recipient, 2 the inside of an object that is signed
+seed('trace', 'kumomta', "\0eyJfQF8iOiJcXF8vIiwicmVjaXBpZW50IjoidGVzdEBleGFtcGxlLmNvbSJ9");
+seed('trace', 'blanks', "\0 eyJf\r\n\tQF8i OiI= ");
+seed('trace', 'recipient', "\1a\"b\\\xc3\xa4\n\xff\@b.example");
+seed('trace', 'long', "\1" . 'a' x 2500);
+seed('trace', 'object', "\2,\"recipient\":\"a\@b\",\"tenant\":1,\"x\":{\"y\":[null,1.5]},\"id\":\"" . '0' x 32 . "\",\"rcpt\":3");
+seed('trace', 'no-object', "\2,");
+seed('trace', 'id', "\2,\"id\":\"0\",\"rcpt\":-1");
+
 # SPF: flags, sender, helo, then what is answered, a line each, around and around
 sub spf { my ($name, $flags, $sender, @answers) = @_; seed('spf', $name, join "\n", $flags, $sender, 'helo.example', @answers) }
 spf('usual', '0', 'a@b.example', 'v=spf1 a mx include:c.example ip4:192.0.2.0/24 ?exists:%{i}._spf.%{d2} ~all', '192.0.2.9',
