@@ -30,6 +30,7 @@ static void
 verdict_json(const struct bounce_verdict *v)
 {
 	struct json j;
+	char *todo;
 
 	json_init(&j);
 	json_obj(&j, NULL);
@@ -41,6 +42,11 @@ verdict_json(const struct bounce_verdict *v)
 	json_bool(&j, "suppress", v->is_suppressing);
 	origin_json(&j, "rule", &v->rule);
 	origin_json(&j, "veto", &v->veto);
+	todo = bounce_todo_text(v->todo);
+	json_str(&j, "do", todo);
+	free(todo);
+	origin_json(&j, "do_by", &v->on);
+	json_bool(&j, "would_suppress", bounce_may_suppress(v, v->todo));
 	json_obj_end(&j);
 	printf("%.*s\n", (int)j.out.len, (const char *)j.out.p);
 	json_clear(&j);
@@ -60,6 +66,8 @@ origin_print(const char *what, const struct bounce_origin *o)
 static void
 verdict_print(const struct bounce_verdict *v)
 {
+	char *todo;
+
 	printf("class    %s (%s)\nkind     %s\nscope    %s\naction   %s\nsuppress %s\n", v->cause->class,
 	    v->cause->name, bounce_kind_names[v->cause->kind], bounce_scope_names[v->cause->scope],
 	    bounce_action_names[v->action], v->is_suppressing ? "yes" : "no");
@@ -67,6 +75,11 @@ verdict_print(const struct bounce_verdict *v)
 		printf("rule     none\n");
 	origin_print("rule", &v->rule);
 	origin_print("veto", &v->veto);
+	todo = bounce_todo_text(v->todo);
+	printf("do       %s%s\n", todo, v->todo->is_suppressing && !bounce_may_suppress(v, v->todo) ?
+	    " (but this reply is no reason to suppress)" : "");
+	free(todo);
+	origin_print("by", &v->on);
 }
 
 static void
@@ -191,7 +204,7 @@ rules_check(const struct admin *adm, const struct conf_strs *files, const struct
 	struct conf_errors found = { NULL, 0 };
 	struct bounce_rules *rules = bounce_rules_load(files, &found);
 	struct shaping *shaping = shaping_files->n > 0 ? shaping_load(shaping_files, &found) : NULL;
-	struct bounce_counts n = { 0, 0, 0 };
+	struct bounce_counts n = { 0, 0, 0, 0 };
 	int rv;
 
 	if (rules != NULL) {
@@ -204,8 +217,8 @@ rules_check(const struct admin *adm, const struct conf_strs *files, const struct
 		adm_print_errors(&found);
 	rv = found.n > 0 ? ADM_FAILED : ADM_OK;
 	if (rv == ADM_OK && !adm->json)
-		printf("bounce rules are good: %zu rules and %zu vetoes, %zu of them without a literal\n", n.rules,
-		    n.vetoes, n.unaided);
+		printf("bounce rules are good: %zu rules and %zu vetoes, %zu of them without a literal; %zu lines of "
+		    "what is to be done\n", n.rules, n.vetoes, n.unaided, n.ons);
 	conf_errors_clear(&found);
 	shaping_free(&shaping);
 	bounce_rules_free(&rules);

@@ -5,6 +5,7 @@
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/keys.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/policysums.h"
 #include "queued/queued.h"
@@ -128,6 +129,7 @@ admin_status_json(struct queued *q, struct json *j)
 	status_counts(q, j);
 	status_counters(q, j);
 	policy_sums_json(q->policy_sums, j);
+	outbox_json(q, j);
 	status_spool(q, j);
 	status_clients(q, j);
 	json_obj_end(j);

@@ -12,9 +12,11 @@
 #include "base/xalloc.h"
 
 #include "queued/automation.h"
+#include "queued/events.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/squeue.h"
+#include "queued/verdict.h"
 
 #define COUNTERS_MAX 20000
 #define TIMES_MAX 2000000   /* of all counters: 16 MB */
@@ -32,6 +34,7 @@ struct counter {
 	uint64_t n, cap;
 	struct msgid last;
 	bool has_last;
+	int64_t silent_until;
 	TAILQ_ENTRY(counter) lru;
 };
 
@@ -112,9 +115,11 @@ counter_grow(struct automation *a, struct counter *c, uint64_t most)
 		counter_free(a, TAILQ_FIRST(&a->lru));
 }
 
-/* Adds a hit: true if that makes `count` of them within `period`. */
+/* Adds a hit: true if that makes `count` of them within `period`, and nothing was said of it for `silence`; 0: it may be
+ * said every time. */
 static bool
-counter_hit(struct automation *a, const char *key, uint64_t count, int64_t period, const struct msgid *id)
+counter_hit(struct automation *a, const char *key, uint64_t count, int64_t period, int64_t silence,
+    const struct msgid *id)
 {
 	struct counter *c = counter_get(a, key);
 	int64_t now = queue_now(a->q);
@@ -127,7 +132,11 @@ counter_hit(struct automation *a, const char *key, uint64_t count, int64_t perio
 	if (c->n == c->cap && c->cap < count)
 		counter_grow(a, c, count);
 	c->times[c->n++ % count] = now;
-	return c->n >= count && now - c->times[c->n % count] <= period;
+	if (c->n < count || now - c->times[c->n % count] > period || now < c->silent_until)
+		return false;
+	if (silence > 0)
+		c->silent_until = now + silence;
+	return true;
 }
 
 /* --- what a rule covers --- */
@@ -263,14 +272,22 @@ scope_from(const struct override_target *t, struct override_scope *out)
 }
 
 static char *
+maker_of(const struct shaping_rule *rule)
+{
+	return xasprintf("%s %s", rule->is_verdict ? "verdict" : "rule", rule->id);
+}
+
+static char *
 reason_of(const struct shaping_rule *rule)
 {
+	const char *what = rule->is_verdict ? "verdict" : "rule";
 	char period[40];
 
 	if (rule->trigger_count <= 1)
-		return xasprintf("a reply was hit by rule %s", rule->id);
+		return xasprintf("a reply was hit by %s %s", what, rule->id);
 	conf_time_text(rule->trigger_period, period, sizeof(period));
-	return xasprintf("%" PRIu64 " replies within %s were hit by rule %s", rule->trigger_count, period, rule->id);
+	return xasprintf("%" PRIu64 " replies within %s were hit by %s %s", rule->trigger_count, period, what,
+	    rule->id);
 }
 
 static int64_t
@@ -279,6 +296,23 @@ step_of(int64_t duration)
 	int64_t least = duration < STEP_MIN_MS ? duration : STEP_MIN_MS, step = duration / 4;
 
 	return step < least ? least : step > STEP_MAX_MS ? STEP_MAX_MS : step;
+}
+
+static bool
+is_alert(const struct shaping_rule *rule)
+{
+	return rule->n_actions > 0 && rule->actions[0].type == ACTION_ALERT;
+}
+
+static void
+alert(struct queued *q, const struct shaping_rule *rule, const struct automation_hit *h)
+{
+	char *maker = maker_of(rule), *reason = reason_of(rule);
+
+	log_warn("alert: %s", reason);
+	events_alert(q, h, maker, reason);
+	free(maker);
+	free(reason);
 }
 
 static void
@@ -304,7 +338,7 @@ act(struct queued *q, const struct shaping_rule *rule, const struct shaping_acti
 		o.step_every = step_of(rule->duration);
 	}
 	o.is_dry_run = rule->is_dry_run || q->params->automation == AUTOMATION_DRY_RUN;
-	o.made_by = xasprintf("rule %s", rule->id);
+	o.made_by = maker_of(rule);
 	o.reason = reason_of(rule);
 	o.evidence = copy_of(h->reply);
 	o.expires = queue_now(q) + rule->duration;
@@ -329,13 +363,18 @@ automation_hit(struct queued *q, const struct shaping_rule *rule, const struct a
 	bool fires;
 	size_t i;
 
-	if (count > 1) {
+	if (count > 1 || is_alert(rule)) {
 		if ((key = counter_key(rule, h)) == NULL)
 			return;
-		fires = counter_hit(q->automation, key, count, rule->trigger_period, h->id);
+		fires = counter_hit(q->automation, key, count, rule->trigger_period,
+		    is_alert(rule) ? rule->duration : 0, h->id);
 		free(key);
 		if (!fires)
 			return;
+	}
+	if (is_alert(rule)) {
+		alert(q, rule, h);
+		return;
 	}
 	for (i = 0; i < rule->n_actions; i++)
 		act(q, rule, &rule->actions[i], h);
@@ -375,23 +414,52 @@ look_at(const struct queued *q, const struct qenv *e, const struct ql_result *r,
 	    : shaping_provider(q->shaping, &s->path);
 }
 
+/* The hit, and its reply in one line. */
+static void
+look_at_failure(const struct queued *q, const struct qenv *e, const struct ql_result *r, const char *reply,
+    char line[REPLY_TEXT_MAX + 1], struct seen *s)
+{
+	char *p;
+
+	look_at(q, e, r, s);
+	(void)snprintf(line, REPLY_TEXT_MAX + 1, "%s", reply);
+	for (p = line; *p != '\0'; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	s->hit.reply = line;
+	s->hit.id = r->phase == PHASE_RCPT ? NULL : &e->msg->id;
+}
+
+void
+automation_verdict(struct queued *q, const struct qenv *e, const struct ql_result *r, const struct verdict *v,
+    const char *reply)
+{
+	char line[REPLY_TEXT_MAX + 1];
+	struct seen s;
+	size_t i;
+
+	look_at_failure(q, e, r, reply == NULL ? "" : reply, line, &s);
+	s.hit.result = r;
+	s.hit.class = v->class;
+	for (i = 0; i < v->todo->n_steps; i++) {
+		const struct shaping_rule *rule = &v->todo->steps[i]->rule;
+
+		if (is_alert(rule) || q->params->automation != AUTOMATION_OFF)
+			automation_hit(q, rule, &s.hit);
+	}
+}
+
 void
 automation_failed(struct queued *q, const struct qenv *e, const struct ql_result *r, const char *reply)
 {
 	const struct shaping_rule *rules[RULES_MAX];
-	char line[REPLY_TEXT_MAX + 1], *p;
+	char line[REPLY_TEXT_MAX + 1];
 	struct seen s;
 	size_t i, n;
 
 	if (q->shaping == NULL || q->params->automation == AUTOMATION_OFF || reply == NULL)
 		return;
-	look_at(q, e, r, &s);
-	(void)snprintf(line, sizeof(line), "%s", reply);
-	for (p = line; *p != '\0'; p++)
-		if (*p == '\n' || *p == '\r')
-			*p = ' ';
-	s.hit.reply = line;
-	s.hit.id = r->phase == PHASE_RCPT ? NULL : &e->msg->id;
+	look_at_failure(q, e, r, reply, line, &s);
 	n = shaping_match(q->shaping, &s.path, line, r->is_local, rules, RULES_MAX);
 	for (i = 0; i < n; i++)
 		automation_hit(q, rules[i], &s.hit);

@@ -14,6 +14,7 @@
 #include "queued/bounce.h"
 #include "queued/changes.h"
 #include "queued/expire.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/rebound.h"
@@ -57,6 +58,12 @@ changes_poke(struct changes *c)
 {
 	if (!timer_is_set(&c->timer) && !c->is_due)
 		timer_set(&c->timer, c->q->params->index_commit_interval);
+}
+
+void
+changes_hurry(struct changes *c)
+{
+	c->is_due = c->is_due || !c->q->is_disk_full;
 }
 
 void
@@ -322,6 +329,7 @@ changes_write(struct changes *c)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
 	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 ||
+	    (rc = outbox_store(c->q)) != 0 ||
 	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
@@ -422,6 +430,7 @@ changes_stored(struct changes *c)
 	q->queues->next_dirty = false;
 	queue_clock_stored(q);
 	overrides_stored(q);
+	outbox_stored(q);
 	stored_queues(c);
 	if (!c->only_deletes) {
 		q->segs->next_dirty = false;
@@ -469,7 +478,8 @@ changes_is_empty(const struct changes *c)
 	const struct queued *q = c->q;
 
 	return TAILQ_EMPTY(&c->dirty) && TAILQ_EMPTY(&q->segs->dirty) && !q->segs->next_dirty &&
-	    !notices_pending(q->notices) && !queue_clock_is_dirty(q) && !overrides_are_dirty(q->overrides);
+	    !notices_pending(q->notices) && !queue_clock_is_dirty(q) && !overrides_are_dirty(q->overrides) &&
+	    !outbox_is_dirty(q->outbox);
 }
 
 int

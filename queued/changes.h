@@ -28,6 +28,8 @@ void changes_finish(struct changes *, struct qenv *);
 void changes_notice_written(struct changes *, struct qenv *);
 /* Something but an envelope changed (segment rows, meta). */
 void changes_poke(struct changes *);
+/* Enough of that has gathered: the next turn commits. */
+void changes_hurry(struct changes *);
 /* Commits if it is time. */
 void changes_turn(struct changes *);
 /* Commits now. 0, or -1 if the disk is full (everything is kept); ends the process on I/O errors. */

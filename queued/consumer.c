@@ -16,6 +16,7 @@
 #include "queued/explain.h"
 #include "queued/link.h"
 #include "queued/outage.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/policysums.h"
 #include "queued/queued.h"
@@ -40,6 +41,7 @@ consumer_start(struct client *cl)
 	if ((c->is_stage = stage_is_name(cl->name)))
 		return;
 	overrides_tell(cl->q, cl);
+	outbox_connected(cl->q, cl);
 	if (cl->q->limits_fd == -1)
 		return;
 	wbuf_reset(&cl->q->clients->out);
@@ -167,6 +169,7 @@ consumer_stop(struct client *cl)
 
 	if (c == NULL)
 		return;
+	outbox_disconnected(q, cl);
 	claims_drop_consumer(q, c);
 	explain_drop_consumer(q, c);
 	if (c->is_current)
@@ -319,6 +322,8 @@ static const struct ipc_rule consumer_rules[] = {
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", policy_sums_on_errors },
+	{ QL_SUPPRESS, false, QL_MAX_SUPPRESS, "SUPPRESS", outbox_on_suppress },
+	{ QL_SUPPRESSED, false, QL_MAX_SMALL, "SUPPRESSED", outbox_on_suppressed },
 };
 
 const struct ipc_ops consumer_ops = { consumer_rules, sizeof(consumer_rules) / sizeof(consumer_rules[0]), client_gone };

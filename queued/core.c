@@ -26,6 +26,7 @@
 #include "queued/link.h"
 #include "queued/logfiles.h"
 #include "queued/outage.h"
+#include "queued/outbox.h"
 #include "queued/overrides.h"
 #include "queued/policysums.h"
 #include "queued/queued.h"
@@ -228,6 +229,7 @@ queued_new(struct loop *loop, struct params *params, struct policy *policy, stru
 		goto fail;
 	eventlog_set_node(q->events, keys_nodeid(q->keys));
 	(void)overrides_new(q, is_empty);
+	q->outbox = outbox_new(q);
 	q->policy_sums = policy_sums_new();
 	if ((q->logs = logfiles_new(q, err_r)) == NULL)
 		goto fail;
@@ -261,6 +263,7 @@ queued_free(struct queued **qp)
 	}
 	logfiles_free(&q->logs);
 	overrides_free(&q->overrides);
+	outbox_free(&q->outbox);
 	policy_sums_free(&q->policy_sums);
 	automation_free(&q->automation);
 	notices_free(&q->notices);

@@ -5,11 +5,13 @@
 #include "base/xalloc.h"
 #include "mail/bounce_class.h"
 
+#include "queued/automation.h"
 #include "queued/events.h"
 #include "queued/overrides.h"
 #include "queued/queued.h"
 #include "queued/sched.h"
 #include "queued/squeue.h"
+#include "queued/verdict.h"
 
 static void
 events_fill(const struct qenv *e, struct event_record *r, enum event_type type)
@@ -41,8 +43,12 @@ events_fill(const struct qenv *e, struct event_record *r, enum event_type type)
 
 void
 events_failure(struct queued *q, const struct qenv *e, const struct ql_result *res, enum event_type type,
-    const char *class, int64_t next)
+    const struct verdict *v, int64_t next)
 {
+	const struct bounce_cause *cause = v->found.cause;
+	char *todo = bounce_todo_text(v->todo);
+	struct event_bounce bounce = { cause->name, bounce_kind_names[cause->kind], bounce_scope_names[cause->scope],
+		todo, v->is_of_policy };
 	struct event_record r;
 
 	events_fill(e, &r, type);
@@ -66,9 +72,11 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	r.is_local = res->is_local;
 	r.timing = &res->timing;
 	r.delivery_protocol = "ESMTP";
-	r.bounce_classification = class;
+	r.bounce_classification = v->class;
+	r.bounce = &bounce;
 	r.next_attempt = queue_wall(q, next);
 	eventlog_write(q->events, &r);
+	free(todo);
 }
 
 void
@@ -88,21 +96,6 @@ events_ended(struct queued *q, const struct qenv *e, enum event_type type, uint1
 }
 
 void
-events_suppressed(struct queued *q, const struct qenv *e, const char *text)
-{
-	static const struct enhanced_code code = { 5, 7, 1 };
-	struct event_record r;
-
-	events_fill(e, &r, EV_ADMIN_BOUNCE);
-	r.code = 551;
-	r.enhanced = code;
-	r.content = text;
-	r.is_local = true;
-	r.bounce_classification = BOUNCE_CLASS_SUPPRESSED;
-	eventlog_write(q->events, &r);
-}
-
-void
 events_reported(struct queued *q, const struct qenv *e, const char *protocol, const struct enhanced_code *enhanced,
     const char *text)
 {
@@ -114,6 +107,21 @@ events_reported(struct queued *q, const struct qenv *e, const char *protocol, co
 	r.content = text;
 	r.is_local = true;
 	r.delivery_protocol = protocol;
+	eventlog_write(q->events, &r);
+}
+
+void
+events_suppressed(struct queued *q, const struct qenv *e, const char *text)
+{
+	static const struct enhanced_code code = { 5, 7, 1 };
+	struct event_record r;
+
+	events_fill(e, &r, EV_ADMIN_BOUNCE);
+	r.code = 551;
+	r.enhanced = code;
+	r.content = text;
+	r.is_local = true;
+	r.bounce_classification = BOUNCE_CLASS_SUPPRESSED;
 	eventlog_write(q->events, &r);
 }
 
@@ -208,4 +216,32 @@ events_override(struct queued *q, const struct effect *ef, const char *action, c
 	r.override = &ov;
 	eventlog_write(q->events, &r);
 	free(scope);
+}
+
+void
+events_alert(struct queued *q, const struct automation_hit *h, const char *made_by, const char *reason)
+{
+	struct event_alert alert = { made_by, reason };
+	struct event_record r;
+
+	memset(&r, 0, sizeof(r));
+	r.type = EV_ALERT;
+	r.site = h->site;
+	r.egress_source = h->source;
+	r.provider = h->provider;
+	r.domain = h->domain;
+	r.tenant = h->tenant;
+	r.campaign = h->campaign;
+	r.peer_name = h->host;
+	r.content = h->reply;
+	r.bounce_classification = h->class;
+	if (h->result != NULL) {
+		r.code = h->result->code;
+		r.enhanced = h->result->enhanced;
+		r.phase = h->result->phase;
+		r.is_local = h->result->is_local;
+		r.peer_addr = h->result->peer_addr;
+	}
+	r.alert = &alert;
+	eventlog_write(q->events, &r);
 }

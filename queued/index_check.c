@@ -9,6 +9,7 @@
 
 #include "base/crc32c.h"
 #include "base/xalloc.h"
+#include "mail/suppress_request.h"
 
 #include "queued/index_check.h"
 #include "queued/index_pages.h"
@@ -138,6 +139,23 @@ check_override(struct check *c, const MDB_val *k, const MDB_val *v)
 }
 
 static const char *
+check_outbox(const MDB_val *k, const MDB_val *v)
+{
+	struct suppress_request request;
+	struct slice encoded;
+	uint64_t number;
+	struct rbuf r;
+
+	if (!store_outbox_row(k, v, &number, &encoded))
+		return "a row of outbox fails its checksum";
+	rbuf_init(&r, encoded.base, encoded.len);
+	if (suppress_request_decode(&r, &request) == -1)
+		return "a row of outbox is malformed";
+	suppress_request_clear(&request);
+	return NULL;
+}
+
+static const char *
 on_row(const struct index_row *r, void *arg)
 {
 	MDB_val k = { r->keylen, NULL }, v = { r->len, NULL };
@@ -170,6 +188,8 @@ on_row(const struct index_row *r, void *arg)
 		return r->len == 0 ? NULL : "a row of exp is malformed";
 	case DB_OVERRIDE:
 		return check_override(c, &k, &v);
+	case DB_OUTBOX:
+		return check_outbox(&k, &v);
 	default:
 		return "a database has an unknown name";
 	}

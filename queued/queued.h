@@ -23,6 +23,7 @@ struct compact;
 struct link;
 struct logfiles;
 struct memory;
+struct outbox;
 struct overrides;
 struct pool;
 struct recover;
@@ -86,6 +87,7 @@ struct queued {
 	struct expire *expire;
 	struct overrides *overrides;
 	struct automation *automation;
+	struct outbox *outbox;  /* requests to suppress, on their way to bouncerd */
 	struct logfiles *logs;
 	struct clients *clients;
 	struct keys *keys;

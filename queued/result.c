@@ -12,6 +12,7 @@
 #include "queued/automation.h"
 #include "queued/bounce.h"
 #include "queued/changes.h"
+#include "queued/consequence.h"
 #include "queued/consumer.h"
 #include "queued/events.h"
 #include "queued/overrides.h"
@@ -96,6 +97,7 @@ result_expire(struct queued *q, struct qenv *e)
 	facts.diagnostic = text;
 	events_ended(q, e, EV_EXPIRATION, 551, &code, text);
 	q->count.expired++;
+	consequence_expired(q, e);
 	notice_add(q, e, &facts);
 	changes_finish(q->changes, e);
 }
@@ -198,15 +200,20 @@ result_order(struct queued *q, struct qenv *e)
 
 #define SAID_MAX (FAIL_TEXT_MAX + 32)
 
-/* A reply as the peer gave it, "550 5.1.1 text"; what we found ourselves has no reply's code. */
+/* A reply as the peer gave it, "550 5.1.1 text"; what we found ourselves has no reply's code, nor what looks like
+ * one. */
 static const char *
 said(const struct ql_result *r, char out[SAID_MAX])
 {
 	const char *text = r->text == NULL ? "" : r->text;
 	char status[20] = "";
 
-	if (r->is_local || r->code == 0)
-		return text;
+	if (r->is_local || r->code == 0) {
+		if (*text < '0' || *text > '9')
+			return text;
+		(void)snprintf(out, SAID_MAX, "found: %s", text);
+		return out;
+	}
 	if (r->enhanced.class != 0) {
 		status[0] = ' ';
 		enhanced_format(&r->enhanced, status + 1);
@@ -237,9 +244,10 @@ result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const
 
 	if (!result_can_end(q, e))
 		return;
-	events_failure(q, e, r, EV_BOUNCE, v->class, 0);
+	events_failure(q, e, r, EV_BOUNCE, v, 0);
 	squeue_grow_window(q, e->queue);
 	q->count.bounced++;
+	consequence_suppress(q, e, v);
 	notice_add(q, e, &facts);
 	changes_finish(q->changes, e);
 }
@@ -274,7 +282,7 @@ result_requeue(struct queued *q, struct qenv *e, const struct ql_result *r, cons
 	is_moved = plan.to != NULL;
 	if (is_moved && v->delay == 0)
 		delay = squeue_backoff(plan.to, e->attempts, v->class);
-	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, is_ended ? 0 : queue_now(q) + delay);
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v, is_ended ? 0 : queue_now(q) + delay);
 	if (is_ended && result_reject(q, e, plan.verdict.line))
 		return;
 	(void)rebind_plan_take(q, e, &plan);
@@ -302,7 +310,7 @@ result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const 
 		result_requeue(q, e, r, v, delay);
 		return;
 	}
-	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v->class, 0);
+	events_failure(q, e, r, EV_TRANSIENT_FAILURE, v, 0);
 	if (is_over)
 		result_expire(q, e);
 	else if (e->order == ORDER_REBIND)
@@ -332,15 +340,19 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	in.attempts = e->attempts;
 	in.age = loop_wall(q->loop) - msgid_time(&e->msg->id);
 	verdict_decide(q->bounce_rules, &in, &v);
+	(void)message_envelope(q->mem, e->msg, &(const char *){ NULL });
+	consequence_ask(q, e, r, &in, &v);
 	automation_failed(q, e, r, e->text);
+	consequence_take(q, e, r, &v, e->text);
 	if (v.action == VERDICT_BOUNCE) {
 		result_bounce(q, e, r, &v);
 	} else if (v.action == VERDICT_HOLD) {
-		events_failure(q, e, r, EV_TRANSIENT_FAILURE, v.class, 0);
+		events_failure(q, e, r, EV_TRANSIENT_FAILURE, &v, 0);
 		result_hold(q, e);
 	} else {
 		result_retry(q, e, r, &v);
 	}
+	verdict_clear(&v);
 }
 
 /* A Delayed event is written once for each reason: a suspension is another one than a limit. */

@@ -18,7 +18,8 @@
 
 #define RESERVE_BYTES (4u << 20)
 
-static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp", "override" };
+static const char *const db_names[DB_COUNT] = { "meta", "seg", "queue", "qname", "env", "due", "exp", "override",
+	"outbox" };
 
 int
 store_db_of_name(const char *name)

@@ -1,4 +1,4 @@
-/* The index (ARCHITECTURE.md "The index"): an LMDB environment with eight databases, one writer. Rows are encoded
+/* The index (ARCHITECTURE.md "The index"): an LMDB environment with nine databases, one writer. Rows are encoded
  * field by field; rows of `env` and `seg` carry a CRC-32C because LMDB checks nothing. */
 #ifndef QUEUED_STORE_H
 #define QUEUED_STORE_H
@@ -12,13 +12,14 @@
 
 struct store;
 
-enum store_db { DB_META, DB_SEG, DB_QUEUE, DB_QNAME, DB_ENV, DB_DUE, DB_EXP, DB_OVERRIDE, DB_COUNT };
+enum store_db { DB_META, DB_SEG, DB_QUEUE, DB_QNAME, DB_ENV, DB_DUE, DB_EXP, DB_OVERRIDE, DB_OUTBOX, DB_COUNT };
 enum store_opened { STORE_OK, STORE_CORRUPT, STORE_UNKNOWN_VERSION, STORE_FAILED };
 
-/* 1 has no overrides, 2 no envelopes that were rebound; opening such an index makes it one of 3. */
-#define STORE_SCHEMA 3
+/* 1 has no overrides, 2 no envelopes that were rebound, 3 no outbox; opening such an index makes it one of 4. */
+#define STORE_SCHEMA 4
 #define STORE_SCHEMA_OLDEST 1
 #define OVERRIDE_KEY_LEN 8
+#define OUTBOX_KEY_LEN 8
 #define ENV_KEY_LEN 18
 #define DUE_KEY_LEN (4 + 8 + ENV_KEY_LEN)
 #define EXP_KEY_LEN (8 + ENV_KEY_LEN)
@@ -86,6 +87,8 @@ int store_put_queue(struct store *, const struct queue_row *);
 int store_del_queue(struct store *, uint32_t id, const char *name);
 int store_put_override(struct store *, const struct override *);
 int store_del_override(struct store *, uint64_t id);
+int store_put_outbox(struct store *, uint64_t number, struct slice encoded);
+int store_del_outbox(struct store *, uint64_t number);
 
 /* Reads see the last commit. Short: end before returning to the loop. Pairs may nest. A damaged index ends the
  * process after leaving the mark (reads never fail otherwise). */
@@ -104,6 +107,8 @@ bool store_seg_row(const MDB_val *key, const MDB_val *value, struct seg_row *);
 bool store_queue_row(const MDB_val *key, const MDB_val *value, struct queue_row *);
 /* Whether it is as it was written: its number, and what override_decode() takes. */
 bool store_override_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r);
+/* Whether it is as it was written. */
+bool store_outbox_row(const MDB_val *key, const MDB_val *value, uint64_t *number_r, struct slice *encoded_r);
 uint64_t store_bytes(struct store *);    /* size of what the map uses */
 double store_used(struct store *);       /* part of index_size_limit in use, 0..1 */
 uint64_t store_count(struct store *, enum store_db);
@@ -112,6 +117,7 @@ void store_broken(struct store *, const char *what, int rc) __attribute__((noret
 /* Errors after which waiting may help (disk or map full). */
 bool store_is_full(int rc);
 
+void outbox_key_pack(uint64_t number, uint8_t out[OUTBOX_KEY_LEN]);
 void override_key_pack(uint64_t id, uint8_t out[OVERRIDE_KEY_LEN]);
 void env_key_pack(const struct envid *, uint8_t out[ENV_KEY_LEN]);
 void env_key_unpack(const uint8_t in[ENV_KEY_LEN], struct envid *);

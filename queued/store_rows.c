@@ -365,13 +365,28 @@ override_key_pack(uint64_t id, uint8_t out[OVERRIDE_KEY_LEN])
 	put64(out, id);
 }
 
+/* Rows whose key is a number, and whose value ends in a checksum of both. */
 static uint32_t
-override_crc(uint64_t id, const void *encoded, size_t len)
+numbered_crc(uint64_t id, const void *encoded, size_t len)
 {
-	uint8_t key[OVERRIDE_KEY_LEN];
+	uint8_t key[8];
 
-	override_key_pack(id, key);
+	put64(key, id);
 	return crc32c(crc32c(0, key, sizeof(key)), encoded, len);
+}
+
+static bool
+numbered_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r)
+{
+	const uint8_t *p = key->mv_data;
+
+	if (key->mv_size != 8 || value->mv_size < 4)
+		return false;
+	*id_r = get64(&p);
+	encoded_r->base = value->mv_data;
+	encoded_r->len = value->mv_size - 4;
+	p = (const uint8_t *)value->mv_data + encoded_r->len;
+	return *id_r != 0 && get32(&p) == numbered_crc(*id_r, encoded_r->base, encoded_r->len);
 }
 
 int
@@ -383,7 +398,7 @@ store_put_override(struct store *st, const struct override *o)
 
 	wbuf_init(&w);
 	override_encode(o, &w);
-	wbuf_u32(&w, override_crc(o->id, w.p, w.len));
+	wbuf_u32(&w, numbered_crc(o->id, w.p, w.len));
 	override_key_pack(o->id, key);
 	rc = store_put(st, DB_OVERRIDE, key, sizeof(key), w.p, w.len);
 	wbuf_clear(&w);
@@ -402,13 +417,42 @@ store_del_override(struct store *st, uint64_t id)
 bool
 store_override_row(const MDB_val *key, const MDB_val *value, uint64_t *id_r, struct slice *encoded_r)
 {
-	const uint8_t *p = key->mv_data;
+	return numbered_row(key, value, id_r, encoded_r);
+}
 
-	if (key->mv_size != OVERRIDE_KEY_LEN || value->mv_size < 4)
-		return false;
-	*id_r = get64(&p);
-	encoded_r->base = value->mv_data;
-	encoded_r->len = value->mv_size - 4;
-	p = (const uint8_t *)value->mv_data + encoded_r->len;
-	return *id_r != 0 && get32(&p) == override_crc(*id_r, encoded_r->base, encoded_r->len);
+void
+outbox_key_pack(uint64_t number, uint8_t out[OUTBOX_KEY_LEN])
+{
+	put64(out, number);
+}
+
+int
+store_put_outbox(struct store *st, uint64_t number, struct slice encoded)
+{
+	uint8_t key[OUTBOX_KEY_LEN];
+	struct wbuf w;
+	int rc;
+
+	wbuf_init(&w);
+	wbuf_raw(&w, encoded.base, encoded.len);
+	wbuf_u32(&w, numbered_crc(number, encoded.base, encoded.len));
+	outbox_key_pack(number, key);
+	rc = store_put(st, DB_OUTBOX, key, sizeof(key), w.p, w.len);
+	wbuf_clear(&w);
+	return rc;
+}
+
+int
+store_del_outbox(struct store *st, uint64_t number)
+{
+	uint8_t key[OUTBOX_KEY_LEN];
+
+	outbox_key_pack(number, key);
+	return store_del(st, DB_OUTBOX, key, sizeof(key));
+}
+
+bool
+store_outbox_row(const MDB_val *key, const MDB_val *value, uint64_t *number_r, struct slice *encoded_r)
+{
+	return numbered_row(key, value, number_r, encoded_r);
 }

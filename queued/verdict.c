@@ -1,6 +1,7 @@
 /* The plain rule of RFC 5321 section 4.2.1: 4xx and connection trouble are transient, 5xx is permanent. A 5xx in
  * the greeting, to EHLO, STARTTLS or AUTH is the host's word about the connection, not about the message (RFC 5321
- * section 3.1; Postfix smtp_skip_5xx_greeting), so it is tried again. Pure: no state, no I/O. */
+ * section 3.1; Postfix smtp_skip_5xx_greeting), so it is tried again. The bounce rules, or policy, may say otherwise of
+ * a cause. Pure: no state, no I/O. */
 #include <string.h>
 
 #include "queued/verdict.h"
@@ -16,27 +17,74 @@ is_about_connection(const struct verdict_input *in)
 }
 
 /* What we said ourselves is never taken for the peer's words, whatever they are. */
-static const char *
-class_of(const struct bounce_rules *rules, const struct verdict_input *in)
+static void
+classify(const struct bounce_rules *rules, const struct verdict_input *in, struct bounce_verdict *v)
 {
 	struct bounce_reply reply = { .code = in->code, .status = in->enhanced, .phase = (uint8_t)in->phase,
 		.provider = in->provider };
-	struct bounce_verdict v;
 
-	if (in->is_local)
-		return bounce_cause_of_local((uint8_t)in->phase, in->code, &in->enhanced)->class;
-	if (rules == NULL)
-		return BOUNCE_CLASS_NONE;
-	reply.text = in->text != NULL ? in->text : "";
-	reply.len = strlen(reply.text);
-	bounce_classify(rules, &reply, &v);
-	return v.cause->class;
+	memset(v, 0, sizeof(*v));
+	if (!in->is_local && rules != NULL) {
+		reply.text = in->text != NULL ? in->text : "";
+		reply.len = strlen(reply.text);
+		bounce_classify(rules, &reply, v);
+		return;
+	}
+	v->cause = in->is_local ? bounce_cause_of_local((uint8_t)in->phase, in->code, &in->enhanced)
+	    : bounce_cause_find(BOUNCE_CLASS_NONE);
+	v->todo = bounce_rules_todo(rules, v->cause, &reply, &v->on);
+}
+
+static enum verdict_action
+by_code(const struct verdict_input *in)
+{
+	return in->code >= 500 && in->code <= 599 && !is_about_connection(in) ? VERDICT_BOUNCE : VERDICT_RETRY;
+}
+
+static void
+follow(struct verdict *v, const struct verdict_input *in, const struct bounce_todo *todo)
+{
+	v->todo = todo;
+	v->delay = todo->delay;
+	v->may_suppress = !in->is_local && bounce_may_suppress(&v->found, todo);
+	switch (todo->mail) {
+	case BOUNCE_MAIL_RETRY:
+		v->action = VERDICT_RETRY;
+		break;
+	case BOUNCE_MAIL_GIVE_UP:
+		v->action = VERDICT_BOUNCE;
+		break;
+	case BOUNCE_MAIL_HOLD:
+		v->action = VERDICT_HOLD;
+		break;
+	default:
+		v->action = by_code(in);
+		break;
+	}
 }
 
 void
 verdict_decide(const struct bounce_rules *rules, const struct verdict_input *in, struct verdict *out)
 {
-	out->class = class_of(rules, in);
-	out->delay = 0;
-	out->action = in->code >= 500 && in->code <= 599 && !is_about_connection(in) ? VERDICT_BOUNCE : VERDICT_RETRY;
+	memset(out, 0, sizeof(*out));
+	classify(rules, in, &out->found);
+	out->class = out->found.cause->class;
+	follow(out, in, out->found.todo);
+}
+
+void
+verdict_obey(struct verdict *v, const struct verdict_input *in, struct bounce_todo *todo)
+{
+	v->of_policy = *todo;
+	v->is_of_policy = true;
+	memset(todo, 0, sizeof(*todo));
+	follow(v, in, &v->of_policy);
+}
+
+void
+verdict_clear(struct verdict *v)
+{
+	if (v->is_of_policy)
+		bounce_todo_clear(&v->of_policy);
+	v->is_of_policy = false;
 }

@@ -1,5 +1,5 @@
-/* What a failure means. The one place that decides, behind the interface of the bounce rules: facts in, verdict
- * out. */
+/* What a failure means and what is done about it. The one place that decides, behind the interface of the bounce rules:
+ * facts in, verdict out. */
 #ifndef QUEUED_VERDICT_H
 #define QUEUED_VERDICT_H
 
@@ -26,9 +26,17 @@ struct verdict {
 	enum verdict_action action;
 	const char *class;            /* bounce_classification, static */
 	int64_t delay;                /* ms until the next attempt; 0: by the queue's schedule */
+	struct bounce_verdict found;  /* its todo is what the rules say */
+	const struct bounce_todo *todo; /* what is done: that, or policy's */
+	struct bounce_todo of_policy;
+	bool is_of_policy;
+	bool may_suppress;            /* a stranger's word that is reason enough */
 };
 
-/* rules: NULL: none. */
+/* rules: NULL: none. Nothing is left to free until verdict_obey(). */
 void verdict_decide(const struct bounce_rules *, const struct verdict_input *, struct verdict *);
+/* Policy wants something else: takes it over. */
+void verdict_obey(struct verdict *, const struct verdict_input *, struct bounce_todo *);
+void verdict_clear(struct verdict *);
 
 #endif

@@ -41,11 +41,20 @@ struct bounce_rule {
 	size_t n_samples;
 };
 
+/* "on CAUSE [condition ...] what ..." */
+struct bounce_on {
+	struct bounce_rule when;  /* conditions, file, line; cause NULL: a class, or all */
+	const char *class;        /* NULL with when.cause NULL: all */
+	struct bounce_todo todo;
+};
+
 struct bounce_rules {
 	char **files;
 	size_t n_files;
 	struct bounce_rule *rules, *vetoes;
 	size_t n_rules, n_vetoes;
+	struct bounce_on *ons;
+	size_t n_ons;
 	struct pattern_matcher matcher;
 };
 
@@ -61,6 +70,8 @@ char *bounce_text_fold_pattern(const char *);
 void bounce_prepare(const struct bounce_reply *, struct pattern_subject *, struct enhanced_code *status);
 enum pattern_outcome bounce_rule_try(const struct bounce_rules *, const struct bounce_rule *,
     const struct bounce_reply *, const struct enhanced_code *, const struct pattern_subject *);
+
+bool bounce_on_covers(const struct bounce_on *, const struct bounce_cause *);
 
 /* bounce_rules_read.c */
 void bounce_rule_clear(struct bounce_rule *);

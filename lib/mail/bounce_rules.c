@@ -100,14 +100,21 @@ is_permanent(const struct bounce_reply *reply, const struct enhanced_code *statu
 	return reply->code != 0 ? reply->code >= 500 : status->class == 5;
 }
 
-/* The rule would suppress: may it? */
+/* Codes alone mean too many things. */
+static bool
+is_specific(const struct bounce_rule *r)
+{
+	return r->pattern.text != NULL || r->n_providers > 0;
+}
+
+/* The rule would suppress: may it, if the reply is permanent? */
 static bool
 may_suppress(const struct bounce_rules *rs, const struct bounce_reply *reply, const struct enhanced_code *status,
     const struct pattern_subject *su, struct bounce_verdict *v)
 {
 	size_t i;
 
-	if (!is_permanent(reply, status) || (PHASES_BEFORE_RCPT & 1u << reply->phase) != 0)
+	if ((PHASES_BEFORE_RCPT & 1u << reply->phase) != 0)
 		return false;
 	for (i = 0; i < rs->n_vetoes; i++)
 		if (bounce_rule_try(rs, &rs->vetoes[i], reply, status, su) != PATTERN_MISSES) {
@@ -134,17 +141,62 @@ bounce_classify(const struct bounce_rules *rs, const struct bounce_reply *reply,
 	v->cause = r != NULL ? r->cause : bounce_cause_find(BOUNCE_CLASS_NONE);
 	if (r != NULL) {
 		origin_set(&v->rule, r);
-		v->is_suppressing = r->is_suppressing && may_suppress(rs, reply, &status, &su, v);
+		/* Vetoes are of rules that suppress by themselves: "quota" is one, and what mailbox_full is about. */
+		if (r->is_suppressing)
+			v->is_evidence = may_suppress(rs, reply, &status, &su, v);
+		else
+			v->is_evidence = r->cause->action != BOUNCE_SUPPRESS && is_specific(r) &&
+			    (PHASES_BEFORE_RCPT & 1u << reply->phase) == 0;
+		v->is_suppressing = r->is_suppressing && v->is_evidence && is_permanent(reply, &status);
 	}
 	v->action = v->cause->action;
 	if (v->action == BOUNCE_BY_CODE || (v->action == BOUNCE_SUPPRESS && !v->is_suppressing))
 		v->action = is_permanent(reply, &status) ? BOUNCE_GIVE_UP : BOUNCE_RETRY;
+	v->todo = bounce_rules_todo(rs, v->cause, reply, &v->on);
+}
+
+bool
+bounce_on_covers(const struct bounce_on *on, const struct bounce_cause *cause)
+{
+	if (on->when.cause != NULL)
+		return on->when.cause == cause;
+	return on->class == NULL || strcmp(on->class, cause->class) == 0;
+}
+
+const struct bounce_todo *
+bounce_rules_todo(const struct bounce_rules *rs, const struct bounce_cause *cause, const struct bounce_reply *reply,
+    struct bounce_origin *from)
+{
+	static const struct bounce_todo by_code = { .mail = BOUNCE_MAIL_BY_CODE };
+	size_t i;
+
+	if (from != NULL)
+		memset(from, 0, sizeof(*from));
+	for (i = 0; rs != NULL && i < rs->n_ons; i++) {
+		const struct bounce_on *on = &rs->ons[i];
+
+		if (!bounce_on_covers(on, cause) ||
+		    bounce_rule_try(rs, &on->when, reply, &reply->status, NULL) != PATTERN_HITS)
+			continue;
+		if (from != NULL)
+			origin_set(from, &on->when);
+		return &on->todo;
+	}
+	return &by_code;
+}
+
+bool
+bounce_may_suppress(const struct bounce_verdict *v, const struct bounce_todo *todo)
+{
+	if (!todo->is_suppressing)
+		return false;
+	return todo->threshold > 1 ? v->is_evidence : v->is_suppressing;
 }
 
 struct bounce_counts
 bounce_rules_count(const struct bounce_rules *rs)
 {
-	struct bounce_counts n = { rs->n_rules, rs->n_vetoes, 0 };
+	struct bounce_counts n = { rs->n_rules, rs->n_vetoes, 0, rs->n_ons };
 	size_t i;
 
 	for (i = 0; i < rs->n_rules + rs->n_vetoes; i++) {

@@ -10,6 +10,7 @@
 
 #include "base/conf.h"
 #include "mail/bounce_class.h"
+#include "mail/bounce_todo.h"
 #include "mail/reply.h"
 
 struct bounce_rules;
@@ -33,8 +34,12 @@ struct bounce_verdict {
 	const struct bounce_cause *cause;
 	enum bounce_action action;   /* recommended; never BOUNCE_BY_CODE */
 	bool is_suppressing;         /* the rule says that the address is to be suppressed, and no veto says no */
+	bool is_evidence;            /* the recipient's server said it of the recipient, if only for now: with others of
+	                              * its kind it may suppress */
 	struct bounce_origin rule;
 	struct bounce_origin veto;   /* what kept it from being suppressed */
+	const struct bounce_todo *todo; /* never NULL; as long as the rules */
+	struct bounce_origin on;     /* the line that says so; file NULL: none does */
 };
 
 /* NULL if there are errors. No files: rules that say nothing. */
@@ -42,6 +47,11 @@ struct bounce_rules *bounce_rules_load(const struct conf_strs *files, struct con
     __attribute__((warn_unused_result));
 void bounce_rules_free(struct bounce_rules **);
 void bounce_classify(const struct bounce_rules *, const struct bounce_reply *, struct bounce_verdict *);
+/* What is to be done for that cause, whoever found it; rules NULL: none. Never NULL; from may be NULL. */
+const struct bounce_todo *bounce_rules_todo(const struct bounce_rules *, const struct bounce_cause *,
+    const struct bounce_reply *, struct bounce_origin *from);
+/* Whether the address may be suppressed: what is to be done says so, and the reply is reason enough. */
+bool bounce_may_suppress(const struct bounce_verdict *, const struct bounce_todo *);
 /* "\n" as people write it becomes the end of a line. */
 void bounce_lines_unfold(char *);
 /* A reply as logs and bounces have it: "550-5.1.1 text", an end of line, "550 5.1.1 more"; "smtp; 550 text"; "host x
@@ -50,6 +60,7 @@ void bounce_reply_parse(const char *line, size_t len, char *buf, struct bounce_r
 
 struct bounce_counts {
 	size_t rules, vetoes, unaided; /* unaided: without a literal to look for first */
+	size_t ons;
 };
 struct bounce_counts bounce_rules_count(const struct bounce_rules *);
 /* What is dead, shadowed, too costly or has no sample. is_provider: whether shaping data know it; NULL: not asked. */

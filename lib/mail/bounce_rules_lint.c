@@ -19,7 +19,7 @@ struct lint {
 static const char *
 rule_name(const struct bounce_rule *r)
 {
-	return r->cause != NULL ? r->cause->name : "veto";
+	return r->cause != NULL ? r->cause->name : r->pattern.text != NULL ? "veto" : "on";
 }
 
 /* The sample as a reply that the rule's conditions can hold for. malloced. */
@@ -130,6 +130,30 @@ providers_lint(const struct lint *l, const struct bounce_rule *r, bool (*is_prov
 			    r->providers[i]);
 }
 
+/* A line above, of the same file and without conditions, that covers everything. */
+static void
+on_lint(const struct lint *l, const struct bounce_on *on)
+{
+	const struct bounce_on *above;
+	const struct bounce_cause *c;
+	size_t i;
+
+	for (above = l->rs->ons; above < on; above++) {
+		const struct bounce_rule *w = &above->when;
+
+		if (w->file != on->when.file || w->n_codes > 0 || w->n_statuses > 0 || w->n_providers > 0 ||
+		    w->phases != 0)
+			continue;
+		for (i = 0; (c = bounce_cause_at(i)) != NULL; i++)
+			if (bounce_on_covers(on, c) && !bounce_on_covers(above, c))
+				break;
+		if (c != NULL)
+			continue;
+		FIND(l, &on->when, "this line never says what is to be done: line %u does", w->line);
+		return;
+	}
+}
+
 void
 bounce_rules_lint(const struct bounce_rules *rs, bool (*is_provider)(void *, const char *), void *ud,
     struct conf_errors *found)
@@ -152,6 +176,11 @@ bounce_rules_lint(const struct bounce_rules *rs, bool (*is_provider)(void *, con
 		cost_lint(&l, r, &strict);
 		if (is_provider != NULL)
 			providers_lint(&l, r, is_provider, ud);
+	}
+	for (i = 0; i < rs->n_ons; i++) {
+		on_lint(&l, &rs->ons[i]);
+		if (is_provider != NULL)
+			providers_lint(&l, &rs->ons[i].when, is_provider, ud);
 	}
 	pattern_matcher_clear(&strict);
 }

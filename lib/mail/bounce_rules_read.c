@@ -14,6 +14,7 @@
 #define RULES_MAX 20000
 #define SAMPLES_MAX 100
 #define CONDITIONS_MAX 100 /* of one kind */
+#define CAUSES_MAX 128     /* that one line is about */
 #define MATCH_STEPS 20000u /* from one start */
 #define MATCH_DEPTH 1000u
 #define MATCH_HEAP_KIB 1024u
@@ -25,6 +26,7 @@ struct reader {
 	unsigned line;
 	struct bounce_rule *last; /* whose samples follow; NULL: none */
 	bool has_said;            /* suppress= */
+	bool is_on;               /* the line is one of "on ..." */
 };
 
 #define COMPLAIN(r, ...) conf_error_add((r)->errs, (r)->file, (r)->line, __VA_ARGS__)
@@ -153,14 +155,14 @@ condition_add(struct reader *r, struct bounce_rule *rule, const char *key, const
 		is_good = rule->n_providers < CONDITIONS_MAX && *value != '\0';
 		if (is_good)
 			rule->providers[rule->n_providers++] = xstrdup(value);
-	} else if (strcmp(key, "suppress") == 0 && rule->cause != NULL) {
+	} else if (strcmp(key, "suppress") == 0 && rule->cause != NULL && !r->is_on) {
 		is_good = strcmp(value, "no") == 0 ||
 		    (strcmp(value, "yes") == 0 && rule->cause->action == BOUNCE_SUPPRESS);
 		rule->is_suppressing = is_good && *value == 'y';
 		r->has_said = true;
 	} else {
 		COMPLAIN(r, "'%.40s' is not a condition: those are code, status, phase, provider%s", key,
-		    rule->cause != NULL ? ", suppress" : "");
+		    rule->cause != NULL && !r->is_on ? ", suppress" : "");
 		return;
 	}
 	if (!is_good)
@@ -228,7 +230,7 @@ rule_finish(struct reader *r, struct bounce_rule *rule)
 	r->last = &(*list)[(*n)++];
 }
 
-/* "CAUSE [condition ...] [/pattern/]" */
+/* "CAUSE [condition ...] [/pattern/]", "veto ..." */
 static void
 rule_read(struct reader *r, char *line)
 {
@@ -261,6 +263,75 @@ rule_read(struct reader *r, char *line)
 	if (!r->has_said && rule.cause != NULL && (rule.pattern.text != NULL || rule.n_providers > 0))
 		rule.is_suppressing = rule.cause->action == BOUNCE_SUPPRESS;
 	rule_finish(r, &rule);
+}
+
+/* The causes that an `on' line is about. False: there is no such cause or class. */
+static bool
+on_target(struct bounce_on *on, const char *name, const struct bounce_cause **causes, size_t *n)
+{
+	const struct bounce_cause *c;
+	size_t i;
+
+	*n = 0;
+	for (i = 0; (c = bounce_cause_at(i)) != NULL && *n < CAUSES_MAX; i++) {
+		if (strcmp(c->name, name) == 0)
+			on->when.cause = c;
+		else if (strcmp(c->class, name) == 0)
+			on->class = c->class;
+		else if (strcmp(name, "*") != 0)
+			continue;
+		causes[(*n)++] = c;
+	}
+	return *n > 0;
+}
+
+static void
+on_add(struct reader *r, const struct bounce_on *on)
+{
+	struct bounce_rules *rs = r->rs;
+
+	if ((rs->n_ons & (rs->n_ons - 1)) == 0)
+		rs->ons = xreallocarray(rs->ons, rs->n_ons == 0 ? 1 : rs->n_ons * 2, sizeof(*rs->ons));
+	rs->ons[rs->n_ons++] = *on;
+}
+
+/* "on CAUSE [condition ...] what ...": s is what follows "on". */
+static void
+on_read(struct reader *r, char *s)
+{
+	const struct bounce_cause *causes[CAUSES_MAX];
+	struct bounce_on on = { .when = { .file = r->file, .line = r->line } };
+	char *name, *word, *err;
+	size_t n;
+
+	r->last = NULL;
+	s += strspn(s, " \t");
+	name = strsep(&s, " \t");
+	if (!on_target(&on, name, causes, &n)) {
+		const char *near = bounce_cause_near(name);
+
+		COMPLAIN(r, "'%.60s' is neither a cause nor a class" SUGGEST_FMT, name,
+		    SUGGEST_ARGS(*near != '\0' ? near : NULL));
+		return;
+	}
+	/* Conditions up to the first word of what is to be done. */
+	while (s != NULL && *(s += strspn(s, " \t")) != '\0' && memchr(s, '=', strcspn(s, " \t")) != NULL) {
+		word = strsep(&s, " \t");
+		condition_read(r, &on.when, word);
+	}
+	if ((err = bounce_todo_parse(s == NULL ? "" : s, name, causes, n, &on.todo)) != NULL) {
+		COMPLAIN(r, "%s", err);
+		free(err);
+		bounce_rule_clear(&on.when);
+		return;
+	}
+	if (r->rs->n_ons < RULES_MAX) {
+		on_add(r, &on);
+		return;
+	}
+	COMPLAIN(r, "there are more than %d lines with on", RULES_MAX);
+	bounce_todo_clear(&on.todo);
+	bounce_rule_clear(&on.when);
 }
 
 /* "    550 text" and "    ! 550 text" */
@@ -299,10 +370,15 @@ line_read(struct reader *r, char *line)
 		}
 	if (blank >= len || line[blank] == '#')
 		return;
-	if (blank > 0)
+	if (blank > 0) {
 		sample_read(r, line + blank);
-	else
+	} else if (strncmp(line, "on", 2) == 0 && (line[2] == ' ' || line[2] == '\t')) {
+		r->is_on = true;
+		on_read(r, line + 3);
+		r->is_on = false;
+	} else {
 		rule_read(r, line);
+	}
 }
 
 static void
@@ -362,8 +438,13 @@ bounce_rules_free(struct bounce_rules **rsp)
 		bounce_rule_clear(&rs->rules[i]);
 	for (i = 0; i < rs->n_vetoes; i++)
 		bounce_rule_clear(&rs->vetoes[i]);
+	for (i = 0; i < rs->n_ons; i++) {
+		bounce_rule_clear(&rs->ons[i].when);
+		bounce_todo_clear(&rs->ons[i].todo);
+	}
 	for (i = 0; i < rs->n_files; i++)
 		free(rs->files[i]);
+	free(rs->ons);
 	free(rs->rules);
 	free(rs->vetoes);
 	free(rs->files);

@@ -16,7 +16,7 @@
 struct eventlog;
 
 enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
-	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_OVERRIDE, EV_ADMIN_REBIND, EV_TYPES };
+	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_OVERRIDE, EV_ADMIN_REBIND, EV_ALERT, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* What an Override record says of it. */
@@ -26,6 +26,16 @@ struct event_override {
 	const char *kind, *scope, *setting, *value, *reason, *made_by, *evidence;
 	int64_t expires; /* wall ms, 0: until cancelled */
 	bool is_dry_run;
+};
+
+/* What a failure means beside its class (bounce_class.h), and what is done about it (bounce_todo.h). */
+struct event_bounce {
+	const char *cause, *kind, *scope, *action;
+	bool is_of_policy; /* action: policy said so, not the rules */
+};
+
+struct event_alert {
+	const char *made_by, *reason;
 };
 
 /* A record before it is written. NULL and 0 mean absent (written as null, "" or left out as events(5) says). */
@@ -61,6 +71,8 @@ struct event_record {
 	bool is_local;
 	const struct ql_timing *timing;
 	const struct event_override *override; /* NULL but for Override */
+	const struct event_bounce *bounce;     /* NULL: not a failure */
+	const struct event_alert *alert;       /* NULL but for Alert */
 };
 
 /* writer: "smtpd-1", "deliverd/pool-a"; the start time is appended, so that (writer, seq) is gap-free from each

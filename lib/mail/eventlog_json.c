@@ -26,6 +26,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_SOURCE_OUT] = "SourceOut",
 	[EV_SOURCE_IN] = "SourceIn",
 	[EV_OVERRIDE] = "Override",
+	[EV_ALERT] = "Alert",
 };
 
 /* NULL is written as null. */
@@ -179,6 +180,27 @@ put_override(struct json *j, const struct event_override *o)
 	json_obj_end(j);
 }
 
+static void
+put_bounce(struct json *j, const struct event_bounce *b)
+{
+	json_obj(j, "bounce");
+	put_string(j, "cause", b->cause);
+	put_string(j, "kind", b->kind);
+	put_string(j, "scope", b->scope);
+	put_string(j, "action", b->action);
+	json_bool(j, "policy", b->is_of_policy);
+	json_obj_end(j);
+}
+
+static void
+put_alert(struct json *j, const struct event_alert *a)
+{
+	json_obj(j, "alert");
+	put_string(j, "made_by", a->made_by);
+	put_string(j, "reason", a->reason);
+	json_obj_end(j);
+}
+
 /* KumoMTA's record. */
 static void
 put_kumomta(struct json *j, const struct event_record *ev, const struct event_origin *origin)
@@ -243,6 +265,10 @@ eventlog_format(struct json *j, const struct event_record *ev, const struct even
 	put_timing(j, ev->timing);
 	if (ev->override != NULL)
 		put_override(j, ev->override);
+	if (ev->bounce != NULL)
+		put_bounce(j, ev->bounce);
+	if (ev->alert != NULL)
+		put_alert(j, ev->alert);
 	json_obj_end(j);
 	j->comma = false;
 	wbuf_u8(&j->out, '\n');

@@ -87,6 +87,16 @@ int policy_get_queue_config(struct policy *, const char *domain, const char *ten
     struct policy_queue_config *out, char **err_r) __attribute__((warn_unused_result));
 int policy_get_path_config(struct policy *, const char *domain, const char *source, const char *site,
     struct policy_path_config *out, char **err_r) __attribute__((warn_unused_result));
+/* What is known of a failure: a text, or a number where that is NULL. */
+struct policy_fact {
+	const char *key, *text;
+	int64_t number;
+};
+struct bounce_cause;
+struct bounce_todo;
+/* bounce_classified: what is to be done instead; the caller clears it after a 1. */
+int policy_bounce_classified(struct policy *, const struct policy_fact *, size_t n, const struct bounce_cause *,
+    struct bounce_todo *out, char **err_r) __attribute__((warn_unused_result));
 /* The pool that carries a queue, given what get_queue_config said of it: get_egress_pool decides, else the table's
  * egress_pool, else the only pool there is. NULL: none can be told, and *why_r, malloced, says why. malloced. */
 char *policy_queue_pool(struct policy *, const char *domain, const char *tenant, const char *campaign,

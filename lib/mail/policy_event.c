@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "mail/bounce_todo.h"
 #include "mail/policy_private.h"
 #include "mail/policy_queue.h"
 
@@ -22,6 +23,7 @@ const char *const policy_event_names[POLICY_EVENTS + 1] = {
 	[POLICY_SMTP_MESSAGE] = "smtp_server_message_received",
 	[POLICY_REQUEUE] = "requeue_message",
 	[POLICY_REBIND] = "rebind_message",
+	[POLICY_BOUNCE_CLASSIFIED] = "bounce_classified",
 	[POLICY_EVENTS] = NULL
 };
 
@@ -29,6 +31,9 @@ struct question {
 	struct policy *policy;
 	enum policy_event_id event;
 	const char *args[3]; /* NULL: nil */
+	const struct policy_fact *facts; /* bounce_classified has these instead */
+	size_t n_facts;
+	const struct bounce_cause *cause;
 	void *answer;
 	int rc;              /* 1 answered, 0 nil, -1 wrong answer */
 	char *err;           /* with -1 */
@@ -135,6 +140,54 @@ path_ask(lua_State *L)
 	return 0;
 }
 
+static void
+facts_push(const struct question *q, lua_State *L)
+{
+	size_t i;
+
+	lua_createtable(L, 0, (int)q->n_facts);
+	for (i = 0; i < q->n_facts; i++) {
+		const struct policy_fact *f = &q->facts[i];
+
+		if (f->text != NULL)
+			lua_pushstring(L, f->text);
+		else
+			lua_pushinteger(L, (lua_Integer)f->number);
+		lua_setfield(L, -2, f->key);
+	}
+}
+
+static int
+bounce_ask(lua_State *L)
+{
+	struct question *q = lua_touserdata(L, 1);
+	const char *said;
+	size_t len;
+	char *err;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, q->policy->handlers[q->event].ref);
+	facts_push(q, L);
+	lua_call(L, 1, 1);
+	if (lua_isnil(L, -1))
+		return 0;
+	if (lua_type(L, -1) != LUA_TSTRING) {
+		answer_wrong(q, "must return what is to be done, in words, or nil, not a ", luaL_typename(L, -1));
+		return 0;
+	}
+	said = lua_tolstring(L, -1, &len);
+	if (strlen(said) != len) {
+		answer_wrong(q, "returned a text with a NUL byte", "");
+		return 0;
+	}
+	if ((err = bounce_todo_parse(said, "policy", &q->cause, 1, q->answer)) == NULL) {
+		q->rc = 1;
+		return 0;
+	}
+	answer_wrong(q, "returned something that cannot be done: ", err);
+	free(err);
+	return 0;
+}
+
 static int
 ask(struct question *q, lua_CFunction fn, char **err_r)
 {
@@ -189,4 +242,15 @@ policy_get_path_config(struct policy *p, const char *domain, const char *source,
 	policy_path_config_init(out);
 	q.answer = out;
 	return ask(&q, path_ask, err_r);
+}
+
+int
+policy_bounce_classified(struct policy *p, const struct policy_fact *facts, size_t n, const struct bounce_cause *cause,
+    struct bounce_todo *out, char **err_r)
+{
+	struct question q = { .policy = p, .event = POLICY_BOUNCE_CLASSIFIED, .facts = facts, .n_facts = n,
+		.cause = cause };
+
+	q.answer = out;
+	return ask(&q, bounce_ask, err_r);
 }

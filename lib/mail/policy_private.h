@@ -34,6 +34,7 @@ enum policy_event_id {
 	POLICY_SMTP_MESSAGE,
 	POLICY_REQUEUE,
 	POLICY_REBIND,
+	POLICY_BOUNCE_CLASSIFIED,
 	POLICY_EVENTS
 };
 extern const char *const policy_event_names[POLICY_EVENTS + 1];

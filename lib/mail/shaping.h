@@ -60,7 +60,8 @@ enum shaping_action_type {
 	ACTION_SET_CONFIG,       /* a setting of the path */
 	ACTION_SUSPEND_TENANT,   /* at this domain, site or provider */
 	ACTION_SUSPEND_CAMPAIGN,
-	ACTION_BOUNCE, ACTION_BOUNCE_TENANT, ACTION_BOUNCE_CAMPAIGN
+	ACTION_BOUNCE, ACTION_BOUNCE_TENANT, ACTION_BOUNCE_CAMPAIGN,
+	ACTION_ALERT             /* only of verdicts (bounce_todo.h): a record, no override */
 };
 
 struct shaping_action {
@@ -87,6 +88,7 @@ struct shaping_rule {
 	int64_t duration;        /* ms */
 	bool match_internal;     /* also what we said ourselves */
 	bool is_dry_run;         /* say what it would do */
+	bool is_verdict;         /* not of shaping data: of the bounce rules, or an answer of policy */
 	bool is_gradual;         /* limits are raised step by step at the end (default), not dropped at once */
 	const struct shaping_action *actions;
 	size_t n_actions;

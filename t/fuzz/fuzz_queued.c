@@ -12,6 +12,7 @@
 #include "base/xalloc.h"
 #include "mail/queue_link.h"
 #include "mail/shaping.h"
+#include "mail/suppress_request.h"
 #include "queued/queued.h"
 #include "t/fuzz/dir.h"
 #include "t/fuzz/frames.h"
@@ -110,6 +111,8 @@ static const struct ipc_rule rules[] = {
 	{ QL_OVERRIDE, false, QL_MAX_OVERRIDE, "OVERRIDE", on_any },
 	{ QL_OVERRIDE_END, false, QL_MAX_SMALL, "OVERRIDE_END", on_any },
 	{ QL_ASK, false, QL_MAX_ADMIN, "ASK", on_any }, { QL_RETRY, false, QL_MAX_SMALL, "RETRY", on_any },
+	{ QL_SUPPRESS, false, QL_MAX_SUPPRESS, "SUPPRESS", on_any },
+	{ QL_SUPPRESSED, false, QL_MAX_SMALL, "SUPPRESSED", on_any },
 	{ QL_CANCEL, false, QL_MAX_SMALL, "CANCEL", on_any }, { QL_ADMIN_DATA, false, QL_MAX_ADMIN, "DATA", on_row },
 	{ QL_ADMIN_END, false, QL_MAX_SMALL, "END", on_end },
 };
