@@ -65,7 +65,7 @@ static const struct {
 	unsigned kind;
 } words[] = {
 	{ "soft", SUPPRESS_KIND_SOFT }, { "transient", SUPPRESS_KIND_SOFT }, { "temporar", SUPPRESS_KIND_SOFT },
-	{ "blocked", SUPPRESS_KIND_SOFT }, { "autoresponder", SUPPRESS_KIND_SOFT }, { "subscribed", 0 },
+	{ "blocked", SUPPRESS_KIND_SOFT }, { "autoresponder", SUPPRESS_KIND_SOFT },
 	{ "complain", SUPPRESS_COMPLAINT }, { "spam", SUPPRESS_COMPLAINT }, { "abuse", SUPPRESS_COMPLAINT },
 	{ "unsub", SUPPRESS_UNSUBSCRIBE }, { "optout", SUPPRESS_UNSUBSCRIBE }, { "optedout", SUPPRESS_UNSUBSCRIBE },
 	{ "hard", SUPPRESS_HARD_BOUNCE }, { "bounce", SUPPRESS_HARD_BOUNCE }, { "permanent", SUPPRESS_HARD_BOUNCE },
@@ -84,7 +84,7 @@ suppress_kind_of(const char *text)
 	if (strncmp(word, "unsub", 5) == 0)
 		return SUPPRESS_UNSUBSCRIBE;
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (words[i].kind != 0 && strstr(word, words[i].part) != NULL)
+		if (strstr(word, words[i].part) != NULL)
 			return words[i].kind;
 	return 0;
 }
