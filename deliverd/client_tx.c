@@ -15,7 +15,8 @@
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
 #include "mail/address.h"
-#include "mail/token.h"
+#include "mail/trace.h"
+#include "mail/verp.h"
 
 #define FREE_TRIES 3
 #define NEXT_HOST_MS 10000
@@ -129,10 +130,31 @@ requeue_and_close(struct conn *c, const struct outcome *o)
 	return false;
 }
 
+/* Whether the return path of its message is to name the recipient. NULL: no. The null sender stays what it is. */
+static const struct policy_sender_domain *
+verp_of(const struct conn *c, const char *sender)
+{
+	return *sender == '\0' ? NULL : policy_sender_domain(c->net->policy, address_domain(sender));
+}
+
+/* The return path that MAIL FROM has for this item. */
+static const char *
+return_path(const struct conn *c, const struct item *it, char buf[ADDRESS_MAX])
+{
+	const char *sender = it->job->q.sender;
+	const struct policy_sender_domain *d = verp_of(c, sender);
+
+	if (d == NULL || !token_signer_is_set(&c->net->token) ||
+	    verp_make(&c->net->token, &it->env, d->verp_prefix, d->verp_domain, buf) == -1)
+		return sender;
+	return buf;
+}
+
 static void
 command_text(const struct conn *c, char out[COMMAND_MAX])
 {
 	const struct item *it = c->tx.next_rcpt < c->tx.n ? c->tx.items[c->tx.next_rcpt] : NULL;
+	char from[ADDRESS_MAX];
 	unsigned i;
 
 	out[0] = '\0';
@@ -140,7 +162,7 @@ command_text(const struct conn *c, char out[COMMAND_MAX])
 	case STEP_MAIL:
 		for (i = 0; i < c->tx.n; i++)
 			if (c->tx.items[i] != NULL) {
-				snprintf(out, COMMAND_MAX, "MAIL FROM:<%s>", c->tx.items[i]->job->q.sender);
+				snprintf(out, COMMAND_MAX, "MAIL FROM:<%s>", return_path(c, c->tx.items[i], from));
 				return;
 			}
 		break;
@@ -217,13 +239,28 @@ client_tx_abandon(struct conn *c)
 	return false;
 }
 
+static struct trace_source
+trace_of(const struct ql_job *q, const struct envid *env, const struct ql_job_rcpt *rcpt)
+{
+	return (struct trace_source){ *env, rcpt->address, q->tenant, q->campaign, q->meta, q->n_meta };
+}
+
+/* Of the message as it goes out, about: the trace header may have to be escaped. */
+static uint64_t
+wire_size(const struct conn *c, const struct ql_job *q)
+{
+	struct trace_source s = trace_of(q, &(struct envid){ .rcpt = 0 }, &q->rcpts[0]);
+
+	return content_size(&q->rec, &(struct content_head){ q->head, q->head_len },
+	    trace_size(&s, &c->net->params->trace_header_fields));
+}
+
 /* What the peer cannot take is not tried: bounced, not mangled (RFC 6152 section 3, RFC 6531 section 3.5, RFC 1870
  * section 6). */
 static bool
 message_fits(const struct conn *c, const struct ql_job *q, struct outcome *o)
 {
 	const struct record *rec = &q->rec;
-	struct content_head head = { q->head, q->head_len };
 
 	if ((rec->flags & MSG_SMTPUTF8) && !(c->caps & CAP_SMTPUTF8))
 		*o = outcome_local(PHASE_MAIL, 553, "5.6.7",
@@ -231,7 +268,7 @@ message_fits(const struct conn *c, const struct ql_job *q, struct outcome *o)
 	else if ((rec->flags & MSG_8BIT) && !(c->caps & CAP_8BITMIME))
 		*o = outcome_local(PHASE_MAIL, 554, "5.6.3",
 		    "the message has 8-bit content, which the server does not take");
-	else if (c->peer_size > 0 && content_size(rec, &head) > c->peer_size)
+	else if (c->peer_size > 0 && wire_size(c, q) > c->peer_size)
 		*o = outcome_local(PHASE_MAIL, 552, "5.3.4", "the message is larger than the server takes");
 	else
 		return true;
@@ -267,7 +304,7 @@ collect(struct conn *c)
 		item_finish(c->net, it, &o, p, c);
 	tx->n = 0;
 	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
-	    (tx->n == 0 || same_message(it, tx->items[0]))) {
+	    (tx->n == 0 || (same_message(it, tx->items[0]) && verp_of(c, it->job->q.sender) == NULL))) {
 		if (tx->n == tx->size) {
 			tx->size = tx->size > 0 ? tx->size * 2 : 4;
 			tx->items = xreallocarray(tx->items, tx->size, sizeof(tx->items[0]));
@@ -301,14 +338,13 @@ static void
 put_mail(const struct conn *c, struct wbuf *w)
 {
 	const struct ql_job *q = &c->tx.items[0]->job->q;
-	struct content_head head = { q->head, q->head_len };
-	char size[32];
+	char size[32], from[ADDRESS_MAX];
 
 	put(w, "MAIL FROM:<");
-	put(w, q->sender);
+	put(w, return_path(c, c->tx.items[0], from));
 	put(w, ">");
 	if (c->caps & CAP_SIZE) {
-		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)content_size(&q->rec, &head));
+		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)wire_size(c, q));
 		put(w, size);
 	}
 	if ((q->rec.flags & MSG_8BIT) && (c->caps & CAP_8BITMIME))
@@ -520,23 +556,21 @@ client_on_rcpt(struct conn *c)
 	return true;
 }
 
-/* The token names the recipient if there is only one left to get the message. */
+/* It names the recipient if there is only one left to get the message. NUL-terminated. */
 static void
-trace_line(const struct conn *c, char out[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4])
+trace_line(const struct conn *c, struct wbuf *w)
 {
-	struct envid env = { .rcpt = TOKEN_MANY };
-	char token[TOKEN_TEXT];
-	unsigned i;
+	const struct conf_strs *fields = &c->net->params->trace_header_fields;
+	struct trace_source s;
+	unsigned i = 0;
 
-	for (i = 0; i < c->tx.n; i++)
-		if (c->tx.items[i] != NULL) {
-			env = c->tx.items[i]->env;
-			break;
-		}
+	while (c->tx.items[i] == NULL)
+		i++;
+	s = trace_of(&c->tx.items[i]->job->q, &c->tx.items[i]->env, c->tx.items[i]->rcpt);
 	if (c->tx.n_left > 1)
-		env.rcpt = TOKEN_MANY;
-	token_make(&c->net->token, &env, token);
-	snprintf(out, sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4, "%s: %s\r\n", TOKEN_HEADER, token);
+		s.env.rcpt = TOKEN_MANY;
+	trace_write(&c->net->token, &s, fields, w);
+	wbuf_u8(w, 0);
 }
 
 /* r as of content_begin(). In the middle of DATA there is no way to stop but to close. */
@@ -576,9 +610,9 @@ tx_job(const struct conn *c)
 bool
 client_on_data(struct conn *c)
 {
-	char trace[sizeof(TOKEN_HEADER) + TOKEN_TEXT + 4];
 	struct job *job = tx_job(c);
 	struct content_head head;
+	struct wbuf trace;
 	const char *err = NULL;
 	struct outcome o;
 	int r;
@@ -590,10 +624,12 @@ client_on_data(struct conn *c)
 		return true;
 	}
 	if (c->reply.code == 354) {
-		trace_line(c, trace);
+		wbuf_init(&trace);
+		trace_line(c, &trace);
 		head = (struct content_head){ job->q.head, job->q.head_len };
-		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, trace, &head, io_output(c->io),
-		    &job->is_verified, &err);
+		r = content_begin(&c->tx.content, job->seg->fd, &job->q.rec, (const char *)trace.p, &head,
+		    io_output(c->io), &job->is_verified, &err);
+		wbuf_clear(&trace);
 		return content_sent(c, job, r, err);
 	}
 	o = client_reply_outcome(c, "DATA");

@@ -9,13 +9,11 @@
 
 #include "base/xalloc.h"
 #include "deliverd/content.h"
-#include "mail/token.h"
 
 #define SMALL_MAX (1u << 20)
 #define CHUNK (256u << 10)
 #define COPY_MAX (64u << 10) /* up to here a copy is cheaper than another buffer chain, and one TLS record stays one */
 #define BLOCK 64
-#define TRACE_LEN (sizeof(TOKEN_HEADER) - 1 + 2 + TOKEN_TEXT - 1 + 2)
 
 struct content {
 	int fd; /* the job's */
@@ -26,9 +24,9 @@ struct content {
 };
 
 uint64_t
-content_size(const struct record *rec, const struct content_head *head)
+content_size(const struct record *rec, const struct content_head *head, size_t trace_len)
 {
-	return (head->base != NULL ? head->len : rec->headers_len) + rec->body_len + TRACE_LEN;
+	return (head->base != NULL ? head->len : rec->headers_len) + rec->body_len + trace_len;
 }
 
 enum { SCAN_BARE = 1, SCAN_DOT = 2 };
@@ -135,7 +133,7 @@ encode_small(char *data, size_t len, const char *trace, struct evbuffer *out, co
 		return -2;
 	}
 	if (len <= COPY_MAX)
-		evbuffer_expand(out, len + 256);
+		evbuffer_expand(out, len + strlen(trace) + 256);
 	evbuffer_add(out, trace, strlen(trace));
 	if (len > 0)
 		s.last = data[len - 1];

@@ -17,9 +17,9 @@ struct content_head {
 	size_t len;
 };
 
-/* Bytes on the wire before dot-stuffing, for SIZE=. */
-uint64_t content_size(const struct record *, const struct content_head *);
-/* Appends the first bytes to out, trace (a whole header line with CRLF) in front. 1: all of it, with the final dot;
+/* Bytes on the wire before dot-stuffing, for SIZE=; trace_len: of the trace header. */
+uint64_t content_size(const struct record *, const struct content_head *, size_t trace_len);
+/* Appends the first bytes to out, trace (a whole header with CRLF) in front. 1: all of it, with the final dot;
  * 0: more to come, by *c_r; -1 and *err_r (static): damaged or unreadable; -2: in a form that must not be sent.
  * *is_verified: in: need not be checked again; out: was right. */
 int content_begin(struct content **c_r, int fd, const struct record *rec, const char *trace,

@@ -108,20 +108,23 @@ site_name_make(const struct mx_list *mx, char *out, size_t size)
 }
 
 /* The host names, sorted, joined, with the port that was said for them; the name of what is no host set. And whether
- * DNSSEC vouches for the hosts: a connection that was not made by TLSA records is not for mail that has to go by
- * them. */
+ * DNSSEC vouches for the hosts, and what the domain's MTA-STS policy says of each: a connection that was not made by
+ * TLSA records, or not with the certificate that a policy wants, is not for mail that has to go by them. */
+static const char *const sts_marks[] = { [MX_STS_NONE] = "", [MX_STS_TESTING] = "?", [MX_STS_TESTING_NOT] = "?-",
+	[MX_STS_ENFORCE] = "*", [MX_STS_ENFORCE_NOT] = "*-" };
+
 static char *
 site_key(const struct mx_list *mx, const char *name)
 {
-	const char *names[MX_HOSTS_MAX] = { NULL }, *mark = mx->is_secure ? "!" : "";
-	char *list, *key, *p;
+	char *names[MX_HOSTS_MAX] = { NULL }, *list, *key, *p;
+	const char *mark = mx->is_secure ? "!" : "";
 	size_t len = 1;
 	unsigned i;
 
 	if (name != NULL && (mx->kind == MX_RELAY || mx->kind == MX_LITERAL))
 		return xasprintf("=%s%s", name, mark);
 	for (i = 0; i < mx->n_hosts; i++) {
-		names[i] = mx->hosts[i].name;
+		names[i] = xasprintf("%s%s", mx->hosts[i].name, sts_marks[mx->hosts[i].sts]);
 		len += strlen(names[i]) + 1;
 	}
 	qsort(names, mx->n_hosts, sizeof(names[0]), text_cmp);
@@ -130,6 +133,7 @@ site_key(const struct mx_list *mx, const char *name)
 	for (i = 0; i < mx->n_hosts; i++) {
 		p = stpcpy(p, names[i]);
 		*p++ = ',';
+		free(names[i]);
 	}
 	*p = '\0';
 	key = xasprintf("%s:%u%s", list, mx->port, mark);

@@ -67,6 +67,7 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	r.tls_version = res->tls_version;
 	r.tls_cipher = res->tls_cipher;
 	r.tls_verified = res->tls_verified;
+	r.tls_policy = res->tls_policy;
 	r.session = res->session;
 	r.phase = res->phase;
 	r.is_local = res->is_local;

@@ -243,7 +243,9 @@ take_schedule(const struct message_context *c, const struct header_facts *f, str
 static void
 head_write(struct draft *d, const struct message_context *c, const struct envelope *e, const char *block, size_t len)
 {
-	wbuf_reserve(&d->head, len + 512);
+	wbuf_reserve(&d->head, len + 512 + (c->auth != NULL ? c->auth->len : 0));
+	if (c->auth != NULL && c->auth->len > 0)
+		wbuf_raw(&d->head, c->auth->p, c->auth->len);
 	headers_received(c, &e->id, e->n_rcpts == 1 ? e->rcpts[0].address : NULL, &d->head);
 	headers_copy(c->params, block, len, &d->facts, &d->head);
 }

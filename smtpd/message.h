@@ -53,6 +53,7 @@ struct message_context {
 	const char *tls_version, *tls_cipher; /* NULL without TLS */
 	const char *session;
 	const struct token_signer *token; /* NULL: not known yet */
+	const struct wbuf *auth;     /* a whole Authentication-Results field, or empty; NULL: none */
 	int64_t now;                 /* wall ms */
 };
 

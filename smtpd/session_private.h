@@ -36,7 +36,8 @@ enum session_wait {
 	WAIT_FLOW,    /* queued holds new mail back */
 	WAIT_RATE,    /* the user's rate */
 	WAIT_PENALTY, /* too many errors: a second's pause */
-	WAIT_OUTPUT   /* the client does not read its replies */
+	WAIT_OUTPUT,  /* the client does not read its replies */
+	WAIT_CHECK    /* who sent the message is being looked at */
 };
 
 enum auth_step { AUTH_STEP_PLAIN, AUTH_STEP_NAME, AUTH_STEP_PASSWORD };
@@ -85,6 +86,9 @@ struct tx {
 	struct message *unsigned_message;
 	struct signing *signing;     /* of that one */
 	struct message *message;     /* in the spool's hands */
+	struct verification *verification; /* under way */
+	struct auth_results *auth;   /* what it said; NULL: nothing */
+	struct wbuf auth_field;      /* the same for readers */
 };
 
 struct session {

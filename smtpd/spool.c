@@ -404,6 +404,27 @@ spool_large_write(struct large *l, const void *data, size_t len)
 	return MESSAGE_DURABLE;
 }
 
+int
+spool_large_read(const struct large *l, uint64_t offset, void *buf, size_t len)
+{
+	uint8_t *p = buf;
+	ssize_t n;
+
+	if (l->is_stopped || offset > l->len || len > l->len - offset)
+		return -1;
+	while (len > 0) {
+		n = pread(l->seg->fd, p, len, (off_t)(RECORD_HDR + offset));
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		p += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 uint64_t
 spool_large_len(const struct large *l)
 {

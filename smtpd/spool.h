@@ -51,6 +51,8 @@ void spool_cancel(struct spool *, struct message **);
 struct large *spool_large_open(struct spool *, unsigned waiters);
 /* MESSAGE_DURABLE (written, not synced), MESSAGE_NO_SPACE or MESSAGE_BROKEN. */
 enum message_result spool_large_write(struct large *, const void *, size_t);
+/* Octets of it that were written. 0 or -1. */
+int spool_large_read(const struct large *, uint64_t offset, void *, size_t) __attribute__((warn_unused_result));
 uint64_t spool_large_len(const struct large *);
 void spool_large_abandon(struct large **);
 

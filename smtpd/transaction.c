@@ -10,7 +10,7 @@
 #include "base/xalloc.h"
 
 #include "smtpd/events.h"
-#include "smtpd/session_private.h"
+#include "smtpd/verify.h"
 
 #define STREAM_CHUNK (256 << 10)
 #define COUNT_FROM (64 << 10) /* small messages pass even when memory is short */
@@ -51,6 +51,7 @@ tx_reset(struct session *s)
 		RB_REMOVE(tx_rcpt_tree, &tx->rcpts, r);
 		free(r);
 	}
+	verify_reset(s);
 	sign_free(&tx->signing);
 	sign_bodies_clear(&tx->bodies);
 	message_free(&tx->unsigned_message);
@@ -256,6 +257,7 @@ context_of(const struct session *s)
 		.is_ipv6 = strchr(s->client, ':') != NULL,
 		.protocol = session_protocol(s),
 		.session = s->session_id,
+		.auth = &s->tx.auth_field,
 		.token = w->qlink != NULL ? qlink_token(w->qlink) : NULL,
 		.now = loop_wall(w->loop)
 	};
@@ -405,37 +407,48 @@ ask_policy(struct session *s, const struct message_context *c)
 	msg->is_utf8 = tx->is_utf8;
 	msg->max_rcpts = (uint32_t)s->worker->params->smtpd_recipient_limit;
 	msg->now = c->now;
+	msg->auth = tx->auth;
+	msg->arg = s;
 	draft_content(tx->draft, &tx->content);
 	if (tx->large != NULL) {
 		msg->body = NULL;
 	} else {
 		msg->set_data = set_data;
-		msg->arg = s;
 	}
 	event_ask(s, &(struct policy_call){ .id = POLICY_ON_MESSAGE, .msg = msg }, message_then);
+}
+
+/* Nothing more is to be found out about it. */
+static void
+accept_message(struct session *s)
+{
+	struct message_context c = context_of(s);
+	const char *line = NULL;
+	struct message *m;
+
+	verify_clean(s);
+	if (event_wanted(s, POLICY_ON_MESSAGE)) {
+		ask_policy(s, &c);
+		return;
+	}
+	m = message_new(&c, &s->tx.content, &s->tx.env, &line);
+	if (m == NULL)
+		refuse(s, line);
+	else
+		sign(s, m, NULL);
 }
 
 void
 tx_finish(struct session *s)
 {
 	const char *line = s->tx.chunk_reply;
-	struct message *m = NULL;
-	struct message_context c;
 
 	session_set_state(s, ST_COMMAND);
 	/* What cannot be recorded is not accepted. */
 	if (line == NULL && eventlog_stuck(s->worker->events))
 		line = "452 4.3.1 Insufficient system storage";
-	if (line == NULL) {
-		c = context_of(s);
-		if (event_wanted(s, POLICY_ON_MESSAGE)) {
-			ask_policy(s, &c);
-			return;
-		}
-		m = message_new(&c, &s->tx.content, &s->tx.env, &line);
-	}
-	if (m == NULL)
+	if (line != NULL)
 		refuse(s, line);
-	else
-		sign(s, m, NULL);
+	else if (!verify_begin(s, accept_message))
+		accept_message(s);
 }

@@ -17,6 +17,7 @@
 #include "smtpd/listen.h"
 #include "smtpd/session.h"
 #include "smtpd/users.h"
+#include "smtpd/verify.h"
 
 #define WATCHDOG_SECONDS 60    /* a disk may be slow */
 #define WATCHDOG_CPU_SECONDS 5 /* no single event takes that much */
@@ -170,6 +171,26 @@ on_sign(int fd, void *arg)
 }
 
 static void
+on_check(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	if (p->w.check != NULL)
+		check_client_set_peer(p->w.check, fd);
+	else
+		close(fd);
+}
+
+static void
+on_key(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	key_client_set_peer(p->w.keys, fd);
+}
+
+/* The keys stay with the key role: this process has none at any time. */
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -179,8 +200,7 @@ load_tls(struct worker *w)
 	if (p->smtpd_tls_cert_file.n == 0)
 		return;
 	for (i = 0; i < LISTEN_KINDS; i++) {
-		w->tls[i] = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, listener_names[i],
-		    &err);
+		w->tls[i] = tls_server_ctx_by(&p->smtpd_tls_cert_file, key_proxy, w->keys, listener_names[i], &err);
 		if (w->tls[i] == NULL)
 			fatal("TLS: %s", err);
 	}
@@ -288,6 +308,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->params = params;
 	w->policy = *policy;
 	*policy = NULL;
+	w->keys = key_client_new();
 	load_tls(w);
 	w->suppress = suppress_open(params->queue_directory);
 	w->drain_quiet = DRAIN_QUIET_MS;
@@ -300,6 +321,9 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->auth = auth_new(w->loop);
 	w->dns = dns_client_new(w->loop);
 	w->sign = sign_client_new(w->loop);
+	if (policy_has_listeners(w->policy) || policy_asks_auth(w->policy))
+		w->check = check_client_new(w->loop, w->dns, params->dns_timeout);
+	policy_set_auth(w->policy, &verify_policy_ops, w);
 	policy_set_host(w->policy, w->loop, w->dns, params->dns_timeout);
 	w->clients = clients_new(share(params->smtpd_client_connection_limit, workers));
 	timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
@@ -312,8 +336,10 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
-	role_link_on_other(p->link, 0, on_dns);
-	role_link_on_other(p->link, 1, on_sign);
+	role_link_on_other(p->link, PLACE_DNS, on_dns);
+	role_link_on_other(p->link, PLACE_SIGN, on_sign);
+	role_link_on_other(p->link, PLACE_CHECK, on_check);
+	role_link_on_other(p->link, PLACE_KEY, on_key);
 }
 
 static void
@@ -338,8 +364,10 @@ tear_down(struct worker_process *p)
 	role_link_free(&p->link);
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
+	key_client_free(&w->keys);
 	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
+	check_client_free(&w->check);
 	dns_client_free(&w->dns);
 	sign_client_free(&w->sign);
 	suppress_close(&w->suppress);

@@ -15,6 +15,8 @@
 #include "mail/suppress.h"
 
 #include "smtpd/auth.h"
+#include "smtpd/check_client.h"
+#include "smtpd/key_client.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
 #include "smtpd/rates.h"
@@ -43,10 +45,12 @@ struct worker {
 	struct auth *auth;
 	struct dns_client *dns;      /* NULL: policy asks no name servers */
 	struct sign_client *sign;    /* NULL: nothing is signed */
+	struct check_client *check;  /* NULL: nothing is checked */
 	struct clients *clients;
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */
 	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
+	struct key_client *keys;     /* of these; NULL in tests that have a key themselves */
 	size_t connection_share;     /* this worker's part of smtpd_connection_limit */
 	struct session_list sessions;
 	size_t n_sessions;

@@ -113,6 +113,13 @@ role_link_ready(struct role_link *k)
 }
 
 void
+role_link_replace_partner(struct role_link *k)
+{
+	if (k->ipc != NULL)
+		ipc_send(k->ipc, ROLE_MSG_REPLACE, 0, NULL, -1);
+}
+
+void
 role_link_free(struct role_link **kp)
 {
 	struct role_link *k = *kp;

@@ -1,5 +1,6 @@
 /* One process of a role, as its parent sees it (base/roles.h). Runs in the parent, often as root, which is why all that
- * a role may say to it is one message without a body: a role that has been taken over gains nothing here. */
+ * a role may say to it are two messages without a body: a role that has been taken over gains nothing here but the end
+ * of its own helper. */
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -39,6 +40,21 @@ on_ready(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	gen_on_ready(p->gen);
 }
 
+/* A role cannot kill another; its partner is somebody it could starve anyway. */
+static void
+on_replace(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct role_proc *p = arg, *q = p->partner;
+
+	(void)ipc;
+	(void)m;
+	if (q == NULL || q->pid == 0)
+		return;
+	log_warn("role does not answer its partner, killing it role=%s instance=%u pid=%d", q->spec->name, q->index,
+	    (int)q->pid);
+	(void)kill(q->pid, SIGKILL);
+}
+
 /* Usually it has ended or is about to. If it only let go of the link it can be told nothing any more, so its time is
  * limited. */
 static void
@@ -53,8 +69,9 @@ on_gone(struct ipc *ipc, const char *why, void *arg)
 		timer_set(&p->kill, STOP_MS);
 }
 
-static const struct ipc_rule rules[] = { { ROLE_MSG_READY, false, 0, "ready", on_ready } };
-static const struct ipc_ops ops = { rules, 1, on_gone };
+static const struct ipc_rule rules[] = { { ROLE_MSG_READY, false, 0, "ready", on_ready },
+	{ ROLE_MSG_REPLACE, false, 0, "replace", on_replace } };
+static const struct ipc_ops ops = { rules, sizeof(rules) / sizeof(rules[0]), on_gone };
 
 static void
 on_kill(void *arg)

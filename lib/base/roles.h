@@ -18,7 +18,7 @@
 
 #define ROLE_CONTROL_FD 3
 #define ROLE_PARTNER_FD 4
-#define ROLE_OTHERS 2
+#define ROLE_OTHERS 4
 
 enum roles_reload { ROLES_TELL, ROLES_REPLACE };
 
@@ -67,6 +67,8 @@ struct role_link *role_link_new(struct loop *, role_word_fn *word, role_partner_
 /* Also takes links to one of the others, one now and one whenever either has started again. */
 void role_link_on_other(struct role_link *, unsigned place, role_partner_fn *);
 void role_link_ready(struct role_link *);
+/* The partner does not do its work any more: the parent kills it, and starts another. */
+void role_link_replace_partner(struct role_link *);
 void role_link_free(struct role_link **);
 
 /* The listening sockets of a role that keeps them: the first is returned (5), the count in *n_r, their names in order

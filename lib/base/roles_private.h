@@ -10,9 +10,10 @@
 #define ROLE_LISTEN_FDS "POSTHORN_LISTEN_FDS"
 #define ROLE_LISTEN_FDNAMES "POSTHORN_LISTEN_FDNAMES"
 
-/* The control link: READY comes from the role, everything else from the parent. */
+/* The control link: READY and REPLACE come from the role, everything else from the parent. */
 /* PARTNER with the request id 0 is about the partner, with 1 and more about the others. */
-enum role_msg { ROLE_MSG_READY = 1, ROLE_MSG_RELOAD, ROLE_MSG_DRAIN, ROLE_MSG_STOP, ROLE_MSG_PARTNER };
+enum role_msg { ROLE_MSG_READY = 1, ROLE_MSG_RELOAD, ROLE_MSG_DRAIN, ROLE_MSG_STOP, ROLE_MSG_PARTNER,
+	ROLE_MSG_REPLACE };
 
 struct generation;
 

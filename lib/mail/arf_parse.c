@@ -323,7 +323,7 @@ read_original(struct complaint *c)
 	r->subject = original_text(c, "Subject");
 	r->feedback_id = original_text(c, "Feedback-ID");
 	for (unsigned i = 0; i < r->n_wanted; i++)
-		r->wanted[i].value = original_text(c, r->wanted[i].name);
+		r->wanted[i].value = mime_head_text(&c->original, r->wanted[i].name, DSN_MAX_WANTED);
 }
 
 /* ---- what the report leaves out ---- */

@@ -179,7 +179,7 @@ read_original(struct parsing *p)
 		r->to = mime_head_text(&h, "To", DSN_MAX_TEXT);
 		r->subject = mime_head_text(&h, "Subject", DSN_MAX_TEXT);
 		for (unsigned i = 0; i < r->n_wanted; i++)
-			r->wanted[i].value = mime_head_text(&h, r->wanted[i].name, DSN_MAX_TEXT);
+			r->wanted[i].value = mime_head_text(&h, r->wanted[i].name, DSN_MAX_WANTED);
 		mime_head_clear(&h);
 	}
 	if (r->message_id == NULL)

@@ -25,6 +25,7 @@ enum {
 	DSN_MAX_RCPTS = 500,
 	DSN_MAX_ADDRESS = 320,
 	DSN_MAX_DIAGNOSTIC = 1000,
+	DSN_MAX_WANTED = 6000, /* the value of a header that was asked for */
 	DSN_MAX_TEXT = 1000 /* other strings */
 };
 

@@ -14,6 +14,7 @@
 #include "mail/address.h"
 #include "mail/dns_link.h"
 #include "mail/params.h"
+#include "mail/trace.h"
 
 #define SECONDS(n) ((int64_t)(n) * 1000)
 #define MINUTES(n) SECONDS(60 * (n))
@@ -40,6 +41,7 @@
 /* A change needs a restart of the suite. */
 #define STR_RESTART(name, def) PARAM(CONF_STR, name, def, 0, 0, NULL, true)
 #define STRS_RESTART(name, def) PARAM(CONF_STRS, name, def, 0, 0, NULL, true)
+#define TIME_RESTART(name, def, min, max) PARAM(CONF_TIME, name, def, min, max, NULL, true)
 #define ENUM_RESTART(name, def, words) PARAM(CONF_ENUM, name, def, 0, 0, words, true)
 #define INT_RESTART(name, def, min, max) PARAM(CONF_INT, name, def, min, max, NULL, true)
 #define SIZE_RESTART(name, def, min, max) PARAM(CONF_SIZE, name, def, min, max, NULL, true)
@@ -53,6 +55,7 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
+static const char *const complaint_words[] = { "none", "global", "tenant", "sender-domain", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
 static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
@@ -64,6 +67,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(queue_directory, "/var/spool/posthorn"),
 	STR_RESTART(log_directory, "/var/log/posthorn"),
 	STR_RESTART(run_directory, "/run/posthorn"),
+	STR_RESTART(data_directory, "/var/lib/posthorn"),
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
@@ -142,6 +146,9 @@ const struct conf_param params_table[] = {
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
+	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
+	BOOL(mta_sts, "yes"),
+	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -159,6 +166,13 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
+	TIME(verp_lifetime, "30d", SECONDS(3600), DAYS(365)),
+	STRS(trace_header_fields, "recipient tenant campaign"),
+
+	/* fblproc */
+	ENUM(complaint_suppression, "tenant", complaint_words),
+	TIME(complaint_suppression_time, "0", 0, DAYS(3650)),
+	TIME(feedback_max_age, "30d", HOURS(1), DAYS(365)),
 
 	/* posthorn doctor */
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
@@ -184,6 +198,17 @@ check_line(const struct check *c, const char *first, const char *second)
 	conf_error_add((c)->errs, conf_file((c)->conf), check_line((c), (first), (second)), __VA_ARGS__)
 
 static void
+check_trace_fields(const struct check *c)
+{
+	const struct conf_strs *list = &c->p->trace_header_fields;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (!trace_field_valid(list->v[i]))
+			CHECK_ADD(c, "trace_header_fields", NULL, "trace_header_fields: the name '%.100s' is taken",
+			    list->v[i]);
+}
+
+static void
 check_path_list(const struct check *c, const char *name, const struct conf_strs *list)
 {
 	size_t i;
@@ -201,9 +226,11 @@ check_paths(const struct check *c)
 		bool may_be_empty;
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
+		{ "data_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
+		{ "smtp_secret_directory", false },
 	};
 	const char *text;
 	size_t i;
@@ -214,6 +241,7 @@ check_paths(const struct check *c)
 			CHECK_ADD(c, paths[i].name, NULL, "%s: '%.100s' is not a path that starts with /",
 			    paths[i].name, text);
 	}
+	check_trace_fields(c);
 	check_path_list(c, "shaping_files", &c->p->shaping_files);
 	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);

@@ -231,6 +231,7 @@ indexes_build(struct policy *p)
 			    "the listener domain '%s' is defined twice: here and in line %u",
 			    p->listeners[i]->domain.name,
 			    p->listeners[i - 1]->line);
+	policy_senders_index(p);
 }
 
 struct policy *
@@ -260,6 +261,7 @@ policy_file_run(struct policy *p)
 		conf_error_add(p->errs, p->file, 0, "cannot be read: %s", strerror(errno));
 		return false;
 	}
+	p->asks_auth = memmem(text, len, "spf", 3) != NULL || memmem(text, len, "dkim_verify", 11) != NULL;
 	if (policy_sandbox_open(p) != 0)
 		conf_error_add(p->errs, p->file, 0, "out of memory");
 	else
@@ -320,7 +322,9 @@ definitions_free(struct policy *p)
 	free(p->pools);
 	free(p->by_name);
 	free(p->listeners);
+	policy_senders_free(p);
 	policy_dkim_free(p);
+	policy_feedback_free(p);
 }
 
 void
@@ -398,6 +402,12 @@ policy_listener_domain(const struct policy *p, const char *domain)
 	const struct policy_listener_domain *d = listener_find(p, domain);
 
 	return d != NULL ? d : listener_find(p, "*");
+}
+
+bool
+policy_has_listeners(const struct policy *p)
+{
+	return p->n_listeners > 0;
 }
 
 bool

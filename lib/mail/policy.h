@@ -12,6 +12,7 @@
 #include "base/conf.h"
 
 struct policy;
+struct sockaddr;
 
 struct policy_source {
 	char *name;
@@ -41,12 +42,27 @@ struct policy_listener_domain {
 	enum report_action log_oob, log_arf; /* bounces; complaints */
 };
 
+/* Who may report complaints: known by a signature of one of these domains or of one below, or by the client. */
+struct policy_feedback_source {
+	char *name;
+	char **dkim_domains;
+	size_t n_dkim_domains;
+	struct cidr_list addresses;
+};
+
 /* dkim.h: how one signature is made. */
 struct dkim_signer;
 /* policy_queue.h: what get_queue_config may say. */
 struct policy_queue_config;
 /* policy_path.h: what get_egress_path_config, shaping data and overrides may say of an egress path. */
 struct policy_path_config;
+
+/* Of an envelope sender. */
+struct policy_sender_domain {
+	char *name;        /* "*" any */
+	char *verp_domain; /* return paths name the recipient (verp.h), at this domain */
+	char *verp_prefix;
+};
 
 /* Loads and validates: a source belongs to exactly one pool, entries exist, names are unique, addresses parse,
  * unknown keys are errors with a suggestion. NULL and errors (all of them). A missing file is an error. */
@@ -60,6 +76,11 @@ const struct policy_pool *policy_pool_find(const struct policy *, const char *na
 const struct policy_pool *policy_only_pool(const struct policy *);
 /* The most specific that matches: the domain itself, or "*". */
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
+/* The same of senders; NULL: none. */
+const struct policy_sender_domain *policy_sender_domain(const struct policy *, const char *domain);
+/* The first that matches; NULL. */
+const struct policy_feedback_source *policy_feedback_by_address(const struct policy *, const struct sockaddr *client);
+const struct policy_feedback_source *policy_feedback_by_domain(const struct policy *, const char *domain, size_t len);
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
@@ -69,6 +90,9 @@ const struct dkim_signer *policy_dkim_at(const struct policy *, size_t, unsigned
 bool policy_signs_by_domain(const struct policy *);
 /* Whether messages may be signed at all: by a definition, or by the event of a message. */
 bool policy_may_sign(const struct policy *);
+/* Whether there is a listener domain; whether policy may ask for SPF or DKIM itself. */
+bool policy_has_listeners(const struct policy *);
+bool policy_asks_auth(const struct policy *);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);

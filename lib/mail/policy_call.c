@@ -22,8 +22,8 @@ struct object {
 	unsigned slot;
 };
 
-static struct policy_tasks *
-tasks_of(struct policy *p)
+struct policy_tasks *
+policy_tasks_of(struct policy *p)
 {
 	if (p->tasks == NULL)
 		p->tasks = xcalloc(1, sizeof(*p->tasks));
@@ -33,7 +33,7 @@ tasks_of(struct policy *p)
 void
 policy_set_host(struct policy *p, struct loop *loop, struct dns_client *dns, int64_t question_ms)
 {
-	struct policy_tasks *t = tasks_of(p);
+	struct policy_tasks *t = policy_tasks_of(p);
 
 	t->loop = loop;
 	t->dns = dns;
@@ -71,7 +71,7 @@ on_deadline(void *arg);
 static struct policy_task *
 task_take(struct policy *p)
 {
-	struct policy_tasks *t = tasks_of(p);
+	struct policy_tasks *t = policy_tasks_of(p);
 	struct policy_task *k = t->free;
 
 	if (k != NULL) {
@@ -92,6 +92,7 @@ task_take(struct policy *p)
 	k->cpu_used = 0;
 	k->n_questions = 0;
 	k->reply = NULL;
+	k->auth = NULL;
 	return k;
 }
 
@@ -112,6 +113,9 @@ task_release(struct policy_task *k)
 		timer_cancel(&k->deadline);
 	if (k->request != NULL)
 		dns_client_cancel(t->dns, &k->request);
+	if (k->auth_request != NULL)
+		t->auth->cancel(t->auth_host, k->auth_request);
+	k->auth_request = NULL;
 	if (k->slot >= KEPT_THREADS)
 		thread_drop(k);
 	k->is_live = false;
@@ -269,6 +273,7 @@ leg(struct policy_task *k, int nargs)
 	status = lua_resume(k->co, p->L, nargs, &n);
 	t->current = NULL;
 	k->reply = NULL;
+	k->auth = NULL;
 	p->is_overrun = false; /* a thread that ran over has died of it, and its hook with it */
 	if (status == LUA_YIELD) {
 		k->cpu_used = p->cpu_start != 0 ? policy_cpu_now() - p->cpu_start : 0;
@@ -507,4 +512,6 @@ policy_call_open(lua_State *L)
 	policy_message_open(L);
 	policy_dns_open(L);
 	lua_setfield(L, -2, "dns");
+	policy_auth_open(L);
+	lua_setfield(L, -2, "spf");
 }

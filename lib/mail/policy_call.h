@@ -70,6 +70,7 @@ struct policy_msg {
 	 * here. 0, or -1 and a sentence (static). */
 	int (*set_data)(void *arg, const char *p, size_t len, const char **err_r);
 	void *arg;
+	const struct auth_results *auth; /* of the message as it came; NULL: not looked at */
 	/* Lua's */
 	unsigned changed;       /* POLICY_MSG_* */
 	struct wbuf edited, scratch;
@@ -128,6 +129,19 @@ typedef void policy_task_fn(const struct policy_verdict *, void *arg);
 /* Where events that wait live; dns may be NULL (then every question is answered with an error). question_ms: for one
  * answer. */
 void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int64_t question_ms);
+/* Who checks SPF and DKIM for events. The functions return the open request (NULL: not now), fn is called later, never
+ * before; cancel forgets it. message: policy_msg.arg. */
+struct auth_results;
+typedef void policy_auth_fn(const struct auth_results *, void *arg);
+struct policy_auth_query {
+	const char *client, *helo, *sender; /* sender "": the HELO name is asked about */
+};
+struct policy_auth_ops {
+	void *(*spf)(void *host, const struct policy_auth_query *, policy_auth_fn *, void *arg);
+	void *(*dkim)(void *host, void *message, policy_auth_fn *, void *arg);
+	void (*cancel)(void *host, void *request);
+};
+void policy_set_auth(struct policy *, const struct policy_auth_ops *, void *host);
 bool policy_answers(const struct policy *, enum policy_call_id);
 /* Whether there is a handler for any of smtpd's. */
 bool policy_answers_any(const struct policy *);

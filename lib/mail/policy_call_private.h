@@ -29,12 +29,16 @@ struct policy_task {
 	struct dns_request *request;
 	const struct dns_reply *reply; /* during the leg that reads it */
 	unsigned n_questions;
+	void *auth_request;            /* the host's */
+	const struct auth_results *auth; /* as reply */
 };
 
 struct policy_tasks {
 	struct loop *loop;         /* NULL: events cannot wait */
 	struct dns_client *dns;
 	uint32_t question_ms;
+	const struct policy_auth_ops *auth; /* NULL: nothing is checked here */
+	void *auth_host;
 	struct policy_task *current;
 	struct policy_task *slots[POLICY_TASKS_MAX];
 	struct policy_task *free;
@@ -42,6 +46,8 @@ struct policy_tasks {
 	uint64_t serial;
 };
 
+/* Made if there are none yet. */
+struct policy_tasks *policy_tasks_of(struct policy *);
 /* The task that runs now, or NULL. */
 struct policy_task *policy_task_now(lua_State *);
 /* policy_dns.c calls it when the answer is there. */
@@ -78,10 +84,19 @@ struct policy_msg *policy_message_check(lua_State *);
 /* By its key: tenant, campaign, queue, routing_domain, or any other. value NULL removes. */
 void policy_message_meta_set(lua_State *, struct policy_msg *, const char *key, const char *value);
 
+/* policy_auth.c: the table posthorn.spf, and methods of messages. */
+void policy_auth_open(lua_State *);
+int policy_message_dkim_verify(lua_State *);
+int policy_message_add_authentication_results(lua_State *);
+
 /* policy_dkim.c: a method of messages. */
 int policy_message_dkim_sign(lua_State *);
 
 /* policy_headers.c */
 extern const luaL_Reg policy_header_methods[];
+/* A field for the top of the block is written into what begin() returns; end() makes the block of it. Both raise
+ * errors. */
+struct wbuf *policy_header_begin(lua_State *, struct policy_msg *);
+void policy_header_end(lua_State *, struct policy_msg *);
 
 #endif

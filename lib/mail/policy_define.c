@@ -112,9 +112,8 @@ refuse(lua_State *L, const char *fmt, const char *what, int n)
 	panic("policy: luaL_error returned");
 }
 
-/* Common to the definitions: one table, while policy loads. Where it begins goes into *r. */
-static struct policy *
-definition_begin(lua_State *L, struct policy_reader *r, const char *what, size_t n, size_t max)
+struct policy *
+policy_definition_begin(lua_State *L, struct policy_reader *r, const char *what, size_t n, size_t max)
 {
 	struct policy *p = policy_of(L);
 
@@ -132,7 +131,7 @@ static int
 source_define(lua_State *L)
 {
 	struct policy_reader r;
-	struct policy *p = definition_begin(L, &r, "posthorn.source", policy_of(L)->n_sources, POLICY_SOURCES_MAX);
+	struct policy *p = policy_definition_begin(L, &r, "posthorn.source", policy_of(L)->n_sources, POLICY_SOURCES_MAX);
 	struct source_def *d = xcalloc(1, sizeof(*d));
 	size_t i, before = r.errs->n;
 
@@ -159,7 +158,7 @@ static int
 pool_define(lua_State *L)
 {
 	struct policy_reader r;
-	struct policy *p = definition_begin(L, &r, "posthorn.pool", policy_of(L)->n_pools, POLICY_POOLS_MAX);
+	struct policy *p = policy_definition_begin(L, &r, "posthorn.pool", policy_of(L)->n_pools, POLICY_POOLS_MAX);
 	struct pool_def *d = xcalloc(1, sizeof(*d));
 	size_t i, before = r.errs->n;
 
@@ -188,7 +187,7 @@ static int
 listener_domain_define(lua_State *L)
 {
 	struct policy_reader r;
-	struct policy *p = definition_begin(L, &r, "posthorn.listener_domain", policy_of(L)->n_listeners,
+	struct policy *p = policy_definition_begin(L, &r, "posthorn.listener_domain", policy_of(L)->n_listeners,
 	    POLICY_LISTENER_DOMAINS_MAX);
 	struct listener_def *d = xcalloc(1, sizeof(*d));
 	size_t before = r.errs->n;
@@ -268,6 +267,8 @@ static const luaL_Reg module_functions[] = {
 	{ "source", source_define },
 	{ "pool", pool_define },
 	{ "listener_domain", listener_domain_define },
+	{ "sender_domain", policy_sender_domain_define },
+	{ "feedback_source", policy_feedback_define },
 	{ "on", event_on },
 	{ "make_queue_config", table_return },
 	{ "make_egress_path", table_return },

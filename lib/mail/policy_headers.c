@@ -99,6 +99,23 @@ block_set(lua_State *L, struct policy_msg *m)
 	policy_clock_check(L, 1);
 }
 
+struct wbuf *
+policy_header_begin(lua_State *L, struct policy_msg *m)
+{
+	if (m->head == NULL)
+		luaL_error(L, "the header cannot be changed here");
+	return block_begin(m, m->head_len + 1024);
+}
+
+void
+policy_header_end(lua_State *L, struct policy_msg *m)
+{
+	if (m->head_len + m->scratch.len > BLOCK_MAX)
+		luaL_error(L, "the header block would have more than %d octets", BLOCK_MAX);
+	wbuf_raw(&m->scratch, m->head, m->head_len);
+	block_set(L, m);
+}
+
 /* Splits off the next line of a value at white space: its length. 0: a word is too long for any line. */
 static size_t
 fold_at(const char *s, size_t len, size_t room)

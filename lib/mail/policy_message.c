@@ -453,12 +453,14 @@ static const luaL_Reg methods[] = {
 	{ "get_data", msg_get_data },
 	{ "set_data", msg_set_data },
 	{ "dkim_sign", policy_message_dkim_sign },
+	{ "dkim_verify", policy_message_dkim_verify },
+	{ "add_authentication_results", policy_message_add_authentication_results },
 	{ NULL, NULL }
 };
 
 static const char *const later[] = {
-	"dkim_verify", "arc_seal", "arc_verify", "append_text_plain", "append_text_html", "parse_mime",
-	"parse_rfc3464", "check_fix_conformance", "add_authentication_results", "set_due", "set_force_sync", "save",
+	"arc_seal", "arc_verify", "append_text_plain", "append_text_html", "parse_mime",
+	"parse_rfc3464", "check_fix_conformance", "set_due", "set_force_sync", "save",
 	"shrink", "shrink_data", "from_header", "to_header", "get_address_header", "increment_num_attempts", NULL
 };
 

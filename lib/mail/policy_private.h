@@ -20,6 +20,7 @@
 #define POLICY_ENTRIES_MAX 1024
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_DKIM_MAX 20000
+#define POLICY_FEEDBACK_MAX 1000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -59,6 +60,11 @@ struct pool_def {
 
 struct listener_def {
 	struct policy_listener_domain domain;
+	unsigned line;
+};
+
+struct sender_def {
+	struct policy_sender_domain domain;
 	unsigned line;
 };
 
@@ -103,10 +109,15 @@ struct policy {
 	struct pool_def **by_name; /* the same, sorted */
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
+	bool asks_auth;            /* its text has the names of policy_auth.c in it */
+	struct sender_def **senders; /* sorted by name after loading */
+	size_t n_senders;
 	struct dkim_def **dkim;    /* in the order of definition */
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
 	size_t n_dkim_senders;
+	struct policy_feedback_source *feedback; /* policy_feedback.c */
+	size_t n_feedback;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -174,6 +185,10 @@ void policy_dkim_open(lua_State *);
 void policy_dkim_index(struct policy *);
 void policy_dkim_free(struct policy *);
 
+/* policy_feedback.c */
+int policy_feedback_define(lua_State *);
+void policy_feedback_free(struct policy *);
+
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);
 
@@ -200,7 +215,8 @@ enum policy_field_type {
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
 	FIELD_CALL,    /* read by a function of the table's owner */
-	FIELD_LATER    /* KumoMTA's, and not supported by this version */
+	FIELD_LATER,   /* KumoMTA's, and not supported by this version */
+	FIELD_KEYSOURCE /* char *: mail/keysource.h; a file's name, or { key_data = text } */
 };
 
 struct policy_reader;
@@ -218,6 +234,14 @@ struct policy_field {
 
 #define LATER(key) { .name = (key), .type = FIELD_LATER }
 
+struct policy_reader;
+/* policy_define.c: for the functions that define something. */
+struct policy *policy_definition_begin(lua_State *, struct policy_reader *, const char *what, size_t n, size_t max);
+/* policy_sender.c */
+int policy_sender_domain_define(lua_State *);
+void policy_senders_index(struct policy *);
+void policy_senders_free(struct policy *);
+
 struct policy_reader {
 	const struct policy *policy;
 	struct conf_errors *errs;
@@ -232,6 +256,10 @@ void policy_table_read(struct policy_reader *, lua_State *, const struct policy_
 /* For FIELD_CALL: the string at the top of the stack, or the length of the list there; NULL or -1 after a complaint. */
 const char *policy_string_value(struct policy_reader *, lua_State *, const char *key);
 lua_Integer policy_list_length(struct policy_reader *, lua_State *, const char *key, size_t max);
+
+/* policy_define.c: common to the definitions: one table, while policy loads, if there are fewer than max yet. Where it
+ * begins goes into *r. */
+struct policy *policy_definition_begin(lua_State *, struct policy_reader *r, const char *what, size_t n, size_t max);
 
 /* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
 extern const struct policy_field policy_path_fields[];

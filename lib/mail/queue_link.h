@@ -176,6 +176,7 @@ struct ql_result {
 	char *tls_version;
 	char *tls_cipher;
 	char *tls_verified; /* by what the server was known: "certificate", "dane"; NULL */
+	char *tls_policy; /* what demanded that, or would: "tlsa", "sts" (RFC 8460); NULL: nobody */
 	char *session;
 	uint32_t retry_after; /* seconds the path asks for (QL_RETURNED), 0: as soon as there is credit */
 	struct ql_timing timing;

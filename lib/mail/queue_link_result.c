@@ -48,6 +48,8 @@ result_string(struct ql_result *result, unsigned i)
 		return &result->session;
 	case 10:
 		return &result->tls_verified;
+	case 11:
+		return &result->tls_policy;
 	default:
 		return NULL;
 	}

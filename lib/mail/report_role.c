@@ -158,8 +158,17 @@ say_held(struct job_link *l, void *arg)
 		job_link_hold(l, &it->env);
 }
 
+static void
+on_up(void *arg)
+{
+	struct report_role *r = arg;
+
+	if (r->spec->up != NULL)
+		r->spec->up(r);
+}
+
 static const struct job_link_ops link_ops = { .identity = identity, .n_held = n_held, .credit = credit,
-	.say_held = say_held, .job = on_job, .cancel = on_cancel };
+	.say_held = say_held, .job = on_job, .cancel = on_cancel, .up = on_up };
 
 static struct report_job *
 next_job(struct report_role *r)
@@ -242,7 +251,10 @@ report_role_connect(struct report_role *r)
 {
 	char *path = xasprintf("%s/%s", r->params->run_directory, QL_SOCKET);
 
-	r->link = job_link_new(r->loop, path, &link_ops, r, r->events, &r->token);
+	r->link_ops = link_ops;
+	r->link_ops.rules = r->spec->rules;
+	r->link_ops.n_rules = r->spec->n_rules;
+	r->link = job_link_new(r->loop, path, &r->link_ops, r, r->events, &r->token);
 	free(path);
 }
 

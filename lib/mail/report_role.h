@@ -48,6 +48,11 @@ struct report_spec {
 	void (*start)(struct report_role *);
 	/* One job, of which every open item is to end in report_result(), now or later. One at a time. */
 	void (*work)(struct report_role *, struct report_job *);
+	/* Frames of queued that are the daemon's own, with the link as their argument (job_link_arg() is the role), and
+	 * the connection to queued, when it is there again. NULL, 0: none. */
+	const struct ipc_rule *rules;
+	size_t n_rules;
+	void (*up)(struct report_role *);
 	/* A new link to the parse role (taken over). NULL if there is none. */
 	void (*parser)(struct report_role *, int fd);
 	void (*close)(struct report_role *);
@@ -66,6 +71,7 @@ struct report_role {
 	uint64_t config_digest; /* jobs of another one are handed back */
 	struct eventlog *events;
 	struct token_signer token;
+	struct job_link_ops link_ops;
 	struct job_link *link;
 	struct report_items items;
 	unsigned n_items;
@@ -73,6 +79,7 @@ struct report_role {
 	struct timer stop;
 	bool is_stopping;
 	int64_t stop_deadline;
+	struct role_link *roles; /* to the parent; NULL in tests */
 	void *own;               /* the daemon's */
 };
 

@@ -50,17 +50,23 @@ token_signer_is_set(const struct token_signer *s)
 	return s->mac != NULL;
 }
 
-static void
-sign(const struct token_signer *s, const uint8_t *data, uint8_t mac[MAC_LEN])
+void
+token_mac(const struct token_signer *s, const void *data, size_t data_len, uint8_t *mac, size_t mac_len)
 {
 	uint8_t full[EVP_MAX_MD_SIZE];
 	size_t len;
 
 	/* Without a key: the one it was made ready with. */
-	if (EVP_MAC_init(s->mac, NULL, 0, NULL) != 1 || EVP_MAC_update(s->mac, data, SIGNED_LEN) != 1 ||
+	if (EVP_MAC_init(s->mac, NULL, 0, NULL) != 1 || EVP_MAC_update(s->mac, data, data_len) != 1 ||
 	    EVP_MAC_final(s->mac, full, &len, sizeof(full)) != 1)
 		panic("HMAC-SHA256 failed");
-	memcpy(mac, full, MAC_LEN);
+	memcpy(mac, full, mac_len);
+}
+
+static void
+sign(const struct token_signer *s, const uint8_t *data, uint8_t mac[MAC_LEN])
+{
+	token_mac(s, data, SIGNED_LEN, mac, MAC_LEN);
 }
 
 void

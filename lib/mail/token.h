@@ -1,5 +1,5 @@
 /* The recipient token: says to us alone, authenticated, which message and which recipient a returned message was.
- * In the trace header of each outgoing message and in VERP return paths (verp.h). Text: base64url of {version, key id,
+ * In VERP return paths (verp.h), and in other words in the trace header (trace.h). Text: base64url of {version, key id,
  * message id, recipient index, first 10 bytes of HMAC-SHA256}. An index of TOKEN_MANY: a transaction with several
  * recipients. */
 #ifndef MAIL_TOKEN_H
@@ -23,6 +23,9 @@ struct token_signer {
 void token_signer_set(struct token_signer *, const struct ql_token_key *);
 void token_signer_clear(struct token_signer *);
 bool token_signer_is_set(const struct token_signer *);
+/* The first mac_len (at most 32) octets of HMAC-SHA256: for other texts that we sign, which must not begin with the
+ * version of a token, 1. */
+void token_mac(const struct token_signer *, const void *data, size_t data_len, uint8_t *mac, size_t mac_len);
 
 void token_make(const struct token_signer *, const struct envid *, char out[TOKEN_TEXT]);
 /* 0 and *env; -1 if it is none of ours or the key does not fit. Constant-time comparison. */

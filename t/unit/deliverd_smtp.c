@@ -77,7 +77,7 @@ static const struct row rows[] = {
 	    { { QL_FAILED, 452, "4.3.1", PHASE_DATA, 0, "full" } }, 1, NULL, NULL },
 
 	{ "MAIL parameters", { { HELLO,
-	    "C:MAIL FROM:<\xc3\xa4@s.example> SIZE=81 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\n",
+	    "C:MAIL FROM:<\xc3\xa4@s.example> SIZE=306 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\n",
 	    "C:RCPT TO:<a@[127.0.0.1]> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+3Dy@z\r\n", "C:DATA",
 	    "S:250 ok\r\n250 ok\r\n354 go\r\n", "D",
 	    "S:250 ok\r\n" } }, 1, { TO_LOCAL, .sender = "\xc3\xa4@s.example", .body = "gr\xc3\xbc\r\nx\r\n", .flags =

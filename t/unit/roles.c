@@ -68,6 +68,8 @@ role_ping(struct ipc *ipc, struct ipc_msg *m, void *arg)
 
 	(void)ipc;
 	report(r, "ping-from %d", (int)rbuf_u32(&m->body));
+	if (strcmp(r->name, "worker") == 0 && flag("choosy"))
+		role_link_replace_partner(r->link);
 }
 
 static void
@@ -213,7 +215,7 @@ static pid_t running; /* the parent of the present test */
 static int
 teardown(void **state)
 {
-	static const char *const flags[] = { "refuse", "grow", "broken", "busy", "deaf" };
+	static const char *const flags[] = { "refuse", "grow", "broken", "busy", "deaf", "choosy" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -395,6 +397,33 @@ the_dead_are_replaced(void **state)
 	}
 	assert_int_equal(pid_of(&g, "worker", 0), other);
 	assert_string_equal(g.notified, "READY=1\n");
+	rig_stop(&g);
+}
+
+static void
+a_partner_that_hangs_is_replaced(void **state)
+{
+	struct rig g;
+	pid_t worker, other, auth;
+
+	(void)state;
+	rig_start(&g, "replace");
+	wait_joined(&g, 0);
+	wait_joined(&g, 1);
+	worker = pid_of(&g, "worker", 1);
+	other = pid_of(&g, "auth", 0);
+	set_flag("choosy", true);
+	kill(pid_of(&g, "auth", 1), SIGKILL);
+	/* Nobody but the worker asks for the end of each of these. */
+	for (int i = 0; i < 3; i++) {
+		auth = pid_of(&g, "auth", 1);
+		WAIT(&g, pid_of(&g, "auth", 1) != auth);
+	}
+	set_flag("choosy", false);
+	auth = pid_of(&g, "auth", 1);
+	WAIT(&g, pinged(&g, "auth", 1, worker));
+	assert_int_equal(pid_of(&g, "worker", 1), worker);
+	assert_int_equal(pid_of(&g, "auth", 0), other);
 	rig_stop(&g);
 }
 
@@ -609,6 +638,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(starting_and_stopping, teardown),
 		cmocka_unit_test_teardown(the_dead_are_replaced, teardown),
+		cmocka_unit_test_teardown(a_partner_that_hangs_is_replaced, teardown),
 		cmocka_unit_test_teardown(restarts_slow_down, teardown),
 		cmocka_unit_test_teardown(reload_replaces, teardown),
 		cmocka_unit_test_teardown(reload_drains_at_once_when_idle, teardown),
