@@ -211,7 +211,7 @@ ok $p->wait_for('the next reader', sub { my $pid = reader(); $pid && $pid != $be
 is scalar(my @now = $p->events('Feedback')), $seen, 'nothing was said of it yet';
 ok kill(STOP => reader()), 'which hangs too';
 # Not to wait for its time.
-sub hurry { my ($what) = @_; return sub { $p->posthorn('queue', 'retry', '@fblproc'); return $what->() } }
+sub hurry { my ($what) = @_; return sub { $p->posthorn('queue', 'retry', '--all'); return $what->() } }
 my $aside = $p->wait_for('second failure', hurry(sub { ($p->events('Feedback'))[$seen] }), 60);
 $seen++;
 like $aside->{feedback}{why}, qr/could not be read/, 'the second time it is said';
