@@ -37,7 +37,7 @@ setup(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
 	close(fd);
-	conf_errors_init(&errs);
+	memset(&errs, 0, sizeof(errs));
 	policy = policy_load(path, &errs);
 	unlink(path);
 	assert_int_equal(errs.n, 0);
@@ -173,7 +173,8 @@ test_proofs(void **state)
 {
 	struct envid env = env_at(sent, 2), another = env_at(sent, 0);
 	char *trace = trace_of(&key, &env, "a@b.example"), *forged = trace_of(&other_key, &env, "a@b.example");
-	char *path = path_of(&key, &env), *forged_path = path_of(&other_key, &env), *other_path = path_of(&key, &another);
+	char *path = path_of(&key, &env), *forged_path = path_of(&other_key, &env);
+	char *other_path = path_of(&key, &another);
 	char garbage[] = "garbage", plain[] = "news@sender.example", *brackets = xasprintf("<%s>", path);
 	const struct {
 		char *trace, *path, *return_path;
@@ -201,7 +202,8 @@ test_proofs(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char said[] = "said@b.example";
 		struct finding f = find(&(struct asked){ .client = "192.0.2.1", .trace = cases[i].trace,
-		    .path = cases[i].path, .return_path = cases[i].return_path, .recipient = said, .age = cases[i].age });
+		    .path = cases[i].path, .return_path = cases[i].return_path, .recipient = said,
+		    .age = cases[i].age });
 
 		assert_text(f.proof, cases[i].proof);
 		assert_why(&f, cases[i].why);
@@ -244,21 +246,23 @@ test_policy_mistakes(void **state)
 	static const char *const lines[] = { "{ name = 'x' }", "{ dkim_domain = 'a.example' }",
 		"{ name = 'x', dkim_domain = 'no domain' }", "{ name = 'x', addresses = { '192.0.2.1/24' } }",
 		"{ name = 'x', dkim_domain = { 1 } }", "{ name = 'x', dkim_domains = 'a.example' }",
-		"{ name = 'x', dkim_domain = 'a.example' } posthorn.feedback_source { name = 'x', dkim_domain = 'b.example' }",
+		"{ name = 'x', dkim_domain = 'a.example' }\n"
+		"posthorn.feedback_source { name = 'x', dkim_domain = 'b.example' }",
 		"{ name = 'x', dkim_domain = 'a.example' }" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		char path[] = "/tmp/finding-XXXXXX", *text = xasprintf(
 		    "posthorn.source { name = 's', source_address = 'unspecified' }\n"
-		    "posthorn.pool { name = 'p', entries = { { name = 's' } } }\nposthorn.feedback_source %s\n", lines[i]);
+		    "posthorn.pool { name = 'p', entries = { { name = 's' } } }\n"
+		    "posthorn.feedback_source %s\n", lines[i]);
 		int fd = mkstemp(path);
 		struct conf_errors errs;
 		struct policy *p;
 
 		assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 		close(fd);
-		conf_errors_init(&errs);
+		memset(&errs, 0, sizeof(errs));
 		p = policy_load(path, &errs);
 		unlink(path);
 		assert_int_equal(errs.n > 0, i + 1 < sizeof(lines) / sizeof(lines[0]));
