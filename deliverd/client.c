@@ -17,6 +17,7 @@ static bool on_banner(struct conn *);
 static bool on_ehlo(struct conn *);
 static bool on_helo(struct conn *);
 static bool on_starttls(struct conn *);
+static bool on_auth(struct conn *);
 static bool on_unasked(struct conn *);
 static bool on_quit(struct conn *);
 
@@ -27,6 +28,7 @@ const struct step_def client_steps[STEPS] = {
 	[STEP_HELO] = { PHASE_EHLO, T_EHLO, "the reply to HELO", on_helo },
 	[STEP_STARTTLS] = { PHASE_STARTTLS, T_STARTTLS, "the reply to STARTTLS", on_starttls },
 	[STEP_TLS] = { PHASE_STARTTLS, T_STARTTLS, "the TLS handshake", on_unasked },
+	[STEP_AUTH] = { PHASE_AUTH, T_AUTH, "the reply to AUTH", on_auth },
 	[STEP_QUIT] = { PHASE_NONE, T_QUIT, "the reply to QUIT", on_quit },
 	[STEP_IDLE] = { PHASE_NONE, T_IDLE, "nothing", on_unasked },
 	[STEP_RSET] = { PHASE_MAIL, T_RSET, "the reply to RSET", client_on_rset },
@@ -98,9 +100,23 @@ static const struct {
 	uint32_t cap;
 } keywords[] = {
 	{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 },
-	{ "SIZE", CAP_SIZE },
+	{ "SIZE", CAP_SIZE }, { "AUTH", CAP_AUTH }, { "AUTH=PLAIN", CAP_AUTH_PLAIN },
 	{ "DSN", CAP_DSN }, { "STARTTLS", CAP_STARTTLS }, { "ENHANCEDSTATUSCODES", CAP_ENHANCED },
 };
+
+static bool
+has_word(const char *line, size_t len, const char *word)
+{
+	size_t n = strlen(word), at, end;
+
+	for (at = 0; at < len; at = end + 1) {
+		for (end = at; end < len && line[end] != ' '; end++)
+			;
+		if (end - at == n && strncasecmp(line + at, word, n) == 0)
+			return true;
+	}
+	return false;
+}
 
 static void
 take_keyword(struct conn *c, const char *line, size_t len)
@@ -114,6 +130,8 @@ take_keyword(struct conn *c, const char *line, size_t len)
 		if (strlen(keywords[i].word) != word || strncasecmp(line, keywords[i].word, word) != 0)
 			continue;
 		c->caps |= keywords[i].cap;
+		if (keywords[i].cap == CAP_AUTH && has_word(line, len, "PLAIN"))
+			c->caps |= CAP_AUTH_PLAIN;
 		if (keywords[i].cap != CAP_SIZE)
 			return;
 		for (at = word + 1; at < len && line[at] >= '0' && line[at] <= '9' && size < UINT64_MAX / 16; at++)
@@ -146,6 +164,64 @@ wants_tls(struct conn *c)
 	    path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
 }
 
+/* Why the password must not be said here; NULL: it may. */
+static const char *
+password_obstacle(const struct conn *c)
+{
+	const struct credentials *own = &c->path->credentials;
+
+	if (!io_is_tls(c->io) && !own->may_be_clear)
+		return "the password is not sent without TLS (allow_smtp_auth_plain_without_tls)";
+	if (io_is_tls(c->io) && c->need.by == TLS_BY_NOTHING && !own->may_be_anybody && !own->may_be_clear)
+		return "the password is not sent to a server whose certificate was not verified "
+		    "(allow_smtp_auth_plain_without_valid_certificate)";
+	if (!(c->caps & CAP_AUTH_PLAIN))
+		return c->caps & CAP_AUTH ? "the server does not offer AUTH PLAIN, but other mechanisms" :
+		    "the server does not offer AUTH";
+	return NULL;
+}
+
+/* Greeted. Where policy has a password for it, no mail is sent without: who relays for its users only would refuse
+ * every recipient, for good. */
+static bool
+authenticate(struct conn *c)
+{
+	const char *obstacle;
+	struct outcome why;
+
+	if (c->path->credentials.plain == NULL)
+		return conn_ready(c);
+	if ((obstacle = password_obstacle(c)) != NULL) {
+		why = outcome_local(PHASE_AUTH, 451, "4.7.0", obstacle);
+		return conn_next(c, &why);
+	}
+	io_write(c->io, "AUTH PLAIN ", 11);
+	io_write(c->io, c->path->credentials.plain, strlen(c->path->credentials.plain));
+	io_write(c->io, "\r\n", 2);
+	conn_set_step(c, STEP_AUTH);
+	return true;
+}
+
+/* Whatever the server says of our password is no fault of the message: it waits until somebody has put that right. */
+static bool
+on_auth(struct conn *c)
+{
+	struct outcome why;
+	char text[512];
+
+	if (c->reply.code == 235)
+		return conn_ready(c);
+	if (c->reply.code == 421)
+		return refused(c);
+	/* Some servers repeat the command that they do not like. */
+	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): %d %.300s",
+	    c->path->config.smtp_auth_plain_username, c->reply.code,
+	    strstr(c->reply.text, c->path->credentials.plain) != NULL ? "(with our password, not shown)" : c->reply.text);
+	why = outcome_local(PHASE_AUTH, 454, "4.7.0", text);
+	path_note_reply(c->path, &why);
+	return conn_next(c, &why);
+}
+
 /* Greeted; but where encryption is required, nothing goes in the clear. */
 static bool
 ready_or_refuse(struct conn *c)
@@ -154,9 +230,10 @@ ready_or_refuse(struct conn *c)
 	char text[160];
 
 	if (!c->need.is_required || io_is_tls(c->io))
-		return conn_ready(c);
+		return authenticate(c);
 	snprintf(text, sizeof(text), "TLS is required%s, but the server %s",
-	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" : "",
+	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" :
+	    c->need.policy != NULL ? " by the domain's MTA-STS policy" : "",
 	    c->step == STEP_STARTTLS ? "refused STARTTLS" : "does not offer it");
 	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", text);
 	return conn_next(c, &why);
@@ -235,13 +312,14 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 	}
 	if (c->step == STEP_TLS && c->need.may_retry_in_clear)
 		return conn_retry_in_clear(c, why);
-	if (c->step == STEP_TLS && io_ssl(c->io) != NULL)
+	if (c->step == STEP_TLS && io_ssl(c->io) != NULL && !c->need.is_observed)
 		unexpected = tls_unexpected(io_ssl(c->io));
 	if (is_timeout)
 		path_shrink(c->path);
 	if (unexpected != NULL)
 		snprintf(text, sizeof(text), "the server's certificate %s: %s", c->need.by == TLS_BY_DANE ?
-		    "does not match its TLSA records (DANE)" : "cannot be verified", unexpected);
+		    "does not match its TLSA records (DANE)" : c->need.policy != NULL ?
+		    "cannot be verified, as the domain's MTA-STS policy wants" : "cannot be verified", unexpected);
 	else
 		snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?
@@ -261,7 +339,7 @@ is_one_too_many(const struct conn *c)
 
 	if (pending == 0 || c->reply.code == 421)
 		return false;
-	if (c->step == STEP_EHLO || c->step == STEP_HELO || c->step == STEP_STARTTLS)
+	if (c->step == STEP_EHLO || c->step == STEP_HELO || c->step == STEP_STARTTLS || c->step == STEP_AUTH)
 		return true;
 	if (c->step < STEP_RSET || c->step > STEP_DATA)
 		return false;

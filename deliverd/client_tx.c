@@ -16,6 +16,7 @@
 #include "deliverd/conn.h"
 #include "mail/address.h"
 #include "mail/trace.h"
+#include "mail/verp.h"
 
 #define FREE_TRIES 3
 #define NEXT_HOST_MS 10000
@@ -129,10 +130,31 @@ requeue_and_close(struct conn *c, const struct outcome *o)
 	return false;
 }
 
+/* Whether the return path of its message is to name the recipient. NULL: no. The null sender stays what it is. */
+static const struct policy_sender_domain *
+verp_of(const struct conn *c, const char *sender)
+{
+	return *sender == '\0' ? NULL : policy_sender_domain(c->net->policy, address_domain(sender));
+}
+
+/* The return path that MAIL FROM has for this item. */
+static const char *
+return_path(const struct conn *c, const struct item *it, char buf[ADDRESS_MAX])
+{
+	const char *sender = it->job->q.sender;
+	const struct policy_sender_domain *d = verp_of(c, sender);
+
+	if (d == NULL || !token_signer_is_set(&c->net->token) ||
+	    verp_make(&c->net->token, &it->env, d->verp_prefix, d->verp_domain, buf) == -1)
+		return sender;
+	return buf;
+}
+
 static void
 command_text(const struct conn *c, char out[COMMAND_MAX])
 {
 	const struct item *it = c->tx.next_rcpt < c->tx.n ? c->tx.items[c->tx.next_rcpt] : NULL;
+	char from[ADDRESS_MAX];
 	unsigned i;
 
 	out[0] = '\0';
@@ -140,7 +162,7 @@ command_text(const struct conn *c, char out[COMMAND_MAX])
 	case STEP_MAIL:
 		for (i = 0; i < c->tx.n; i++)
 			if (c->tx.items[i] != NULL) {
-				snprintf(out, COMMAND_MAX, "MAIL FROM:<%s>", c->tx.items[i]->job->q.sender);
+				snprintf(out, COMMAND_MAX, "MAIL FROM:<%s>", return_path(c, c->tx.items[i], from));
 				return;
 			}
 		break;
@@ -282,7 +304,7 @@ collect(struct conn *c)
 		item_finish(c->net, it, &o, p, c);
 	tx->n = 0;
 	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
-	    (tx->n == 0 || same_message(it, tx->items[0]))) {
+	    (tx->n == 0 || (same_message(it, tx->items[0]) && verp_of(c, it->job->q.sender) == NULL))) {
 		if (tx->n == tx->size) {
 			tx->size = tx->size > 0 ? tx->size * 2 : 4;
 			tx->items = xreallocarray(tx->items, tx->size, sizeof(tx->items[0]));
@@ -316,10 +338,10 @@ static void
 put_mail(const struct conn *c, struct wbuf *w)
 {
 	const struct ql_job *q = &c->tx.items[0]->job->q;
-	char size[32];
+	char size[32], from[ADDRESS_MAX];
 
 	put(w, "MAIL FROM:<");
-	put(w, q->sender);
+	put(w, return_path(c, c->tx.items[0], from));
 	put(w, ">");
 	if (c->caps & CAP_SIZE) {
 		snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)wire_size(c, q));

@@ -409,7 +409,7 @@ conn_leave_idle(struct conn *c)
 static const char *
 server_name(const struct conn *c)
 {
-	const char *name = conn_host(c)->name;
+	const char *name = tls_need_name(&c->need, conn_host(c));
 	struct sockaddr_storage ss;
 	socklen_t len;
 
@@ -431,6 +431,10 @@ conn_starttls(struct conn *c)
 	SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, c);
 	if (tls_need_expect(&c->need, conn_host(c), c->path->domain, io_ssl(c->io)) == -1) {
 		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", "the check of the certificate cannot be set up");
+		return conn_next(c, &why);
+	}
+	if (credentials_show(&c->path->credentials, io_ssl(c->io)) == -1) {
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", "our own certificate (tls_certificate) cannot be used");
 		return conn_next(c, &why);
 	}
 	conn_set_step(c, STEP_TLS);

@@ -10,11 +10,11 @@
 #include "deliverd/plan.h"
 #include "deliverd/tls_need.h"
 
-enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_QUIT, STEP_IDLE, STEP_RSET,
+enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_AUTH, STEP_QUIT, STEP_IDLE, STEP_RSET,
 	STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
 
 enum { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_SIZE = 8, CAP_DSN = 16, CAP_STARTTLS = 32,
-    CAP_ENHANCED = 64 };
+    CAP_ENHANCED = 64, CAP_AUTH = 128, CAP_AUTH_PLAIN = 256 };
 
 /* A transaction: one message for items[0..n), in the order of their RCPT commands. Items that have their result are
  * NULL. */

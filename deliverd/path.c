@@ -92,6 +92,7 @@ path_free(struct path *p)
 	free(p->again_host);
 	free(p->config_error);
 	free(p->limits.ehlo);
+	credentials_clear(&p->credentials);
 	free(p->holds);
 	for (i = 0; i < p->n_peers; i++) {
 		free(p->peers[i].host);
@@ -467,7 +468,7 @@ path_prepare(struct path *p)
 	path_close_conns(p);
 	if (configure(p))
 		return 0;
-	snprintf(text, sizeof(text), "the policy for this path failed: %s", p->config_error);
+	snprintf(text, sizeof(text), "the settings of this path cannot be used: %s", p->config_error);
 	o = outcome_local(PHASE_NONE, 451, "4.3.5", text);
 	path_fail_ready(p, &o, NULL);
 	return -1;

@@ -4,13 +4,14 @@
 
 #include "mail/policy_path.h"
 #include "mail/shaping.h"
+#include "deliverd/credentials.h"
 #include "deliverd/job.h"
 #include "deliverd/limit.h"
 #include "deliverd/result.h"
 #include "deliverd/source.h"
 
 enum path_timeout { T_CONNECT, T_BANNER, T_EHLO, T_STARTTLS, T_RSET, T_MAIL, T_RCPT, T_DATA, T_XFER, T_DOT,
-    T_QUIT, T_IDLE,
+    T_QUIT, T_IDLE, T_AUTH,
     T_COUNT };
 
 struct path_limits {
@@ -58,6 +59,7 @@ struct path {
 	unsigned n_holds;
 	bool has_new_holds; /* what waits is to be looked at */
 	struct path_limits limits;
+	struct credentials credentials;
 	struct limit_set sets[LIMIT_KINDS];   /* shared limits */
 	struct limit_wait waits[LIMIT_KINDS];
 	struct limit *blocked; /* what stopped it in this turn */

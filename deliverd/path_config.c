@@ -12,6 +12,7 @@
 #define MAX_FAILURES 100 /* connections in a row, until a path gets a rest */
 #define BROKEN_TLS_MS 600000
 #define RSET_MS 5000
+#define AUTH_MS 60000
 
 /* Each setting that the layer has replaces what is there, and its origin. */
 static void
@@ -47,10 +48,11 @@ lay_main(struct path *p)
 	c.data_dot_timeout = d->smtp_data_done_timeout;
 	c.idle_timeout = d->smtp_idle_timeout;
 	c.rset_timeout = RSET_MS;
+	c.auth_timeout = AUTH_MS;
 	c.smtp_port = (int32_t)d->smtp_port;
 	c.enable_tls = d->smtp_tls_security_level;
 	c.remember_broken_tls = BROKEN_TLS_MS;
-	c.enable_dane = c.enable_pipelining = c.enable_rset = 1;
+	c.enable_dane = c.enable_mta_sts = c.enable_pipelining = c.enable_rset = 1;
 	c.try_next_host_on_transport_error = 0;
 	c.ip_lookup_strategy = IP_LOOKUP_BOTH;
 	c.reconnect_strategy = RECONNECT_TERMINATE;
@@ -118,6 +120,7 @@ set_timeouts(struct path *p)
 	t[T_DOT] = c->data_dot_timeout;
 	t[T_QUIT] = d->smtp_quit_timeout;
 	t[T_IDLE] = c->idle_timeout;
+	t[T_AUTH] = c->auth_timeout;
 }
 
 static void
@@ -252,6 +255,9 @@ path_configure(struct path *p, char **err_r)
 	lay_main(p);
 	lay_shaping(p);
 	if (lay_policy(p, err_r) == -1)
+		return -1;
+	credentials_clear(&p->credentials);
+	if ((*err_r = credentials_load(&p->credentials, &p->config, p->net->params->smtp_secret_directory)) != NULL)
 		return -1;
 	path_lay_imposed(p);
 	set_timeouts(p);

@@ -62,6 +62,7 @@ void check_sources(const char *file, const struct policy *, struct conf_errors *
 extern const char *const suite_users[]; /* NULL-terminated */
 #define SUITE_GROUP "posthorn"
 #define SUITE_QUEUE_USER "posthorn-queued"
+#define SUITE_DELIVER_USER "posthorn-deliverd"
 /* As root: whether all of them exist. As an ordinary user: false. */
 bool suite_has_users(void);
 

@@ -33,7 +33,7 @@
 
 enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_KEY, CHECK_END };
 
-const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", "posthorn-bouncerd",
+const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, SUITE_DELIVER_USER, "posthorn-bouncerd",
 	"posthorn-fblproc", NULL };
 
 bool

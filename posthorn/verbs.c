@@ -14,7 +14,7 @@ static const struct admin_verb verbs[] = {
 	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, bouncerd, fblproc, deliverd/POOL" },
 	{ "status", cmd_status, "", "daemons and queue at a glance" },
 	{ "check", cmd_check, "", "check the configuration and what it refers to" },
-	{ "doctor", cmd_doctor, "[--domain D] ... [--source S] ...",
+	{ "doctor", cmd_doctor, "[--domain D] ... [--source S] ... [--probe D]",
 	    "what receivers would hold against the mail of sources and domains" },
 	{ "dns", cmd_dns, "DOMAIN", "the records to publish for a sender domain" },
 	{ "shaping", cmd_shaping, "check [--live] [FILE ...] | show DOMAIN [--mx HOST] ... [--source NAME]",

@@ -41,7 +41,6 @@ consumer_start(struct client *cl)
 	if ((c->is_stage = stage_is_name(cl->name)))
 		return;
 	overrides_tell(cl->q, cl);
-	outbox_connected(cl->q, cl);
 	if (cl->q->limits_fd == -1)
 		return;
 	wbuf_reset(&cl->q->clients->out);
@@ -225,6 +224,8 @@ on_credit(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "bad CREDIT");
 		return;
 	}
+	if (!c->has_started)
+		outbox_connected(cl->q, cl);
 	c->has_started = true;
 	c->credit += n;
 	if (c->is_current)

@@ -340,9 +340,9 @@ outbox_json(struct queued *q, struct json *j)
 {
 	const struct outbox *ob = q->outbox;
 
-	json_obj(j, "suppressions");
+	json_obj(j, "outbox");
 	store_read_begin(q->store);
-	json_int(j, "waiting", (int64_t)(store_count(q->store, DB_OUTBOX) + ob->n_fresh));
+	json_int(j, "suppressions", (int64_t)store_count(q->store, DB_OUTBOX));
 	store_read_end(q->store);
 	json_int(j, "said", (int64_t)ob->n_said);
 	json_int(j, "dropped", (int64_t)ob->n_dropped);

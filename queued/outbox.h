@@ -20,7 +20,7 @@ struct outbox *outbox_new(struct queued *);
 void outbox_free(struct outbox **);
 /* A copy of it is kept. from: who is told by QL_SUPPRESSED, with that number, when it is durable; NULL: nobody. */
 void outbox_add(struct queued *, const struct suppress_request *, struct client *from, uint64_t number);
-/* A consumer has come; goes. */
+/* A consumer is ready; goes. */
 void outbox_connected(struct queued *, struct client *);
 void outbox_disconnected(struct queued *, struct client *);
 /* Frames of consumers. */

@@ -1,6 +1,6 @@
 /* Encoding of the link between worker and check role (check_link.h). The role reads strangers' signatures with a
- * library that was not written for that, so the worker treats what it says as a stranger's word: every text that ends in
- * a header field or in policy is printable ASCII of bounded length, every result is one of the list. */
+ * library that was not written for that, so the worker treats what it says as a stranger's word: every text that ends
+ * in a header field or in policy is printable ASCII of bounded length, every result is one of the list. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -275,8 +275,7 @@ suffixes_load(void)
 	struct suffix_list *l = suffix_list_load(SUFFIX_LIST_FILE, &err);
 
 	if (l == NULL) {
-		log_warn("there is no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s",
-		    err);
+		log_warn("no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s", err);
 		free(err);
 	}
 	return l;
@@ -291,7 +290,7 @@ checkd_main(const struct params *p)
 	if (d == NULL)
 		fatal("libopendkim cannot be used");
 	d->link = role_link_new(loop, on_word, NULL, d);
-	role_link_on_other(d->link, 2, on_partner);
+	role_link_on_other(d->link, PLACE_CHECK, on_partner);
 	sandbox_enter(&(struct sandbox){
 		.role = "smtpd/check", .user = SMTPD_USER, .mode = (enum sandbox_mode)p->sandbox, .allow = 0,
 		.max_fds = 16, .max_memory = 1u << 30

@@ -14,6 +14,8 @@ cmd_starttls(struct session *s, const char *args)
 		reply_reject(s, PHASE_STARTTLS, NULL, "554 5.5.1 TLS is already active");
 	} else if (tls == NULL) {
 		reply_reject(s, PHASE_STARTTLS, NULL, "502 5.5.1 STARTTLS is not offered");
+	} else if (s->worker->keys != NULL && !key_client_is_there(s->worker->keys)) {
+		reply_reject(s, PHASE_STARTTLS, NULL, "454 4.7.0 TLS is not available now, try again later");
 	} else {
 		reply_plain(s, "220 2.0.0 Ready to start TLS");
 		session_forget(s);

@@ -1,9 +1,11 @@
 /* smtpd(8): SMTP in. This file is the parent (root, if the suite was started so): it takes or binds the listening
  * sockets, starts workers and their auth helpers, replaces them on reload, and never reads a network byte. With -r it
  * is one of those roles instead. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,6 +17,7 @@
 #include "mail/policy_call.h"
 
 #include "smtpd/authd.h"
+#include "smtpd/keyd.h"
 #include "smtpd/listen.h"
 #include "smtpd/rates.h"
 #include "smtpd/checkd.h"
@@ -41,26 +44,40 @@ worker_count(const struct params *p)
 	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
+/* In a process of its own: of keys that were read once something stays in memory, whatever is wiped. */
+static bool
+are_keys_usable(const struct params *p)
+{
+	char *err = NULL;
+	int status = -1;
+	SSL_CTX *tls;
+	pid_t pid;
+
+	if ((pid = fork()) == -1) {
+		log_error("cannot start the check of certificates: %m");
+		return false;
+	}
+	if (pid == 0) {
+		tls = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, "check", &err);
+		if (tls == NULL)
+			log_error("TLS: %s", err);
+		_exit(tls == NULL ? 1 : 0);
+	}
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* What a new worker would stumble over: found out before the old ones are told to go. */
 static bool
 is_usable(const struct params *p)
 {
-	char *err = NULL;
-	SSL_CTX *tls;
-	bool ok;
-
 	if (p->smtpd_tls_cert_file.n == 0) {
 		if (p->submissions_listen.n > 0)
 			log_error("submissions_listen needs smtpd_tls_cert_file");
 		return p->submissions_listen.n == 0;
 	}
-	tls = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, "check", &err);
-	if (tls == NULL)
-		log_error("TLS: %s", err);
-	free(err);
-	ok = tls != NULL;
-	SSL_CTX_free(tls);
-	return ok;
+	return are_keys_usable(p);
 }
 
 struct parent {
@@ -70,8 +87,8 @@ struct parent {
 };
 
 /* A worker has an auth helper; a dns helper if anybody could ask it: policy that answers events of a session, or the
- * check of mail for a listener domain; one that signs, if policy says that anything is to be signed; and one that checks,
- * if there is such a domain or policy asks. */
+ * check of mail for a listener domain; one that signs, if policy says that anything is to be signed; one that checks,
+ * if there is such a domain or policy asks; and one that holds the keys of certificates, if any. */
 static void
 set_instances(struct role_spec *specs, const struct config *c)
 {
@@ -81,6 +98,7 @@ set_instances(struct role_spec *specs, const struct config *c)
 	specs[2].instances = policy_answers_any(c->policy) || is_checking ? specs[0].instances : 0;
 	specs[3].instances = policy_may_sign(c->policy) ? specs[0].instances : 0;
 	specs[4].instances = is_checking ? specs[0].instances : 0;
+	specs[5].instances = c->params->smtpd_tls_cert_file.n > 0 ? specs[0].instances : 0;
 }
 
 static bool
@@ -112,12 +130,12 @@ parent_main(char *dir)
 	struct config *c = config_load_logged(dir);
 	const struct params *p = c != NULL ? c->params : NULL;
 	struct parent parent = { dir, NULL, c != NULL ? c->number : 0 };
-	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { "dns", "sign", "check" },
-	    .keeps_listeners = true },
-	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" }, { .name = "check" } };
+	struct role_spec specs[] = { { .name = "worker", .partner = "auth", .others = { [PLACE_DNS] = "dns",
+	    [PLACE_SIGN] = "sign", [PLACE_CHECK] = "check", [PLACE_KEY] = "key" }, .keeps_listeners = true },
+	    { .name = "auth" }, { .name = "dns" }, { .name = "sign" }, { .name = "check" }, { .name = "key" } };
 	char exe[4096], option[] = "-c";
 	char *const extra[] = { option, dir, NULL };
-	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 5, .reload =
+	struct roles_config config = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 6, .reload =
 	    ROLES_REPLACE,
 		.check = check_reload, .arg = &parent, .number = &parent.number, .every = rotate_tickets,
 		.every_ms = TLS_TICKETS_EVERY_MS };
@@ -171,6 +189,8 @@ role_main(const char *dir, const char *role, unsigned instance)
 		status = signd_main(c->params);
 	else if (strcmp(role, "check") == 0)
 		status = checkd_main(c->params);
+	else if (strcmp(role, "key") == 0)
+		status = keyd_main(c->params);
 	else
 		fatal("there is no role '%s'", role);
 	config_free(&c);

@@ -140,7 +140,7 @@ signd_main(const struct params *p)
 	struct signd *d = signd_new(loop, p->dkim_key_directory);
 
 	d->link = role_link_new(loop, on_word, NULL, d);
-	role_link_on_other(d->link, 1, on_partner);
+	role_link_on_other(d->link, PLACE_SIGN, on_partner);
 	sandbox_enter(&(struct sandbox){
 		.role = "smtpd/sign", .user = SIGN_USER, .groups = groups, .mode = (enum sandbox_mode)p->sandbox,
 		.allow = SB_FILES_RO, .paths = paths, .n_paths = access(p->dkim_key_directory, F_OK) == 0 ? 1 : 0,

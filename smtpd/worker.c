@@ -182,6 +182,15 @@ on_check(int fd, void *arg)
 }
 
 static void
+on_key(int fd, void *arg)
+{
+	struct worker_process *p = arg;
+
+	key_client_set_peer(p->w.keys, fd);
+}
+
+/* The keys stay with the key role: this process has none at any time. */
+static void
 load_tls(struct worker *w)
 {
 	const struct params *p = w->params;
@@ -191,8 +200,7 @@ load_tls(struct worker *w)
 	if (p->smtpd_tls_cert_file.n == 0)
 		return;
 	for (i = 0; i < LISTEN_KINDS; i++) {
-		w->tls[i] = tls_server_ctx_of(&p->smtpd_tls_cert_file, &p->smtpd_tls_key_file, listener_names[i],
-		    &err);
+		w->tls[i] = tls_server_ctx_by(&p->smtpd_tls_cert_file, key_proxy, w->keys, listener_names[i], &err);
 		if (w->tls[i] == NULL)
 			fatal("TLS: %s", err);
 	}
@@ -300,6 +308,7 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->params = params;
 	w->policy = *policy;
 	*policy = NULL;
+	w->keys = key_client_new();
 	load_tls(w);
 	w->suppress = suppress_open(params->queue_directory);
 	w->drain_quiet = DRAIN_QUIET_MS;
@@ -327,9 +336,10 @@ set_up(struct worker_process *p, const struct params *params, struct policy **po
 	w->qlink = qlink_new(w->loop, params->run_directory, name, w->events, w->spool, &qlink_ops, p);
 	auth_set_partner(w->auth, ROLE_PARTNER_FD);
 	p->link = role_link_new(w->loop, on_word, on_partner, p);
-	role_link_on_other(p->link, 0, on_dns);
-	role_link_on_other(p->link, 1, on_sign);
-	role_link_on_other(p->link, 2, on_check);
+	role_link_on_other(p->link, PLACE_DNS, on_dns);
+	role_link_on_other(p->link, PLACE_SIGN, on_sign);
+	role_link_on_other(p->link, PLACE_CHECK, on_check);
+	role_link_on_other(p->link, PLACE_KEY, on_key);
 }
 
 static void
@@ -354,6 +364,7 @@ tear_down(struct worker_process *p)
 	role_link_free(&p->link);
 	for (i = 0; i < LISTEN_KINDS; i++)
 		SSL_CTX_free(w->tls[i]);
+	key_client_free(&w->keys);
 	tls_tickets_free(&w->tickets);
 	policy_free(&w->policy);
 	check_client_free(&w->check);

@@ -16,6 +16,7 @@
 
 #include "smtpd/auth.h"
 #include "smtpd/check_client.h"
+#include "smtpd/key_client.h"
 #include "smtpd/limits.h"
 #include "smtpd/qlink.h"
 #include "smtpd/rates.h"
@@ -49,6 +50,7 @@ struct worker {
 	struct rates *rates;
 	struct tls_tickets *tickets; /* keys that all workers share */
 	SSL_CTX *tls[LISTEN_KINDS];  /* NULL: no certificate */
+	struct key_client *keys;     /* of these; NULL in tests that have a key themselves */
 	size_t connection_share;     /* this worker's part of smtpd_connection_limit */
 	struct session_list sessions;
 	size_t n_sessions;

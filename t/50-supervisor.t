@@ -23,7 +23,7 @@ for my $name (qw(bouncerd fblproc)) {
 	my @before = $p->daemon_pids($name);
 	ok scalar @before, "$name runs";
 	kill 'KILL', grep { PosthornTest::slurp("/proc/$_/cmdline") !~ /\0-r\0/ } @before;
-	my $state = sub { my ($d) = grep { ($_->{name} // '') eq $name } $p->json('status'); $d // {} };
+	my $state = sub { my ($s) = $p->json('status'); (grep { $_->{name} eq $name } @{ $s->{daemons} // [] })[0] // {} };
 	ok $p->wait_for("$name is back", sub { my $d = $state->(); ($d->{restarts} // 0) == 1 && $d->{state} eq 'ready' }, 20),
 		"a killed $name comes back, and status says so";
 	my $pid = $state->()->{pid};

@@ -18,7 +18,7 @@
 
 #define ROLE_CONTROL_FD 3
 #define ROLE_PARTNER_FD 4
-#define ROLE_OTHERS 3
+#define ROLE_OTHERS 4
 
 enum roles_reload { ROLES_TELL, ROLES_REPLACE };
 

@@ -2,16 +2,21 @@
  * 9325 still allow. Client side: deliverd, where encryption is opportunistic (RFC 7435): old and unverified beats none,
  * so the bar is as low as OpenSSL goes, and nothing is claimed about who is at the other end. */
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509err.h>
 #include <openssl/x509v3.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/tls.h"
 #include "base/xalloc.h"
 
 #define TLS_CERTS_MAX 8
+#define KEY_FILE_MAX (32 << 10)
 
 static const char alpn_smtp[] = "\x04smtp";
 
@@ -56,18 +61,72 @@ alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen, const un
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int
-server_cert(SSL_CTX *ctx, const char *cert_file, const char *key_file, char **err_r)
+/* Read at once and wiped: stdio, and OpenSSL's way through it, leave copies of the file behind. */
+EVP_PKEY *
+tls_private_key(const char *file, char **err_r)
 {
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	char text[KEY_FILE_MAX];
+	ssize_t n = fd == -1 ? -1 : read(fd, text, sizeof(text));
+	EVP_PKEY *key = NULL;
+	BIO *bio;
+
+	*err_r = NULL;
+	ERR_clear_error();
+	if (n == -1)
+		*err_r = xasprintf("cannot use the private key %s: %s", file, strerror(errno));
+	else if ((bio = BIO_new_mem_buf(text, (int)n)) != NULL) {
+		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+		BIO_free(bio);
+	}
+	explicit_bzero(text, sizeof(text));
+	if (fd != -1)
+		close(fd);
+	if (key == NULL && *err_r == NULL)
+		*err_r = tls_error("cannot use the private key", file);
+	return key;
+}
+
+/* Where the keys of certificates come from: files, or somebody who knows. */
+struct keys {
+	const char *const *files;
+	tls_key_fn *key_of;
+	void *arg;
+};
+
+static int
+use_key_of(SSL_CTX *ctx, const char *cert_file, const struct keys *keys, char **err_r)
+{
+	EVP_PKEY *key = keys->key_of(SSL_CTX_get0_certificate(ctx), keys->arg);
+	int ok = key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+	if (!ok)
+		*err_r = tls_error("there is no private key for the certificate", cert_file);
+	EVP_PKEY_free(key);
+	return ok ? 0 : -1;
+}
+
+static int
+server_cert(SSL_CTX *ctx, const char *cert_file, const struct keys *keys, size_t i, char **err_r)
+{
+	const char *key_file = keys->files != NULL ? keys->files[i] : NULL;
+	bool is_loaded;
+	EVP_PKEY *key;
+
 	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1) {
 		*err_r = tls_error("cannot use the certificate", cert_file);
 		return -1;
 	}
+	if (key_file == NULL)
+		return use_key_of(ctx, cert_file, keys, err_r);
 	/* OpenSSL compares it with a certificate of the same kind when it is loaded, and says if there is none in the
 	 * check. */
-	if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 &&
-	    ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
+	if ((key = tls_private_key(key_file, err_r)) == NULL)
+		return -1;
+	is_loaded = SSL_CTX_use_PrivateKey(ctx, key) == 1;
+	EVP_PKEY_free(key);
+	if (!is_loaded && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
 		*err_r = tls_error("cannot use the private key", key_file);
 		return -1;
 	}
@@ -88,13 +147,13 @@ kind_name(int kind)
 
 /* OpenSSL keeps one certificate of each kind: a second one would take the first one's place without a word. */
 static int
-server_certs(SSL_CTX *ctx, const char *const *cert_files, const char *const *key_files, size_t n, char **err_r)
+server_certs(SSL_CTX *ctx, const char *const *cert_files, const struct keys *keys, size_t n, char **err_r)
 {
 	int kinds[TLS_CERTS_MAX];
 	size_t i, j;
 
 	for (i = 0; i < n; i++) {
-		if (server_cert(ctx, cert_files[i], key_files[i], err_r) == -1)
+		if (server_cert(ctx, cert_files[i], keys, i, err_r) == -1)
 			return -1;
 		kinds[i] = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_CTX_get0_certificate(ctx)));
 		for (j = 0; j < i && kinds[j] != kinds[i]; j++)
@@ -109,7 +168,7 @@ server_certs(SSL_CTX *ctx, const char *const *cert_files, const char *const *key
 }
 
 static SSL_CTX *
-server_ctx_make(const char *const *cert_files, const char *const *key_files, size_t n, const char *name, char **err_r)
+server_ctx_make(const char *const *cert_files, const struct keys *keys, size_t n, const char *name, char **err_r)
 {
 	SSL_CTX *ctx;
 
@@ -119,7 +178,7 @@ server_ctx_make(const char *const *cert_files, const char *const *key_files, siz
 		*err_r = tls_error("cannot set up TLS", NULL);
 		return NULL;
 	}
-	if (server_certs(ctx, cert_files, key_files, n, err_r) == -1) {
+	if (server_certs(ctx, cert_files, keys, n, err_r) == -1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -131,7 +190,9 @@ server_ctx_make(const char *const *cert_files, const char *const *key_files, siz
 	SSL_CTX_set_num_tickets(ctx, 1);
 	SSL_CTX_set_max_early_data(ctx, 0);
 	SSL_CTX_set_alpn_select_cb(ctx, alpn_select, NULL);
-	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_set_session_id_context(ctx,
+	/* No key exchange that a key which leaks later undoes; the key signs and never decrypts. */
+	if (SSL_CTX_set_cipher_list(ctx, "DEFAULT:!kRSA") != 1 ||
+	    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_set_session_id_context(ctx,
 	    (const unsigned char *)name, (unsigned)strnlen(name, SSL_MAX_SID_CTX_LENGTH)) != 1) {
 		*err_r = tls_error("cannot set up TLS", NULL);
 		SSL_CTX_free(ctx);
@@ -143,7 +204,7 @@ server_ctx_make(const char *const *cert_files, const char *const *key_files, siz
 SSL_CTX *
 tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r)
 {
-	return server_ctx_make(&cert_file, &key_file, 1, name, err_r);
+	return server_ctx_make(&cert_file, &(struct keys){ &key_file, NULL, NULL }, 1, name, err_r);
 }
 
 SSL_CTX *
@@ -161,7 +222,22 @@ tls_server_ctx_of(const struct conf_strs *cert_files, const struct conf_strs *ke
 		certs[i] = cert_files->v[i];
 		keys[i] = key_files->v[i];
 	}
-	return server_ctx_make(certs, keys, cert_files->n, name, err_r);
+	return server_ctx_make(certs, &(struct keys){ keys, NULL, NULL }, cert_files->n, name, err_r);
+}
+
+SSL_CTX *
+tls_server_ctx_by(const struct conf_strs *cert_files, tls_key_fn *key_of, void *arg, const char *name, char **err_r)
+{
+	const char *certs[TLS_CERTS_MAX];
+	size_t i;
+
+	if (cert_files->n == 0 || cert_files->n > TLS_CERTS_MAX) {
+		*err_r = xasprintf("%zu certificates: %d at most", cert_files->n, TLS_CERTS_MAX);
+		return NULL;
+	}
+	for (i = 0; i < cert_files->n; i++)
+		certs[i] = cert_files->v[i];
+	return server_ctx_make(certs, &(struct keys){ NULL, key_of, arg }, cert_files->n, name, err_r);
 }
 
 SSL_CTX *
@@ -214,6 +290,21 @@ int
 tls_expect_name(SSL *ssl, const char *host)
 {
 	return expect(ssl) == 0 && SSL_set1_host(ssl, host) == 1 ? 0 : -1;
+}
+
+static int
+go_on(int is_good, X509_STORE_CTX *store)
+{
+	(void)is_good, (void)store;
+	return 1;
+}
+
+int
+tls_observe_name(SSL *ssl, const char *host)
+{
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, host) == 1 ? 0 : -1;
 }
 
 int

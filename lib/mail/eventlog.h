@@ -36,8 +36,12 @@ struct event_bounce {
 	bool is_of_policy; /* action: policy said so, not the rules */
 };
 
+/* What an Alert says. */
 struct event_alert {
+	const char *kind;    /* "bounce": what a reply means; "sender_not_authenticated" */
+	const char *action;  /* "begun", "ended"; NULL: it was said once */
 	const char *made_by, *reason;
+	const char *author;  /* domain; NULL */
 };
 
 /* What a Feedback record says of the complaint. */
@@ -76,7 +80,7 @@ struct event_record {
 	const struct meta *meta;
 	uint32_t n_meta;
 	const char *delivery_protocol, *reception_protocol;
-	const char *tls_version, *tls_cipher, *tls_verified;
+	const char *tls_version, *tls_cipher, *tls_verified, *tls_policy;
 	const char *provider;
 	const char *session;
 	const char *message_id;

@@ -41,6 +41,7 @@
 /* A change needs a restart of the suite. */
 #define STR_RESTART(name, def) PARAM(CONF_STR, name, def, 0, 0, NULL, true)
 #define STRS_RESTART(name, def) PARAM(CONF_STRS, name, def, 0, 0, NULL, true)
+#define TIME_RESTART(name, def, min, max) PARAM(CONF_TIME, name, def, min, max, NULL, true)
 #define ENUM_RESTART(name, def, words) PARAM(CONF_ENUM, name, def, 0, 0, words, true)
 #define INT_RESTART(name, def, min, max) PARAM(CONF_INT, name, def, min, max, NULL, true)
 #define SIZE_RESTART(name, def, min, max) PARAM(CONF_SIZE, name, def, min, max, NULL, true)
@@ -55,6 +56,7 @@ static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
 static const char *const complaint_words[] = { "none", "global", "tenant", "sender-domain", NULL };
+static const char *const guard_words[] = { "no", "yes", "always", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
 static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
@@ -66,6 +68,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(queue_directory, "/var/spool/posthorn"),
 	STR_RESTART(log_directory, "/var/log/posthorn"),
 	STR_RESTART(run_directory, "/run/posthorn"),
+	STR_RESTART(data_directory, "/var/lib/posthorn"),
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
@@ -144,6 +147,9 @@ const struct conf_param params_table[] = {
 	INT(smtp_port, "25", 1, 65535),
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
+	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
+	BOOL(mta_sts, "yes"),
+	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -161,14 +167,19 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
+	TIME(verp_lifetime, "30d", SECONDS(3600), DAYS(365)),
 	STRS(trace_header_fields, "recipient tenant campaign"),
 
 	/* fblproc */
 	ENUM(complaint_suppression, "tenant", complaint_words),
 	TIME(complaint_suppression_time, "0", 0, DAYS(3650)),
 	TIME(feedback_max_age, "30d", HOURS(1), DAYS(365)),
+	ENUM(require_authenticated_senders, "yes", guard_words),
+	TIME(authenticated_senders_refresh, "1h", SECONDS(1), DAYS(1)),
+	TIME(authenticated_senders_retry, "5m", SECONDS(1), HOURS(4)),
 
 	/* posthorn doctor */
+	STR(doctor_probe_domain, "gmail.com"),
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
 };
 const size_t params_count = sizeof(params_table) / sizeof(params_table[0]);
@@ -220,9 +231,11 @@ check_paths(const struct check *c)
 		bool may_be_empty;
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
+		{ "data_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
+		{ "smtp_secret_directory", false },
 	};
 	const char *text;
 	size_t i;
@@ -238,6 +251,9 @@ check_paths(const struct check *c)
 	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
 	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
+	if (!dns_name_valid(c->p->doctor_probe_domain))
+		CHECK_ADD(c, "doctor_probe_domain", NULL, "doctor_probe_domain: '%.100s' is not a domain name",
+		    c->p->doctor_probe_domain);
 	for (i = 0; i < c->p->dnsbl_zones.n; i++)
 		if (!dns_name_valid(c->p->dnsbl_zones.v[i]))
 			CHECK_ADD(c, "dnsbl_zones", NULL, "dnsbl_zones: '%.100s' is not a domain name",

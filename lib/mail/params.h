@@ -14,11 +14,14 @@ enum { COMPLAINT_NONE, COMPLAINT_GLOBAL, COMPLAINT_TENANT, COMPLAINT_SENDER_DOMA
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT, TLS_LEVEL_VERIFY, TLS_LEVEL_MAY_VERIFY };
 enum { DNS_VALIDATION_AUTO, DNS_VALIDATION_YES, DNS_VALIDATION_NO };
 
+/* Whose mail must be such that it passes DMARC (deliverd/guard.h): that to public destinations; all. */
+enum guard_mode { GUARD_NO, GUARD_YES, GUARD_ALWAYS };
+
 struct params {
 	/* general */
 	char *myhostname;
 	struct cidr_list mynetworks;
-	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
+	char *queue_directory, *log_directory, *run_directory, *data_directory, *daemon_directory;
 	char *policy_file, *passwd_file, *dkim_key_directory;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	struct conf_strs bounce_rules_files; /* likewise */
@@ -49,6 +52,8 @@ struct params {
 	int64_t smtpd_data_min_rate;   /* octets a second, measured over the DATA phase after 30 s */
 	int smtpd_bare_newline, submission_bare_newline;
 	struct cidr_list smtpd_authorized_xclient_hosts;
+	int require_authenticated_senders; /* enum guard_mode */
+	int64_t authenticated_senders_refresh, authenticated_senders_retry;
 	int tenant_mismatch;
 	bool envelope_from_return_path; /* default for users that do not say */
 	int smtpd_suppressed;            /* 0: accept, 1: reject; the same */
@@ -73,6 +78,9 @@ struct params {
 	int64_t smtp_port;
 	int smtp_tls_security_level;
 	char *smtp_tls_CAfile;
+	char *smtp_secret_directory;     /* of what policy names as secrets */
+	bool mta_sts;
+	int64_t mta_sts_timeout;
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,
@@ -82,6 +90,7 @@ struct params {
 	int64_t smtp_deliveries_per_connection, smtp_recipient_limit;
 	int64_t smtp_mx_limit, smtp_address_limit;
 	int64_t deliverd_credit;         /* envelopes a deliverd holds */
+	int64_t verp_lifetime;           /* a return path is believed so long after the message came */
 	struct conf_strs trace_header_fields; /* what trace.h says of a message */
 
 	/* fblproc */
@@ -90,6 +99,7 @@ struct params {
 	int64_t feedback_max_age; /* of the message complained about */
 
 	/* posthorn doctor */
+	char *doctor_probe_domain;
 	struct conf_strs dnsbl_zones;
 };
 

@@ -8,6 +8,7 @@
 #include "base/suggest.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/keysource.h"
 #include "mail/params.h"
 #include "mail/policy_private.h"
 
@@ -299,6 +300,36 @@ entries_read(struct policy_reader *r, lua_State *L, const struct policy_field *f
 	}
 }
 
+/* 'file', or { key_data = 'text' }. */
+static void
+keysource_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, char **out)
+{
+	const char *text = NULL, *why;
+	lua_Integer keys = 0;
+
+	if (lua_type(L, -1) == LUA_TSTRING) {
+		if ((text = policy_string_value(r, L, f->name)) == NULL)
+			return;
+		why = keysource_of_file(text, out);
+	} else if (lua_type(L, -1) == LUA_TTABLE) {
+		for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
+			keys++;
+		lua_pushliteral(L, "key_data");
+		lua_rawget(L, -2);
+		if (keys != 1 || lua_isnil(L, -1))
+			why = "is a table other than { key_data = '...' }";
+		else if ((text = policy_string_value(r, L, "key_data")) != NULL)
+			why = keysource_of_text(text, out);
+		else
+			why = NULL;
+		lua_pop(L, 1);
+	} else {
+		why = "must be the name of a file, or { key_data = '...' }";
+	}
+	if (why != NULL) /* without the value: it may be a secret at the wrong place */
+		COMPLAIN(r, "%s: %s %s", r->what, f->name, why);
+}
+
 static void
 value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
 {
@@ -359,6 +390,9 @@ value_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, 
 		break;
 	case FIELD_ENTRIES:
 		entries_read(r, L, f, target);
+		break;
+	case FIELD_KEYSOURCE:
+		keysource_read(r, L, f, field);
 		break;
 	case FIELD_CALL:
 		f->read(r, L, f, target);

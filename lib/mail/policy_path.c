@@ -9,6 +9,7 @@
 #include "base/wire.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/keysource.h"
 #include "mail/params.h"
 #include "mail/policy_private.h"
 
@@ -72,9 +73,15 @@ const struct policy_field policy_path_fields[] = {
 	PATH_OF(FIELD_HOST, ehlo_domain),
 	PATH_HOSTS(prohibited_hosts),
 	PATH_HOSTS(skip_hosts),
-	LATER("enable_mta_sts"), LATER("use_lmtp"), LATER("smtp_auth_plain_username"),
-	LATER("smtp_auth_plain_password"), LATER("tls_certificate"), LATER("tls_private_key"),
-	LATER("refresh_interval"), LATER("refresh_strategy"),
+	PATH_OF(FIELD_TEXT, smtp_auth_plain_username),
+	PATH_OF(FIELD_KEYSOURCE, smtp_auth_plain_password),
+	PATH_OF(FIELD_KEYSOURCE, tls_certificate),
+	PATH_OF(FIELD_KEYSOURCE, tls_private_key),
+	PATH_OF(FIELD_TRI, allow_smtp_auth_plain_without_tls),
+	PATH_OF(FIELD_TRI, allow_smtp_auth_plain_without_valid_certificate),
+	PATH_TIME(auth_timeout, 1000),
+	PATH_OF(FIELD_TRI, enable_mta_sts),
+	LATER("use_lmtp"), LATER("refresh_interval"), LATER("refresh_strategy"),
 	{ .name = NULL }
 };
 const size_t policy_path_fields_count = sizeof(policy_path_fields) / sizeof(policy_path_fields[0]) - 1;
@@ -141,6 +148,8 @@ policy_path_is_set(const struct policy_path_config *c, size_t field)
 		return ((const struct policy_limits *)p)->n > 0;
 	case FIELD_NAME:
 	case FIELD_HOST:
+	case FIELD_TEXT:
+	case FIELD_KEYSOURCE:
 		return *(char *const *)p != NULL;
 	case FIELD_HOSTS:
 		return *(const bool *)((const char *)c + f->flag - 1);
@@ -189,8 +198,12 @@ policy_path_unset(struct policy_path_config *c, size_t field)
 	case FIELD_BUDGETS:
 		limits_clear(p);
 		break;
+	case FIELD_KEYSOURCE:
+		keysource_free(p);
+		break;
 	case FIELD_NAME:
 	case FIELD_HOST:
+	case FIELD_TEXT:
 		free(*(char **)p);
 		*(char **)p = NULL;
 		break;
@@ -282,6 +295,8 @@ policy_path_merge(struct policy_path_config *into, const struct policy_path_conf
 		break;
 	case FIELD_NAME:
 	case FIELD_HOST:
+	case FIELD_TEXT:
+	case FIELD_KEYSOURCE:
 		*(char **)at(into, field) = xstrdup(*(char *const *)p);
 		break;
 	case FIELD_HOSTS:
@@ -367,7 +382,11 @@ policy_path_text(const struct policy_path_config *c, size_t field)
 		break;
 	case FIELD_NAME:
 	case FIELD_HOST:
+	case FIELD_TEXT:
 		put(&w, *(char *const *)p);
+		break;
+	case FIELD_KEYSOURCE:
+		put(&w, keysource_shown(*(char *const *)p));
 		break;
 	case FIELD_HOSTS:
 		hosts_text(&w, p);

@@ -48,11 +48,16 @@ struct policy_path_config {
 	int enable_tls;                /* TLS_LEVEL_* */
 	int64_t remember_broken_tls;   /* ms */
 	int opportunistic_tls_reconnect_on_failed_handshake; /* 0, 1; unset: only where nothing is verified */
-	int enable_dane; /* 0, 1 */
+	int enable_dane, enable_mta_sts; /* 0, 1 */
 	int enable_pipelining, enable_rset, try_next_host_on_transport_error; /* 0, 1 */
 	int ip_lookup_strategy;        /* enum policy_ip_lookup */
 	int reconnect_strategy;        /* enum policy_reconnect */
 	char *ehlo_domain;
+	char *smtp_auth_plain_username;
+	/* keysource.h */
+	char *smtp_auth_plain_password, *tls_certificate, *tls_private_key;
+	int allow_smtp_auth_plain_without_tls, allow_smtp_auth_plain_without_valid_certificate; /* 0, 1 */
+	int64_t auth_timeout; /* ms */
 	bool has_prohibited_hosts, has_skip_hosts;
 	struct cidr_list prohibited_hosts, skip_hosts;
 };
@@ -70,7 +75,8 @@ bool policy_path_is_set(const struct policy_path_config *, size_t field);
 void policy_path_unset(struct policy_path_config *, size_t field);
 /* Copies one setting over another's; the maps of named limits are merged by name. */
 void policy_path_merge(struct policy_path_config *into, const struct policy_path_config *from, size_t field);
-/* The setting as policy would write it ("5", "100/s", "5m", "RequiredInsecure"), malloced; NULL: absent. */
+/* The setting as policy would write it ("5", "100/s", "5m", "RequiredInsecure"), malloced; NULL: absent. A secret is
+ * never part of it. */
 char *policy_path_text(const struct policy_path_config *, size_t field) __attribute__((warn_unused_result));
 /* Sets one from such a text (an administrator's, or an override's). NULL, or a malloced sentence. Maps, host lists and
  * names of providers cannot be set so. */

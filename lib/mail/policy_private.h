@@ -21,6 +21,7 @@
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_DKIM_MAX 20000
 #define POLICY_FEEDBACK_MAX 1000
+#define POLICY_UNSUBSCRIBES_MAX 10000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -60,6 +61,16 @@ struct pool_def {
 
 struct listener_def {
 	struct policy_listener_domain domain;
+	unsigned line;
+};
+
+struct sender_def {
+	struct policy_sender_domain domain;
+	unsigned line;
+};
+
+struct unsubscribe_def {
+	struct policy_unsubscribe u;
 	unsigned line;
 };
 
@@ -105,12 +116,16 @@ struct policy {
 	struct listener_def **listeners; /* sorted by name after loading */
 	size_t n_listeners;
 	bool asks_auth;            /* its text has the names of policy_auth.c in it */
+	struct sender_def **senders; /* sorted by name after loading */
+	size_t n_senders;
 	struct dkim_def **dkim;    /* in the order of definition */
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
 	size_t n_dkim_senders;
 	struct policy_feedback_source *feedback; /* policy_feedback.c */
 	size_t n_feedback;
+	struct unsubscribe_def **unsubscribe;
+	size_t n_unsubscribe;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -181,6 +196,11 @@ void policy_dkim_free(struct policy *);
 /* policy_feedback.c */
 int policy_feedback_define(lua_State *);
 void policy_feedback_free(struct policy *);
+/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must
+ * cover. */
+int policy_unsubscribe_define(lua_State *);
+void policy_unsubscribe_index(struct policy *);
+void policy_unsubscribe_free(struct policy *);
 
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);
@@ -208,7 +228,8 @@ enum policy_field_type {
 	FIELD_HOSTS,   /* struct cidr_list */
 	FIELD_ENTRIES, /* a pool's: the target is the struct pool_def */
 	FIELD_CALL,    /* read by a function of the table's owner */
-	FIELD_LATER    /* KumoMTA's, and not supported by this version */
+	FIELD_LATER,   /* KumoMTA's, and not supported by this version */
+	FIELD_KEYSOURCE /* char *: mail/keysource.h; a file's name, or { key_data = text } */
 };
 
 struct policy_reader;
@@ -225,6 +246,14 @@ struct policy_field {
 };
 
 #define LATER(key) { .name = (key), .type = FIELD_LATER }
+
+struct policy_reader;
+/* policy_define.c: for the functions that define something. */
+struct policy *policy_definition_begin(lua_State *, struct policy_reader *, const char *what, size_t n, size_t max);
+/* policy_sender.c */
+int policy_sender_domain_define(lua_State *);
+void policy_senders_index(struct policy *);
+void policy_senders_free(struct policy *);
 
 struct policy_reader {
 	const struct policy *policy;

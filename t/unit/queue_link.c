@@ -538,7 +538,7 @@ test_result_meaning(void **state)
 
 		switch (i) {
 		case 0: result.outcome = 0; break;
-		case 1: result.outcome = 4; break;
+		case 1: result.outcome = QL_PASSED + 1; break;
 		case 2: result.phase = PHASES; break;
 		case 3: result.code = 199; break;
 		case 4: result.code = 600; break;

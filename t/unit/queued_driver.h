@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
+#include "mail/bounce_rules.h"
 #include "mail/queue_link.h"
 #include "mail/shaping.h"
 #include "queued/queued.h"
@@ -161,6 +162,7 @@ child_main(const struct rig *r)
 	child_queued = queued_new(loop, p, policy, shaping_load(&p->shaping_files, &errs), r->dir, &err);
 	if (child_queued == NULL)
 		fatal("%s", err);
+	child_queued->bounce_rules = bounce_rules_load(&p->bounce_rules_files, &errs);
 	if ((fd = ipc_listen(path, 0600)) == -1)
 		fatal("listen");
 	loop_signal(loop, SIGTERM, child_on_term, loop);
