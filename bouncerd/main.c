@@ -1,13 +1,49 @@
-/* bouncerd(8): bounces that come as mail. The process is mail/report_main, the role's loop mail/report_role; what is
- * done with a report is in bounce.c. */
-#include "mail/report_role.h"
-#include "bouncerd/bounce.h"
+/* bouncerd(8): bounces that come as mail, and the suppression list. The process is mail/report_main, the role's loop
+ * mail/report_role; what is done with a report is in bounce.c, the list in list.c. */
+#include <stdlib.h>
 
-static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
-	.work = bounce_work };
+#include "base/xalloc.h"
+#include "mail/report_role.h"
+
+#include "bouncerd/bounce.h"
+#include "bouncerd/bouncerd.h"
+#include "bouncerd/list.h"
+
+static void
+on_open(struct report_role *r, struct sandbox *box)
+{
+	struct bouncerd *b = xcalloc(1, sizeof(*b));
+
+	r->own = b;
+	b->list = list_open(r->params, box);
+}
+
+static void
+on_start(struct report_role *r)
+{
+	struct bouncerd *b = r->own;
+
+	list_start(b->list, r->loop);
+}
+
+static void
+on_close(struct report_role *r)
+{
+	struct bouncerd *b = r->own;
+
+	if (b == NULL)
+		return;
+	list_free(&b->list);
+	free(b);
+	r->own = NULL;
+}
 
 int
 main(int argc, char **argv)
 {
+	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
+		.open = on_open, .start = on_start, .work = bounce_work, .close = on_close, .rules = list_rules,
+		.n_rules = &list_n_rules };
+
 	return report_main(&spec, argc, argv);
 }

@@ -1,0 +1,13 @@
+/* What bouncerd has beside its queue role (struct report_role's own). */
+#ifndef BOUNCERD_BOUNCERD_H
+#define BOUNCERD_BOUNCERD_H
+
+#include "mail/report_role.h"
+
+struct list;
+
+struct bouncerd {
+	struct list *list; /* the suppression list and its socket */
+};
+
+#endif
