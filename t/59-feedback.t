@@ -84,7 +84,15 @@ sub decode {
 	return JSON::PP::decode_json(decode_base64($base64));
 }
 
-sub suppressed { my ($list) = $p->posthorn('--json', 'suppress', 'check', $_[0]); return $list }
+# The rows of the suppression list about an address.
+sub suppressed { return $p->json('suppress', 'check', $_[0]) }
+sub is_suppressed {
+	my ($address, %want) = @_;
+	my $row;
+	ok $p->wait_for("$address on the list", sub { ($row) = suppressed($address) }, 30), "$address is on the list";
+	is_deeply { map { $_ => $row->{$_} } keys %want }, \%want, '... as it should be' or diag explain $row;
+	return $row;
+}
 
 my $first = sent();
 my $object = decode($first->{ref});
@@ -109,6 +117,13 @@ is_deeply $f->{original_rcpto_to}, [$first->{to}], '... Original-Rcpt-To';
 is $f->{supplemental_trace}{recipient}, $first->{to}, '... supplemental_trace';
 like $f->{original_message}, qr/^Subject: no 1$/m, '... and the headers that came back';
 
+my $row = is_suppressed($first->{to}, reason => 'complaint', scope => 'tenant', scope_value => 'acme');
+like $row->{note}, qr/abuse reported by byaddress/, 'with what it was';
+is $row->{event_id}, $delivery->{id}, 'and which message it was about';
+like submit('127.0.0.9', 'bounce@sender.example', $first->{to}, "From: news\@sender.example\nX-Tenant: acme\n\nagain"), qr/^250/, 'the next message to them';
+ok $p->wait_for('its end', sub { grep { $_->{recipient} eq $first->{to} && ($_->{bounce_classification} // '') eq 'Suppressed' } $p->events('AdminBounce') }, 30),
+	'ends as suppressed';
+
 $e = feedback('the same again', '127.0.0.77', report($first));
 ok $e->{feedback}{trusted} && $e->{feedback}{duplicate}, 'a replay is told from the first';
 is $e->{feedback}{suppressed}, undef, 'and changes nothing';
@@ -124,6 +139,7 @@ $m = sent(head => '');
 $e = feedback('a redacted report', '127.0.0.77', report($m, fields => "Feedback-Type: abuse\nUser-Agent: ReturnPathFBL/2.0\nVersion: 1\nSource-Ip: 192.0.2.10\n"
 	. "Original-Rcpt-To: 0123456789abcdef0123456789abcdef\@comcast.net\n"));
 is_deeply [@{ $e->{feedback} }{qw(trusted recipient suppressed)}], [JSON::PP::true, $m->{to}, 'global'], 'without a tenant for everybody';
+is_suppressed($m->{to}, reason => 'complaint', scope => 'global');
 is $e->{feedback_report}{source_ip}, '192.0.2.10', 'source IP';
 
 # Scenario 5 of KumoMTA's: much metadata, folded, unfolded by somebody and folded anew.
@@ -140,6 +156,7 @@ ok $e->{feedback}{trusted}, 'and proven';
 $m = sent();
 $e = feedback('opt-out', '127.0.0.77', report($m, fields => "Feedback-Type: opt-out\nUser-Agent: x\nVersion: 1\nRemoval-Recipient: $m->{to}\n"));
 is $e->{feedback}{suppressed}, 'tenant', 'an opt-out suppresses';
+is_suppressed($m->{to}, reason => 'unsubscribe', scope => 'tenant');
 $m = sent();
 $e = feedback('not spam', '127.0.0.77', report($m, fields => "Feedback-Type: not-spam\nUser-Agent: x\nVersion: 1\n"));
 is_deeply [@{ $e->{feedback} }{qw(trusted suppressed)}], [JSON::PP::true, undef], 'not-spam suppresses nobody';
@@ -176,6 +193,7 @@ push @forged, $e = feedback('another recipient', '127.0.0.77', report($m, head =
 like $e->{feedback}{why}, $why{altered}, 'an altered trace header is no proof';
 push @forged, $e = feedback('a trace header of KumoMTA', '127.0.0.77', report($m, head => "X-Posthorn-Ref: eyJfQF8iOiJcXF8vIiwicmVjaXBpZW50IjoidGVzdEBleGFtcGxlLmNvbSJ9\n$without"));
 like $e->{feedback}{why}, $why{altered}, 'one that is not signed is no proof';
+is_deeply [map { suppressed($_) } $m->{to}, 'victim@rcpt.example', 'test@example.com'], [], 'and the list has none of them';
 is scalar(grep { $_->{feedback}{trusted} || defined $_->{feedback}{suppressed} } @forged), 0, 'nothing comes of them';
 
 # What wants to be the end of the reader.
@@ -198,6 +216,15 @@ is_deeply [sort { $a <=> $b } $p->daemon_pids('fblproc')], \@parse, 'no process 
 my %role = map { my $pid = $_; (PosthornTest::slurp("/proc/$pid/cmdline") =~ /-r\0(\w+)/ ? $1 : 'parent') => $pid } @parse;
 is_deeply [sort keys %role], ['main', 'parent', 'parse'], 'the roles of fblproc';
 like PosthornTest::slurp("/proc/$role{parse}/status"), qr/^Seccomp:\s+2$/m, 'the parse role has a filter';
+
+# queued goes away between a complaint and the list; bouncerd is away the whole time.
+$m = sent();
+my @bouncerd = $p->daemon_pids('bouncerd');
+kill 'STOP', @bouncerd;
+is feedback('while bouncerd does not answer', '127.0.0.77', report($m))->{feedback}{suppressed}, 'tenant', 'a complaint is taken';
+is +($p->posthorn('restart', 'queued'))[0], 0, 'queued is restarted';
+kill 'CONT', @bouncerd;
+is_suppressed($m->{to}, reason => 'complaint', scope => 'tenant');
 
 # A reader that does not answer is replaced, and costs the report that it had; the second time that one is set aside.
 sub reader { return (grep { PosthornTest::slurp("/proc/$_/cmdline") =~ /-r\0parse/ } $p->daemon_pids('fblproc'))[0] // 0 }
