@@ -15,6 +15,8 @@ struct keys *keys_new(struct queued *, char **err_r);
 void keys_free(struct keys **);
 const char *keys_nodeid(const struct keys *);
 void keys_welcome(const struct keys *, struct ql_welcome *);
+/* token_check() with every key that there is. */
+int keys_token_check(const struct keys *, const char *text, struct envid *) __attribute__((warn_unused_result));
 /* A new key each month; the old ones stay, so that what returns after months is still recognised. */
 void keys_second(struct keys *);
 
