@@ -39,6 +39,8 @@ static const struct admin_verb verbs[] = {
 	{ "suppress", cmd_suppress, "add ADDRESS ... | remove ADDRESS ... | check ADDRESS | list | stats | report | "
 	    "import FILE ... | export [--tenant T | --sender-domain D] [--reason R] ...",
 	    "addresses and domains that are not to be mailed" },
+	{ "token", cmd_token, "TOKEN",
+	    "the message and recipient that a token of List-Unsubscribe or X-Posthorn-Ref names" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
