@@ -145,6 +145,7 @@ const struct conf_param params_table[] = {
 	BOOL(mta_sts, "yes"),
 	STR(tls_report_contact, ""),
 	STR(tls_report_organization, "$myhostname"),
+	TIME(tls_report_spread, "4h", 0, HOURS(12)),
 	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),

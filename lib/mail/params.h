@@ -74,6 +74,7 @@ struct params {
 	bool mta_sts;
 	char *tls_report_contact;        /* an address; "": no reports */
 	char *tls_report_organization;
+	int64_t tls_report_spread;
 	int64_t mta_sts_timeout;
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
