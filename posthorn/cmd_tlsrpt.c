@@ -1,5 +1,5 @@
-/* posthorn tlsrpt: the reports of a day to those receivers who publish that they want them (RFC 8460), shown or sent. As
- * root it becomes the user of deliverd first: what it reads are strangers' strings and answers. */
+/* posthorn tlsrpt: the reports of a day to those receivers who publish that they want them (RFC 8460), shown or sent.
+ * As root it becomes the user of deliverd first: what it reads are strangers' strings and answers. */
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -49,8 +49,8 @@ drop(void)
 	if (geteuid() != 0)
 		return 0;
 	if ((pw = getpwnam(user)) == NULL || setgroups(gr != NULL ? 1 : 0, &gid) == -1 ||
-	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1 || setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 ||
-	    setuid(0) == 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1 ||
+	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		return adm_fail("cannot become the user %s", user);
 	return 0;
 }
@@ -122,7 +122,8 @@ send_one(struct reports *r, int fd, size_t i, const json_t *report)
 		return ADM_FAILED; /* it said why */
 	line = xasprintf("%s\n", r->domains[i]);
 	if (write(fd, line, strlen(line)) != (ssize_t)strlen(line) || fdatasync(fd) == -1)
-		rv = adm_fail("the report to %s was sent, but that cannot be noted: %s", r->domains[i], strerror(errno));
+		rv = adm_fail("the report to %s was sent, but that cannot be noted: %s", r->domains[i],
+		    strerror(errno));
 	free(line);
 	return rv;
 }

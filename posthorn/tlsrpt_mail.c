@@ -77,8 +77,8 @@ put_header(const struct params *p, const struct tlsrpt_day *day, const char *dom
 	put(w, xasprintf("From: %s\r\nDate: %s\r\nTo: ", p->tls_report_contact, date));
 	for (i = 0; i < to->n; i++)
 		put(w, xasprintf("%s%s", i > 0 ? ",\r\n\t" : "", to->v[i]));
-	put(w, xasprintf("\r\nSubject: Report Domain: %s Submitter: %s\r\n\tReport-ID: <%s_%s@%s>\r\n", domain, submitter,
-	    day->text, domain, p->myhostname));
+	put(w, xasprintf("\r\nSubject: Report Domain: %s Submitter: %s\r\n\tReport-ID: <%s_%s@%s>\r\n", domain,
+	    submitter, day->text, domain, p->myhostname));
 	put(w, xasprintf("Message-ID: <%lld.%s_%s@%s>\r\n", (long long)now, day->text, domain, p->myhostname));
 	put(w, xasprintf("TLS-Report-Domain: %s\r\nTLS-Report-Submitter: %s\r\nAuto-Submitted: auto-generated\r\n"
 	    "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=\"tlsrpt\";\r\n\tboundary=\"%s\"\r\n\r\n",
@@ -103,8 +103,8 @@ tlsrpt_send(const struct params *p, const char *config_dir, const struct tlsrpt_
 		put(&w, xasprintf("--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\nThis is an aggregate TLS "
 		    "report of %s\r\nabout mail to %s on %s (UTC), as RFC 8460 describes.\r\n\r\n", boundary,
 		    p->tls_report_organization, domain, day->text));
-		put(&w, xasprintf("--%s\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n"
-		    "Content-Disposition: attachment;\r\n\tfilename=\"%s!%s!%lld!%lld.json.gz\"\r\n\r\n", boundary,
+		put(&w, xasprintf("--%s\r\nContent-Type: application/tlsrpt+gzip\r\n"
+		    "Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment;\r\n\tfilename=\"%s!%s!%lld!%lld.json.gz\"\r\n\r\n", boundary,
 		    address_domain(p->tls_report_contact), domain, (long long)day->begin,
 		    (long long)(day->begin + DAY - 1)));
 		put_base64(&w, gz, len);

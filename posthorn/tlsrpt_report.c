@@ -125,6 +125,7 @@ static void
 add_receivers(const char *p, const char *end, struct addrlist *out)
 {
 	const char *comma;
+	size_t len;
 
 	for (; p < end; p = comma + 1) {
 		comma = memchr(p, ',', (size_t)(end - p));
@@ -132,7 +133,8 @@ add_receivers(const char *p, const char *end, struct addrlist *out)
 			comma = end;
 		while (p < comma && (*p == ' ' || *p == '\t'))
 			p++;
-		add_receiver(p, strcspn(p, " \t,;") < (size_t)(comma - p) ? strcspn(p, " \t,;") : (size_t)(comma - p), out);
+		len = strcspn(p, " \t,;"); /* the record has a NUL behind it */
+		add_receiver(p, len < (size_t)(comma - p) ? len : (size_t)(comma - p), out);
 	}
 }
 
