@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "deliverd/conn.h"
+#include "deliverd/tls_report.h"
 
 #define LINE_MAX_LEN 8192
 
@@ -231,6 +232,9 @@ ready_or_refuse(struct conn *c)
 	struct outcome why;
 	char text[160];
 
+	if (c->need.is_wanted && !io_is_tls(c->io) && !c->is_in_clear &&
+	    (!(c->caps & CAP_STARTTLS) || c->step == STEP_STARTTLS))
+		tls_report_absent(c);
 	if (!c->need.is_required || io_is_tls(c->io))
 		return authenticate(c);
 	snprintf(text, sizeof(text), "TLS is required%s, but the server %s",
@@ -283,6 +287,7 @@ client_tls_ready(struct conn *c)
 	c->tls_version = tls_version(io_ssl(c->io));
 	c->tls_cipher = tls_cipher(io_ssl(c->io));
 	c->tls_verified = tls_need_verified(&c->need);
+	tls_report_ready(c);
 	return send_ehlo(c);
 }
 
@@ -312,6 +317,8 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 		conn_close(&c, c->step == STEP_IDLE && is_timeout);
 		return false;
 	}
+	if (c->step == STEP_TLS)
+		tls_report_failed(c, why);
 	if (c->step == STEP_TLS && c->need.may_retry_in_clear)
 		return conn_retry_in_clear(c, why);
 	if (c->step == STEP_TLS && io_ssl(c->io) != NULL && !c->need.is_observed)

@@ -68,6 +68,7 @@ int cmd_dkim(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);
 int cmd_version(struct admin *, int, char **);
 int cmd_sendmail(struct admin *, int, char **);
+int cmd_tlsrpt(struct admin *, int, char **);
 int cmd_mailq(struct admin *, int, char **);
 
 #endif

@@ -51,6 +51,8 @@ static const struct admin_verb verbs[] = {
 	    "keys for DKIM, their DNS records, whether these are published" },
 	{ "sendmail", cmd_sendmail, "[sendmail(1) options] [RECIPIENT ...]", "submit a message from standard input" },
 	{ "mailq", cmd_mailq, "", "the queue as mailq(1) shows it" },
+	{ "tlsrpt", cmd_tlsrpt, "[--date YYYY-MM-DD] [--send]",
+	    "the reports on TLS to receivers who want them (RFC 8460)" },
 	{ "version", cmd_version, "", "versions of the suite and of its libraries" },
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
