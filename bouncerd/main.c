@@ -1,13 +1,53 @@
 /* bouncerd(8): bounces that come as mail. The process is mail/report_main, the role's loop mail/report_role; what is
  * done with a report is in bounce.c. */
-#include "mail/report_role.h"
-#include "bouncerd/bounce.h"
+#include <stdlib.h>
 
-static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
-	.work = bounce_work };
+#include "base/xalloc.h"
+#include "mail/parse_role.h"
+#include "mail/report_role.h"
+
+#include "bouncerd/bounce.h"
+#include "bouncerd/bouncerd.h"
+
+static void
+on_open(struct report_role *r, struct sandbox *box)
+{
+	(void)box;
+	r->own = xcalloc(1, sizeof(struct bouncerd));
+}
+
+static void
+on_start(struct report_role *r)
+{
+	struct bouncerd *b = r->own;
+
+	b->bouncer = bouncer_new(r);
+}
+
+static void
+on_close(struct report_role *r)
+{
+	struct bouncerd *b = r->own;
+
+	if (b == NULL)
+		return;
+	bouncer_free(&b->bouncer);
+	free(b);
+	r->own = NULL;
+}
+
+static int
+parse_main(const struct params *p, const char *user)
+{
+	return parse_role_main(PARSE_ROLE, user, (enum sandbox_mode)p->sandbox);
+}
 
 int
 main(int argc, char **argv)
 {
+	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
+		.open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
+		.parse_main = parse_main };
+
 	return report_main(&spec, argc, argv);
 }

@@ -137,6 +137,7 @@ main_role(const struct args *a)
 	if (a->spec->parse_main != NULL)
 		a->spec->parser(m.r, ROLE_PARTNER_FD);
 	m.link = role_link_new(loop, on_word, a->spec->parse_main != NULL ? on_partner : NULL, &m);
+	m.r->roles = m.link;
 	loop_watchdog(loop, WATCHDOG_SECONDS);
 	role_link_ready(m.link);
 	status = loop_run(loop);

@@ -73,6 +73,7 @@ struct report_role {
 	struct timer stop;
 	bool is_stopping;
 	int64_t stop_deadline;
+	struct role_link *roles; /* to the parent; NULL in tests */
 	void *own;               /* the daemon's */
 };
 
