@@ -22,6 +22,7 @@
 #include "bouncerd/bounce.h"
 #include "bouncerd/bouncerd.h"
 #include "bouncerd/identity.h"
+#include "bouncerd/list.h"
 
 #define TRIES 2            /* of reading one that ends the parse role */
 #define RECENT 8192        /* power of two: bounces remembered, so that one said again is told from another */
@@ -121,16 +122,6 @@ find_meaning(const struct bouncer *b, enum dsn_kind kind, const struct dsn_repor
 
 /* ---- what follows from it ---- */
 
-/* The suppression list is written by this process (list.c). */
-static int
-put_on_list(struct bouncer *b, const struct suppress_request *req, const char **why_r)
-{
-	(void)b;
-	(void)req;
-	*why_r = NULL;
-	return 0;
-}
-
 /* The scope's name, or NULL: nobody is suppressed. -1 in *rc_r and a sentence: not now. */
 static const char *
 suppress(struct bouncer *b, const struct identity *id, const struct meaning *m, int *rc_r, const char **why_r)
@@ -164,7 +155,7 @@ suppress(struct bouncer *b, const struct identity *id, const struct meaning *m, 
 	req.within = todo->within;
 	req.spread = todo->spread;
 	if (suppress_request_check(&req) == NULL)
-		*rc_r = put_on_list(b, &req, why_r);
+		*rc_r = list_request(((struct bouncerd *)b->r->own)->list, &req, now, why_r);
 	else
 		*rc_r = 1;
 	free(req.address);

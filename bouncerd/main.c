@@ -1,5 +1,5 @@
-/* bouncerd(8): bounces that come as mail. The process is mail/report_main, the role's loop mail/report_role; what is
- * done with a report is in bounce.c. */
+/* bouncerd(8): bounces that come as mail, and the suppression list. The process is mail/report_main, the role's loop
+ * mail/report_role; what is done with a report is in bounce.c, the list in list.c. */
 #include <stdlib.h>
 
 #include "base/xalloc.h"
@@ -8,12 +8,15 @@
 
 #include "bouncerd/bounce.h"
 #include "bouncerd/bouncerd.h"
+#include "bouncerd/list.h"
 
 static void
 on_open(struct report_role *r, struct sandbox *box)
 {
-	(void)box;
-	r->own = xcalloc(1, sizeof(struct bouncerd));
+	struct bouncerd *b = xcalloc(1, sizeof(*b));
+
+	r->own = b;
+	b->list = list_open(r->params, box);
 }
 
 static void
@@ -21,6 +24,7 @@ on_start(struct report_role *r)
 {
 	struct bouncerd *b = r->own;
 
+	list_start(b->list, r->loop);
 	b->bouncer = bouncer_new(r);
 }
 
@@ -32,6 +36,7 @@ on_close(struct report_role *r)
 	if (b == NULL)
 		return;
 	bouncer_free(&b->bouncer);
+	list_free(&b->list);
 	free(b);
 	r->own = NULL;
 }
@@ -47,7 +52,7 @@ main(int argc, char **argv)
 {
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
 		.open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
-		.parse_main = parse_main };
+		.rules = list_rules, .n_rules = &list_n_rules, .parse_main = parse_main };
 
 	return report_main(&spec, argc, argv);
 }

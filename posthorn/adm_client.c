@@ -20,6 +20,10 @@
 #define SUPERVISOR_SOCKET "posthorn.sock"
 #define CLOSED "the connection was closed"
 
+static const struct {
+	const char *socket, *name;
+} peers[] = { { QL_SOCKET, "queued" }, { SUPERVISOR_SOCKET, "the supervisor" }, { QL_BOUNCERD_SOCKET, "bouncerd" } };
+
 struct adm_client {
 	int fd;
 	enum adm_peer peer;
@@ -184,7 +188,7 @@ struct adm_client *
 adm_connect(const char *run_directory, enum adm_peer peer, bool *is_absent_r, char **err_r)
 {
 	struct adm_client *c;
-	char *path = xasprintf("%s/%s", run_directory, peer == ADM_QUEUED ? QL_SOCKET : SUPERVISOR_SOCKET);
+	char *path = xasprintf("%s/%s", run_directory, peers[peer].socket);
 	int fd = adm_socket(path);
 	bool is_absent = fd == -1 && (errno == ENOENT || errno == ECONNREFUSED);
 
@@ -257,7 +261,7 @@ adm_row(struct adm_client *c, adm_row_fn *fn, void *arg, bool *bad)
 static int
 adm_answer(struct adm_client *c, int timeout, adm_row_fn *fn, void *arg, char **sentence_r)
 {
-	const char *where = c->peer == ADM_QUEUED ? "queued" : "the supervisor", *why;
+	const char *where = peers[c->peer].name, *why;
 
 	/* queued lets itself be heard at once, and each second; a summary's first row may take longer. */
 	while ((why = adm_read_frame(c, c->peer == ADM_QUEUED && !c->is_heard ? ADM_TIMEOUT : timeout)) == NULL) {
@@ -295,9 +299,16 @@ adm_ask(struct adm_client *c, const struct ql_admin *req, int timeout, adm_row_f
 
 	wbuf_init(&body);
 	ql_admin_encode(req, &body);
-	rv = adm_send(c, QL_ADMIN, &body);
+	rv = adm_ask_frame(c, QL_ADMIN, &body, timeout, fn, arg, sentence_r);
 	wbuf_clear(&body);
-	if (rv == -1) {
+	return rv;
+}
+
+int
+adm_ask_frame(struct adm_client *c, uint16_t type, const struct wbuf *body, int timeout, adm_row_fn *fn, void *arg,
+    char **sentence_r)
+{
+	if (adm_send(c, type, body) == -1) {
 		/* A peer that refuses us has closed: say that, rather than EPIPE. */
 		*sentence_r = xasprintf("the connection was refused: be root or in the admin group");
 		return -1;

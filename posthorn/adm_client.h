@@ -1,6 +1,6 @@
-/* A small blocking client of two sockets that speak the same frames and the same three messages (QL_ADMIN,
- * QL_ADMIN_DATA, QL_ADMIN_END of mail/queue_link.h): queued's, which wants a HELLO first, and the supervisor's, which
- * does not. */
+/* A small blocking client of three sockets that speak the same frames and the same three messages (QL_ADMIN,
+ * QL_ADMIN_DATA, QL_ADMIN_END of mail/queue_link.h): queued's, which wants a HELLO first, the supervisor's and
+ * bouncerd's, which do not. */
 #ifndef POSTHORN_ADM_CLIENT_H
 #define POSTHORN_ADM_CLIENT_H
 
@@ -8,7 +8,7 @@
 
 #include "mail/queue_link.h"
 
-enum adm_peer { ADM_QUEUED, ADM_SUPERVISOR };
+enum adm_peer { ADM_QUEUED, ADM_SUPERVISOR, ADM_BOUNCERD };
 
 #define ADM_TIMEOUT 10000 /* ms of silence */
 
@@ -25,6 +25,9 @@ struct adm_client *adm_connect(const char *run_directory, enum adm_peer, bool *i
  * *sentence_r (malloced, may be ""); -1: the link broke, sentence says how. timeout in ms of silence. */
 int adm_ask(struct adm_client *, const struct ql_admin *, int timeout, adm_row_fn *fn, void *arg, char **sentence_r)
     __attribute__((warn_unused_result));
+/* The same with a frame of another type than QL_ADMIN. */
+int adm_ask_frame(struct adm_client *, uint16_t type, const struct wbuf *body, int timeout, adm_row_fn *fn, void *arg,
+    char **sentence_r) __attribute__((warn_unused_result));
 void adm_disconnect(struct adm_client **);
 
 /* A request being put together: keys are literals, values are copied. */

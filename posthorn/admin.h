@@ -60,6 +60,7 @@ int cmd_bounce(struct admin *, int, char **);
 int cmd_bounce_rules(struct admin *, int, char **);
 int cmd_bounce_parse(struct admin *, int, char **); /* behind bounce */
 int cmd_feedback(struct admin *, int, char **);
+int cmd_suppress(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_dkim(struct admin *, int, char **);

@@ -36,6 +36,9 @@ static const struct admin_verb verbs[] = {
 	    "classify TEXT [--provider P] [--phase P] | check [FILE ...] | parse [--header NAME] FILE ...",
 	    "give up what is queued, and what arrives for a while; what replies and bounces mean" },
 	{ "feedback", cmd_feedback, "parse [--header NAME] FILE ...", "what a complaint says" },
+	{ "suppress", cmd_suppress, "add ADDRESS ... | remove ADDRESS ... | check ADDRESS | list | stats | report | "
+	    "import FILE ... | export [--tenant T | --sender-domain D] [--reason R] ...",
+	    "addresses and domains that are not to be mailed" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },

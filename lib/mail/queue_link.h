@@ -38,9 +38,11 @@
  *   QL_SUPPRESS  q>c  to bouncerd: number + what is to be suppressed (mail/suppress_request.h). c>q: from fblproc and
  *                     bouncerd, number of the sender's; kept in the outbox, then answered
  *   QL_SUPPRESSED c>q, q>c  the number: it is on the list (from bouncerd), it is in the outbox (from queued)
- *   QL_ADMIN     a>q  a verb with arguments
+ *   QL_ADMIN     a>q  a verb with arguments; also on bouncerd's socket, as are the two that follow
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
+ *   QL_SUPPRESS_ROWS a>b  to bouncerd: rows for the suppression list (mail/suppress_rows.h); answered by ADMIN_DATA with
+ *                     counts and ADMIN_END, when they are durable
  */
 #ifndef MAIL_QUEUE_LINK_H
 #define MAIL_QUEUE_LINK_H
@@ -55,6 +57,7 @@
 
 #define QL_PROTO 1
 #define QL_SOCKET "queued.sock"
+#define QL_BOUNCERD_SOCKET "bouncerd.sock"
 
 enum ql_type {
 	QL_HELLO = 1, QL_WELCOME, QL_LOGFD,
@@ -62,7 +65,7 @@ enum ql_type {
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
 	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION,
-	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED, QL_KEYS
+	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED, QL_KEYS, QL_SUPPRESS_ROWS
 };
 
 /* Internal pools and the consumers that serve them: no pool of a policy has such a name, and only the user of that

@@ -51,6 +51,9 @@ struct report_spec {
 	/* A new link to the parse role (taken over). NULL if there is none. */
 	void (*parser)(struct report_role *, int fd);
 	void (*close)(struct report_role *);
+	/* Other frames of queued that it takes (struct job_link_ops). */
+	const struct ipc_rule *rules;
+	const size_t *n_rules;
 	/* The parse role: enters its jail and serves ROLE_PARTNER_FD. NULL: there is none. */
 	int (*parse_main)(const struct params *, const char *user);
 };
@@ -66,6 +69,7 @@ struct report_role {
 	uint64_t config_digest; /* jobs of another one are handed back */
 	struct eventlog *events;
 	struct token_signer token;
+	struct job_link_ops link_ops;
 	struct job_link *link;
 	struct report_items items;
 	unsigned n_items;
