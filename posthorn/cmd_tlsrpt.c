@@ -50,7 +50,8 @@ drop(void)
 		return 0;
 	if ((pw = getpwnam(user)) == NULL || setgroups(gr != NULL ? 1 : 0, &gid) == -1 ||
 	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1 ||
-	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		return adm_fail("cannot become the user %s", user);
 	return 0;
 }
@@ -75,14 +76,14 @@ list_domains(struct reports *r)
 {
 	size_t most = json_object_size(r->collected);
 	const char *domain;
-	json_t *policies;
 	char *name;
+	void *it;
 
 	r->domains = xcalloc(most + 1, sizeof(*r->domains));
 	r->names = xcalloc(most + 1, sizeof(*r->names));
 	r->to = xcalloc(most + 1, sizeof(*r->to));
-	json_object_foreach(r->collected, domain, policies) {
-		(void)policies;
+	for (it = json_object_iter(r->collected); it != NULL; it = json_object_iter_next(r->collected, it)) {
+		domain = json_object_iter_key(it);
 		name = xasprintf("_smtp._tls.%s", domain);
 		if (!dns_name_valid(domain) || !dns_name_valid(name)) {
 			free(name);
