@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -24,6 +25,7 @@
 #include "tlsrpt.h"
 
 #define SENT_MAX (16u << 20)
+#define KEEP_DAYS 60
 
 struct reports {
 	struct admin *adm;
@@ -147,6 +149,27 @@ show(const struct reports *r, size_t i, json_t *report)
 	json_decref(row);
 }
 
+/* What was sent two months ago is not sent again anyway: nobody asks for it. */
+static void
+forget_old(const struct reports *r)
+{
+	char *dir = xasprintf("%s/tlsrpt", r->params->data_directory);
+	time_t t = (time_t)(r->day.begin - KEEP_DAYS * 86400);
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	char limit[16] = "";
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	(void)strftime(limit, sizeof(limit), "%Y-%m-%d", &tm);
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (strlen(e->d_name) == strlen(limit) && e->d_name[0] != '.' && strcmp(e->d_name, limit) < 0)
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d != NULL)
+		closedir(d);
+	free(dir);
+}
+
 static int
 run_all(struct reports *r)
 {
@@ -171,8 +194,10 @@ run_all(struct reports *r)
 			rv = ADM_FAILED;
 		json_decref(report);
 	}
-	if (fd != -1)
+	if (fd != -1) {
 		close(fd);
+		forget_old(r);
+	}
 	free(sent);
 	free(file);
 	return rv;
