@@ -29,7 +29,8 @@ static const struct {
 	{ "v=TLSRPTv1; rua=", true, "" },
 	{ "v=TLSRPTv1; rua=,,,", true, "" },
 	{ "v=TLSRPTv1; rua=mailto:1@x.example,mailto:2@x.example,mailto:3@x.example,mailto:4@x.example,"
-	    "mailto:5@x.example,mailto:6@x.example", true, "1@x.example 2@x.example 3@x.example 4@x.example 5@x.example " },
+	    "mailto:5@x.example,mailto:6@x.example", true,
+	    "1@x.example 2@x.example 3@x.example 4@x.example 5@x.example " },
 	{ "v=TLSRPTv1;", true, "" },
 	{ "v=TLSRPTv1", false, "" },
 	{ "v=TLSRPTv10; rua=mailto:a@example.com", false, "" },
