@@ -133,6 +133,7 @@ seed('check', 'signed-pieces', "\x03\x00" . records('v=DKIM1; k=ed25519; p=11qYA
 seed('check', 'wrong-key', "\x03\xff" . records($rsa, 'v=DMARC1; p=whatever', 'v=spf1 include:b.example') . $ed . $football);
 seed('check', 'tags', "\x03\xff" . records('p=', 'v=DMARC1', '') . "DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=s; h=from:from::; l=0; x=1; t=2; z=a:b|c; q=dns; i=\@x; bh=AA==; b=AA==\r\n" x 9 . $football);
 seed('check', 'no-from', "\x03\x10" . records('', '', '') . "Subject: x\r\n\r\nx\r\n");
+seed('check', 'empty', "\x03\x10\x00\x29\x00\x00\x00\x00\r\nx");
 seed('check', 'body-only', "\x03\x10" . records('', '', '') . "\r\nx");
 seed('check', 'forged', "\x04Authentication-Results: mx.example; spf=pass\r\nFrom: a\@b\r\nauthentication-results :\r\n (c (d)) \"mx.\\example\" 1; none\r\nAuthentication-Results: other; none\r\nAuthentication-Results: (\r\n\r\n");
 
