@@ -196,8 +196,8 @@ write_event(struct bouncer *b, const struct report_item *it, const struct findin
 	struct event_record rec = { .type = EV_OOB, .id = &q->rec.id, .sender = f->id->sender != NULL ? f->id->sender :
 		q->sender, .recipient = trimmed(f->recipient), .queue = q->queue,
 		.domain = f->recipient == NULL ? NULL : address_domain(f->recipient), .tenant = f->id->tenant,
-		.campaign = f->id->campaign, .size = q->rec.body_len + q->rec.headers_len, .code = f->meaning->reply.code,
-		.enhanced = f->meaning->reply.status, .content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
+		.campaign = f->id->campaign, .size = q->rec.body_len + q->rec.headers_len,
+		.code = f->meaning->reply.code, .enhanced = f->meaning->reply.status, .content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
 		.created = q->received, .num_attempts = it->rcpt->attempts, .bounce_classification = c->class,
 		.meta = f->id->meta, .n_meta = f->id->n_meta, .reception_protocol = "ESMTP", .session = q->session,
 		.message_id = f->report->message_id, .bounce = &bounce, .oob = &oob };
@@ -220,8 +220,8 @@ take_one(struct bouncer *b, const struct report_item *it, const struct dsn_repor
 	f.meaning = &m;
 	f.recipient = id->recipient != NULL ? id->recipient : rcpt == NULL ? NULL : rcpt->address;
 	f.recipient_by = f.recipient == NULL ? NULL : id->recipient != NULL ? id->proof : "report";
-	if (identity_is_good(id) && id->recipient != NULL && !is_duplicate && kind == DSN_KIND_FAILED && m.has_verdict &&
-	    bounce_may_suppress(&m.verdict, m.verdict.todo))
+	if (identity_is_good(id) && id->recipient != NULL && !is_duplicate && kind == DSN_KIND_FAILED &&
+	    m.has_verdict && bounce_may_suppress(&m.verdict, m.verdict.todo))
 		f.suppressed = suppress(b, id, &m, &rc, why_r);
 	if (rc != -1)
 		write_event(b, it, &f);
@@ -303,7 +303,8 @@ take_all(struct bouncer *b, const struct dsn_report *report)
 		if (outcome == QL_FAILED)
 			report_result(b->r, it, outcome, 451, later, why);
 		else
-			report_result(b->r, it, outcome, 250, done, outcome == QL_PASSED ? "no bounce" : "bounce taken");
+			report_result(b->r, it, outcome, 250, done,
+			    outcome == QL_PASSED ? "no bounce" : "bounce taken");
 	}
 }
 
