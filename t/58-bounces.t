@@ -110,6 +110,8 @@ ok !is_listed('victim@one.example'), 'and nothing comes of it';
 bounce($verp{'bob@one.example'}, report('victim@one.example'));
 $e = wait_oob($verp{'bob@one.example'});
 ok !is_listed('victim@one.example'), 'a return path of another recipient suppresses nobody else';
+is $e->{recipient}, 'bob@one.example', 'but the one that it is of, whom our own log names';
+is $e->{sender}, 'news@shop.example', 'with the sender';
 
 # The trace header alone, at an address that has no token.
 like outgoing('news@other.example', 'dan@one.example', 'm3'), qr/^250/, 'mail without VERP';
@@ -133,6 +135,7 @@ for my $m (@shapes) {
 	my $r = wait_oob($path);
 	is $r->{oob}{kind}, 'failed', "$m->{name}: a failure";
 	is $r->{oob}{proof}, 'verp', 'of a message of ours';
+	is "$r->{recipient} $r->{tenant} $r->{campaign}", "$rcpt promotional autumn", 'and whose it was, by our own log';
 }
 
 # An automatic reply is none; a question of a person is refused.
