@@ -21,6 +21,7 @@
 
 #include "bouncerd/bounce.h"
 #include "bouncerd/bouncerd.h"
+#include "bouncerd/history.h"
 #include "bouncerd/identity.h"
 #include "bouncerd/list.h"
 
@@ -32,6 +33,14 @@ struct bouncer {
 	struct report_role *r;
 	struct parse_client *parser;
 	struct report_job *job; /* being worked on */
+	/* While our own log is asked about it. */
+	struct parse_answer answer;
+	bool is_asking;
+	uint32_t question;
+	unsigned n_asked;
+	struct timer patience;
+	struct envid asked;
+	struct history known; /* of `asked` */
 	struct envid recent[RECENT];
 	unsigned n_recent;
 };
@@ -196,8 +205,8 @@ write_event(struct bouncer *b, const struct report_item *it, const struct findin
 	struct event_record rec = { .type = EV_OOB, .id = &q->rec.id, .sender = f->id->sender != NULL ? f->id->sender :
 		q->sender, .recipient = trimmed(f->recipient), .queue = q->queue,
 		.domain = f->recipient == NULL ? NULL : address_domain(f->recipient), .tenant = f->id->tenant,
-		.campaign = f->id->campaign, .size = q->rec.body_len + q->rec.headers_len, .code = f->meaning->reply.code,
-		.enhanced = f->meaning->reply.status, .content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
+		.campaign = f->id->campaign, .size = q->rec.body_len + q->rec.headers_len,
+		.code = f->meaning->reply.code, .enhanced = f->meaning->reply.status, .content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
 		.created = q->received, .num_attempts = it->rcpt->attempts, .bounce_classification = c->class,
 		.meta = f->id->meta, .n_meta = f->id->n_meta, .reception_protocol = "ESMTP", .session = q->session,
 		.message_id = f->report->message_id, .bounce = &bounce, .oob = &oob };
@@ -220,8 +229,8 @@ take_one(struct bouncer *b, const struct report_item *it, const struct dsn_repor
 	f.meaning = &m;
 	f.recipient = id->recipient != NULL ? id->recipient : rcpt == NULL ? NULL : rcpt->address;
 	f.recipient_by = f.recipient == NULL ? NULL : id->recipient != NULL ? id->proof : "report";
-	if (identity_is_good(id) && id->recipient != NULL && !is_duplicate && kind == DSN_KIND_FAILED && m.has_verdict &&
-	    bounce_may_suppress(&m.verdict, m.verdict.todo))
+	if (identity_is_good(id) && id->recipient != NULL && !is_duplicate && kind == DSN_KIND_FAILED &&
+	    m.has_verdict && bounce_may_suppress(&m.verdict, m.verdict.todo))
 		f.suppressed = suppress(b, id, &m, &rc, why_r);
 	if (rc != -1)
 		write_event(b, it, &f);
@@ -246,6 +255,23 @@ proven_rcpt(const struct dsn_report *report, const struct identity *id)
 	return first;
 }
 
+/* A proof that says no more than which envelope it was: the log says the rest. */
+static void
+use_history(struct bouncer *b, struct identity *id)
+{
+	struct history *h = &b->known;
+
+	if (id->proof == NULL || id->recipient != NULL || h->recipient == NULL || envid_cmp(&b->asked, &id->env) != 0)
+		return;
+	id->recipient = h->recipient;
+	id->sender = h->sender;
+	id->tenant = h->tenant;
+	id->campaign = h->campaign;
+	id->meta = h->meta;
+	id->n_meta = h->n_meta;
+	memset(h, 0, sizeof(*h));
+}
+
 static bool
 take(struct bouncer *b, const struct report_item *it, const struct dsn_report *report, const char **why_r)
 {
@@ -255,6 +281,7 @@ take(struct bouncer *b, const struct report_item *it, const struct dsn_report *r
 
 	identity_find(&id, it->rcpt->address, report, job_link_keys(b->r->link), loop_wall(b->r->loop),
 	    b->r->params->verp_lifetime);
+	use_history(b, &id);
 	/* The same envelope can bounce once. */
 	is_duplicate = identity_is_good(&id) && report->kind == DSN_KIND_FAILED && is_again(b, &id.env);
 	is_one = id.proof != NULL && id.env.rcpt != TOKEN_MANY;
@@ -303,7 +330,8 @@ take_all(struct bouncer *b, const struct dsn_report *report)
 		if (outcome == QL_FAILED)
 			report_result(b->r, it, outcome, 451, later, why);
 		else
-			report_result(b->r, it, outcome, 250, done, outcome == QL_PASSED ? "no bounce" : "bounce taken");
+			report_result(b->r, it, outcome, 250, done,
+			    outcome == QL_PASSED ? "no bounce" : "bounce taken");
 	}
 }
 
@@ -327,6 +355,75 @@ broke(struct bouncer *b, const char *why)
 	free(text);
 }
 
+/* ---- our own log ---- */
+
+#define PATIENCE_MS 5000 /* queued is busy, or gone */
+#define LATE_MS 60000    /* the record may be in the file of the next hour */
+
+static bool
+needs_history(struct bouncer *b, const struct dsn_report *report)
+{
+	struct identity id;
+	bool needs;
+
+	identity_find(&id, first_item(b->job)->rcpt->address, report, job_link_keys(b->r->link),
+	    loop_wall(b->r->loop), b->r->params->verp_lifetime);
+	needs = id.proof != NULL && id.recipient == NULL && id.env.rcpt != TOKEN_MANY;
+	b->asked = id.env;
+	identity_clear(&id);
+	return needs;
+}
+
+/* False: nobody can be asked. */
+static bool
+ask_history(struct bouncer *b, int64_t later_ms)
+{
+	struct ipc *ipc = job_link_conn(b->r->link);
+	struct wbuf w;
+
+	if (ipc == NULL)
+		return false;
+	wbuf_init(&w);
+	ql_u64_encode((uint64_t)(msgid_time(&b->asked.msg) + later_ms), &w);
+	ipc_send(ipc, QL_LOG_WANT, ++b->question, &w, -1);
+	wbuf_clear(&w);
+	b->is_asking = true;
+	b->n_asked = later_ms == 0 ? 1 : b->n_asked + 1;
+	timer_set(&b->patience, PATIENCE_MS);
+	return true;
+}
+
+static void
+go_on(void *arg)
+{
+	struct bouncer *b = arg;
+
+	b->is_asking = false;
+	timer_cancel(&b->patience);
+	take_all(b, &b->answer.dsn);
+	parse_answer_clear(&b->answer);
+	memset(&b->answer, 0, sizeof(b->answer));
+	history_clear(&b->known);
+}
+
+static void
+on_log(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct bouncer *b = ((struct bouncerd *)((struct report_role *)job_link_arg(arg))->own)->bouncer;
+
+	(void)ipc;
+	if (!b->is_asking || m->id != b->question)
+		return;
+	if ((m->fd != -1 && history_find(m->fd, &b->asked, &b->known)) || b->n_asked > 1 || !ask_history(b, LATE_MS))
+		go_on(b);
+}
+
+const struct ipc_rule bounce_rules_of_link[] = {
+	{ QL_LOG_HERE, true, 0, "LOG_HERE", on_log },
+	{ QL_LOG_NONE, false, 0, "LOG_NONE", on_log },
+};
+const size_t bounce_n_rules = sizeof(bounce_rules_of_link) / sizeof(bounce_rules_of_link[0]);
+
 static void
 on_parsed(enum parse_outcome outcome, struct parse_answer *answer, const char *why, void *arg)
 {
@@ -336,7 +433,10 @@ on_parsed(enum parse_outcome outcome, struct parse_answer *answer, const char *w
 		finish(b, QL_RETURNED, 0, none, why);
 	else if (outcome == PARSE_BROKE)
 		broke(b, why);
-	else
+	else if (needs_history(b, &answer->dsn) && ask_history(b, 0)) {
+		b->answer = *answer;
+		memset(answer, 0, sizeof(*answer));
+	} else
 		take_all(b, &answer->dsn);
 }
 
@@ -387,6 +487,7 @@ bouncer_new(struct report_role *r)
 	struct bouncer *b = xcalloc(1, sizeof(*b));
 
 	b->r = r;
+	timer_init(&b->patience, r->loop, go_on, b);
 	b->parser = parse_client_new(r->loop, on_overrun, b);
 	return b;
 }
@@ -399,6 +500,10 @@ bouncer_free(struct bouncer **bp)
 	*bp = NULL;
 	if (b == NULL)
 		return;
+	timer_cancel(&b->patience);
+	if (b->is_asking)
+		parse_answer_clear(&b->answer);
+	history_clear(&b->known);
 	parse_client_free(&b->parser);
 	free(b);
 }

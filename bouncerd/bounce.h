@@ -13,4 +13,8 @@ void bouncer_free(struct bouncer **);
 void bounce_work(struct report_role *, struct report_job *);
 void bounce_parser(struct report_role *, int fd);
 
+/* Frames of queued that are answers to its questions. */
+extern const struct ipc_rule bounce_rules_of_link[];
+extern const size_t bounce_n_rules;
+
 #endif

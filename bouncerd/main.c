@@ -47,12 +47,20 @@ parse_main(const struct params *p, const char *user)
 	return parse_role_main(PARSE_ROLE, user, (enum sandbox_mode)p->sandbox);
 }
 
+#define RULES_MAX 8
+
 int
 main(int argc, char **argv)
 {
-	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
-		.open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
-		.rules = list_rules, .n_rules = &list_n_rules, .parse_main = parse_main };
+	static struct ipc_rule rules[RULES_MAX];
+	static size_t n_rules;
+	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
+		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
+		.rules = rules, .n_rules = &n_rules, .parse_main = parse_main };
 
+	for (size_t i = 0; i < list_n_rules && n_rules < RULES_MAX; i++)
+		rules[n_rules++] = list_rules[i];
+	for (size_t i = 0; i < bounce_n_rules && n_rules < RULES_MAX; i++)
+		rules[n_rules++] = bounce_rules_of_link[i];
 	return report_main(&spec, argc, argv);
 }

@@ -15,6 +15,7 @@
 #include "queued/consumer.h"
 #include "queued/explain.h"
 #include "queued/link.h"
+#include "queued/logfiles.h"
 #include "queued/outage.h"
 #include "queued/outbox.h"
 #include "queued/overrides.h"
@@ -314,12 +315,32 @@ on_pool(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	free(reason);
 }
 
+/* QL_LOG_WANT: what was a message of then? */
+static void
+on_log_want(struct ipc *ipc, struct ipc_msg *m, void *arg)
+{
+	struct client *cl = arg;
+	uint64_t wall;
+	int fd;
+
+	if (ql_u64_decode(&m->body, &wall) == -1 || wall > INT64_MAX || strcmp(cl->name, QL_BOUNCERD) != 0) {
+		ipc_reject(ipc, "LOG_WANT is malformed, or not for it to say");
+		return;
+	}
+	fd = logfiles_reader(cl->q->logs, (int64_t)wall);
+	wbuf_reset(&cl->q->clients->out);
+	ipc_send(ipc, fd == -1 ? QL_LOG_NONE : QL_LOG_HERE, m->id, &cl->q->clients->out, fd);
+	if (fd != -1)
+		close(fd);
+}
+
 static const struct ipc_rule consumer_rules[] = {
 	{ QL_HELD, false, QL_MAX_SMALL, "HELD", on_held },
 	{ QL_CREDIT, false, QL_MAX_SMALL, "CREDIT", on_credit },
 	{ QL_RESULT, false, QL_MAX_RESULT, "RESULT", on_result },
 	{ QL_ANSWER, false, QL_MAX_RESULT, "ANSWER", explain_on_answer },
 	{ QL_ANSWER_END, false, QL_MAX_SMALL, "ANSWER_END", explain_on_end },
+	{ QL_LOG_WANT, false, QL_MAX_SMALL, "LOG_WANT", on_log_want },
 	{ QL_GENERATION, false, QL_MAX_SMALL, "GENERATION", on_generation },
 	{ QL_POOL, false, QL_MAX_SMALL, "POOL", on_pool },
 	{ QL_POLICY_ERRORS, false, QL_MAX_SMALL, "POLICY_ERRORS", policy_sums_on_errors },

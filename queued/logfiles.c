@@ -120,6 +120,19 @@ logfiles_free(struct logfiles **lp)
 }
 
 int
+logfiles_reader(const struct logfiles *l, int64_t wall)
+{
+	char hour[16], *path;
+	int fd;
+
+	hour_of(wall, hour);
+	path = xasprintf("%s/%s.jsonl", l->q->events_dir, hour);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	free(path);
+	return fd;
+}
+
+int
 logfiles_current(const struct logfiles *l, const char **hour_r)
 {
 	*hour_r = l->hour;

@@ -13,6 +13,8 @@ void logfiles_free(struct logfiles **);
 void logfiles_second(struct logfiles *);
 /* The same for a given wall clock (ms). */
 void logfiles_at(struct logfiles *, int64_t wall);
+/* The file of that time, to read; -1 and errno. */
+int logfiles_reader(const struct logfiles *, int64_t wall);
 /* The descriptor (kept by the callee) and its hour, "20260102T03"; -1 if there is none. */
 int logfiles_current(const struct logfiles *, const char **hour_r);
 

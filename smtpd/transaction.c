@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 
 #include "smtpd/events.h"
+#include "smtpd/no_report.h"
 #include "smtpd/verify.h"
 
 #define STREAM_CHUNK (256 << 10)
@@ -437,6 +438,11 @@ accept_message(struct session *s)
 	struct message *m;
 
 	verify_clean(s);
+	if (!session_is_trusted(s) && (line = no_report(s->worker->params, s->worker->policy, s->tx.env,
+	    (const char *)s->tx.content.head.p, s->tx.content.head.len)) != NULL) {
+		refuse(s, line);
+		return;
+	}
 	if (event_wanted(s, POLICY_ON_MESSAGE)) {
 		ask_policy(s, &c);
 		return;

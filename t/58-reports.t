@@ -31,6 +31,34 @@ like send_mail('a@remote.example', 'x@both.example', "Subject: ordinary\n\nx"), 
 ok $p->wait_for('relayed', sub { grep { $_->{rcpt} eq 'x@both.example' } $p->ledger }, 30), 'goes through the stages and on';
 is scalar(grep { $_->{recipient} eq 'x@both.example' } $p->events('Delivery')), 1, 'one final record';
 
+# KumoMTA's log_oob_arf, the half of bounces: written down in both, relayed where that is wanted.
+my $bounce = <<'M';
+From: MAILER-DAEMON@mx.remote.example
+Subject: Undelivered Mail Returned to Sender
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.remote.example
+
+Final-Recipient: rfc822; gone@remote.example
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 User unknown
+
+--b--
+M
+like send_mail('', "bounce\@$_", $bounce), qr/^250/, "a bounce to $_" for qw(both.example oob.example);
+ok $p->wait_for('records', sub { 2 == $p->events('OOB') }, 30), 'two OOB records';
+ok $p->wait_for('relayed', sub { grep { $_->{rcpt} eq 'bounce@both.example' } $p->ledger }, 30), 'relayed where relay_to is true';
+ok $p->wait_for('end', sub { grep { $_->{recipient} eq 'bounce@oob.example' && ($_->{delivery_protocol} // '') eq 'OOB' } $p->events('Delivery') }, 30),
+	'ended where it is not';
+ok !(grep { $_->{rcpt} =~ /oob\.example/ } $p->ledger), 'and not relayed';
+like send_mail('a@remote.example', 'x@oob.example', "From: <a\@remote.example>\nSubject: ordinary\n\nx"), qr/^550 5\.7\.1/, 'ordinary mail is refused at end of data';
+like send_mail('a@remote.example', 'x@oob.example', "From: <a\@remote.example>\nSubject: away\nAuto-Submitted: auto-replied\n\nx"), qr/^250/, 'an automatic reply is heard';
+
 # Stages survive: both daemons away, queued restarted, mail neither lost nor sent round them.
 kill 'STOP', map { $p->daemon_pids($_) } qw(bouncerd fblproc);
 like send_mail("a$_\@remote.example", "n$_\@both.example", "Subject: $_\n\nx"), qr/^250/, "mail $_ while the daemons do not answer" for 1 .. 5;

@@ -10,6 +10,8 @@
  *   QL_WELCOME   q>c  proto, nodeid, token keys
  *   QL_KEYS      q>c  the token keys: the current one and, for bouncerd and fblproc, older ones to check with; again
  *                     when there is a new one
+ *   QL_LOG_WANT  c>q  of bouncerd: the event log of that time (wall ms), to read
+ *   QL_LOG_HERE  q>c  the same request id; read-only descriptor. QL_LOG_NONE: there is none
  *   QL_LOGFD     q>c  hour + descriptor of the event-log file, again at every hour
  *   QL_SEG_WANT  p>q  kind (normal, large)
  *   QL_SEG_GRANT q>p  segment, kind, limit + descriptor
@@ -65,7 +67,8 @@ enum ql_type {
 	QL_HELD, QL_CREDIT, QL_SEG_OPEN, QL_SEG_CLOSE, QL_JOB, QL_CANCEL, QL_RESULT,
 	QL_ADMIN, QL_ADMIN_DATA, QL_ADMIN_END,
 	QL_LIMITS, QL_POOL, QL_OVERRIDE, QL_OVERRIDE_END, QL_ASK, QL_ANSWER, QL_ANSWER_END, QL_GENERATION,
-	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED, QL_KEYS, QL_SUPPRESS_ROWS
+	QL_RETRY, QL_POLICY_ERRORS, QL_SUPPRESS, QL_SUPPRESSED, QL_KEYS, QL_SUPPRESS_ROWS,
+	QL_LOG_WANT, QL_LOG_HERE, QL_LOG_NONE
 };
 
 /* Internal pools and the consumers that serve them: no pool of a policy has such a name, and only the user of that
