@@ -211,9 +211,10 @@ on_suppressed(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	finish(f, QL_DELIVERED, 250, done, "complaint taken");
 }
 
-const struct ipc_rule complaint_rules[COMPLAINT_N_RULES] = {
+const struct ipc_rule complaint_rules[] = {
 	{ QL_SUPPRESSED, false, QL_MAX_SMALL, "SUPPRESSED", on_suppressed },
 };
+const size_t n_complaint_rules = sizeof(complaint_rules) / sizeof(complaint_rules[0]);
 
 void
 complaint_up(struct report_role *r)

@@ -13,7 +13,7 @@ void complaint_parser(struct report_role *, int fd);
 void complaint_work(struct report_role *, struct report_job *);
 void complaint_up(struct report_role *);
 int complaint_parse_main(const struct params *, const char *user);
-#define COMPLAINT_N_RULES 1
-extern const struct ipc_rule complaint_rules[COMPLAINT_N_RULES];
+extern const struct ipc_rule complaint_rules[];
+extern const size_t n_complaint_rules;
 
 #endif
