@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "base/log.h"
+#include "mail/arf_parse.h"
 #include "mail/eventlog_json.h"
 
 static const struct event_origin origin = { "deliverd/pool-a@1", "0e0a2b54-1c5e-4c51-9c0b-6f1f1f1a2b3c", 42,
@@ -241,6 +242,44 @@ test_mark(void **state)
 	part = json_object_get(root, "meta");
 	assert_string_equal(text_of(part, "type"), "fake");
 	assert_int_equal(json_object_size(part), 3);
+	json_decref(root);
+}
+
+/* A complaint in which everything is named so. */
+static void
+test_feedback(void **state)
+{
+	char name[] = "type", value[] = "fake", abuse[] = "abuse";
+	struct arf_extension extension = { name, value };
+	struct dsn_wanted wanted = { "X-Posthorn-Ref", value };
+	struct arf_report report = { .is_report = true, .shape = "arf", .feedback_type = abuse,
+		.extensions = &extension, .n_extensions = 1, .wanted = &wanted, .n_wanted = 1 };
+	const struct meta trace = { name, value };
+	struct msgid id = { { 1 } };
+	struct event_feedback f = { .report = &report, .trace = &trace, .n_trace = 1, .source = "one",
+		.source_by = "dkim", .proof = "trace", .is_trusted = true, .message = &id, .recipient = "a@b.example",
+		.recipient_by = "trace", .suppressed = "tenant" };
+	struct event_record ev = { .type = EV_FEEDBACK, .feedback = &f };
+	json_t *root = format(&ev), *part = json_object_get(root, "feedback_report");
+
+	(void)state;
+	assert_string_equal(text_of(root, "type"), "Feedback");
+	assert_string_equal(text_of(json_object_get(part, "supplemental_trace"), "type"), "fake");
+	assert_string_equal(text_of(json_object_get(part, "supplemental_trace"), "id"),
+	    "01000000000000000000000000000000");
+	part = json_object_get(root, "feedback");
+	assert_true(json_is_true(json_object_get(part, "trusted")));
+	assert_true(is_null(part, "why"));
+	assert_string_equal(text_of(part, "suppressed"), "tenant");
+	json_decref(root);
+	/* Nothing is known. */
+	report = (struct arf_report){ .shape = "none" };
+	f = (struct event_feedback){ .report = &report, .why = "unread" };
+	root = format(&ev);
+	part = json_object_get(root, "feedback");
+	assert_true(is_null(part, "message") && is_null(part, "source") && is_null(part, "suppressed"));
+	assert_string_equal(text_of(part, "why"), "unread");
+	assert_true(is_null(json_object_get(root, "feedback_report"), "supplemental_trace"));
 	json_decref(root);
 }
 
@@ -562,6 +601,7 @@ main(void)
 		cmocka_unit_test(test_recipients),
 		cmocka_unit_test(test_hostile_text),
 		cmocka_unit_test(test_mark),
+		cmocka_unit_test(test_feedback),
 		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_and_interleaved, setup, teardown),
