@@ -384,7 +384,8 @@ suppress_row_text(const struct suppress_row *row)
 	time_rfc3339(r->expires, until);
 	if (has_event(r))
 		msgid_hex(&r->event, hex);
-	return xasprintf("suppressed: %s%s%s%s since %s, scope %s%s%s%s%s%s%s%s%s%s%s", suppress_reason_names[r->reason],
+	return xasprintf("suppressed: %s%s%s%s since %s, scope %s%s%s%s%s%s%s%s%s%s%s",
+	    suppress_reason_names[r->reason],
 	    r->cause != NULL ? " (" : "", r->cause != NULL ? r->cause : "", r->cause != NULL ? ")" : "", when,
 	    suppress_scope_names[r->scope], r->scope_value != NULL ? " " : "",
 	    r->scope_value != NULL ? r->scope_value : "",

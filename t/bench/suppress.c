@@ -1,6 +1,6 @@
 /* What a look-up in the suppression list costs: suppress QUEUE_DIRECTORY ROWS ROUNDS. The list is that of
- * parts/suppress.pl: "userNNNNNNNN@dN.example", N the number modulo 100003. Asked in the order of a hash, half of them on
- * the list. A line of JSON for each round. */
+ * parts/suppress.pl: "userNNNNNNNN@dN.example", N the number modulo 100003. Asked in the order of a hash, half of them
+ * on the list. A line of JSON for each round. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -28,14 +28,16 @@ round_of(struct suppress *l, char (*v)[ADDRESS_TEXT], unsigned n)
 	unsigned i, hits = 0;
 
 	for (i = 0; i < n; i++)
-		hits += suppress_look_up(l, v[i], "acme", "shop.example", INT64_C(1790000000000), NULL, NULL) == SUPPRESS_IS;
+		hits += suppress_look_up(l, v[i], "acme", "shop.example", INT64_C(1790000000000), NULL, NULL) ==
+		    SUPPRESS_IS;
 	return hits;
 }
 
 int
 main(int argc, char **argv)
 {
-	unsigned long rows = argc == 4 ? strtoul(argv[2], NULL, 10) : 0, rounds = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+	unsigned long rows = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+	unsigned long rounds = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
 	char (*v)[ADDRESS_TEXT] = calloc(LOOK_UPS, sizeof(*v));
 	struct suppress *l;
 	unsigned hits, i;
