@@ -1,7 +1,7 @@
 # Compiler and linker flags, in one place. SAN=1: address and undefined-behaviour sanitizers instead of the hardening that
 # they replace. WERROR= (empty) for packagers.
 # Asked once; without the packages the answer is empty, and `make deps` says what is missing.
-PKGS := libevent_core libssl libcrypto lmdb lua5.4 libunbound libseccomp libbsd jansson libpcre2-8 libcrypt libpsl
+PKGS := libevent_core libssl libcrypto lmdb lua5.4 libunbound libseccomp libbsd jansson libpcre2-8 libcrypt libpsl zlib
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WERROR ?= -Werror
 WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wmissing-declarations \

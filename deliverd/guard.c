@@ -209,12 +209,12 @@ void
 guard_free(struct guard **gp)
 {
 	struct guard *g = *gp;
-	struct guard_entry *e;
+	struct guard_entry *e, *next;
 
 	*gp = NULL;
 	if (g == NULL)
 		return;
-	while ((e = TAILQ_FIRST(&g->order)) != NULL)
+	TAILQ_FOREACH_SAFE(e, &g->order, link, next)
 		entry_free(e);
 	free(g);
 }

@@ -31,13 +31,14 @@ message_free(struct message **mp)
 }
 
 void
-message_note_author(struct message *m)
+message_seal(struct message *m, bool note_author)
 {
 	char line[AUTHOR_MAX];
 
-	author_write((const char *)m->head.p, m->head.len, line);
-	envelope_set_meta(m->envelope, AUTHOR_META, line);
-	wbuf_reset(&m->env);
+	if (note_author) {
+		author_write((const char *)m->head.p, m->head.len, line);
+		envelope_set_meta(m->envelope, AUTHOR_META, line);
+	}
 	envelope_encode(m->envelope, &m->env);
 	m->rec.envelope_len = (uint32_t)m->env.len;
 }
@@ -220,11 +221,9 @@ assemble(struct content *content, struct envelope **ep, struct wbuf *head)
 	m->envelope = *ep;
 	*ep = NULL;
 	wbuf_init(&m->env);
-	envelope_encode(m->envelope, &m->env);
 	m->rec.id = m->envelope->id;
 	m->rec.body_len = m->body.len;
 	m->rec.headers_len = (uint32_t)m->head.len;
-	m->rec.envelope_len = (uint32_t)m->env.len;
 	m->rec.flags = m->envelope->flags;
 	m->rec.n_rcpts = m->envelope->n_rcpts;
 	return m;

@@ -29,7 +29,8 @@ typedef void message_done_fn(struct message *, enum message_result, void *arg);
 struct message {
 	TAILQ_ENTRY(message) entry;
 	struct record rec;
-	struct wbuf body, head, env;
+	struct wbuf body, head;
+	struct wbuf env;     /* encoded by message_seal() */
 	struct envelope *envelope;
 	struct large *large; /* the body, but for what is in `body`, is in a segment of its own already; owned */
 	uint8_t fixed[RECORD_HDR];
@@ -81,8 +82,9 @@ struct message *message_new(const struct message_context *, struct content *, st
     const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */
 void message_free(struct message **);
-/* The header block is final, signatures and all: what it says of its author goes into the envelope. */
-void message_note_author(struct message *);
+/* The header block is final, signatures and all; the envelope is encoded now, as the spool takes it, on request with
+ * what the header says of the author (mail/author.h). */
+void message_seal(struct message *, bool note_author);
 /* Octets on the wire. */
 uint64_t message_content_len(const struct message *);
 

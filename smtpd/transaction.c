@@ -278,9 +278,8 @@ submit(struct session *s, struct message *m)
 	struct tx *tx = &s->tx;
 
 	/* Mail of strangers that is relayed is not sent in our name. */
-	if (session_is_trusted(s) && w->policy != NULL &&
-	    policy_guards(w->policy, w->params->require_authenticated_senders != GUARD_NO))
-		message_note_author(m);
+	message_seal(m, session_is_trusted(s) && w->policy != NULL &&
+	    policy_guards(w->policy, w->params->require_authenticated_senders != GUARD_NO));
 	m->done = on_done;
 	m->arg = s;
 	if (tx->large != NULL) {

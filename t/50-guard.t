@@ -1,6 +1,6 @@
 # The guard: mail whose author's domain would fail DMARC from the chosen source is held, with the reason and one alert, and is sent when the
 # records are right; aligned mail passes, name servers that are away hold nobody. Only the last test has the product's own default, which
-# concerns public destinations: the others are on the loopback and ask for 'always'.
+# concerns public destinations: the others are on the loopback and ask for 'always'. Row of posthorn-faults(7): "sender not authenticated".
 use strict;
 use warnings;
 use Test::More;

@@ -74,6 +74,24 @@ subtest 'added, and signed' => sub {
 	isnt $other, $u[0], 'another message has another token';
 };
 
+subtest 'whose token' => sub {
+	my ($t) = join('', fields(through('asked', tenant => 'promotional'), 'List-Unsubscribe')) =~ m{/end/($token)};
+	my $r = $p->wait_for('the Reception', sub {
+		my ($found) = grep { grep { $_ eq 'asked-1@x.example' } ref $_->{recipient} ? @{ $_->{recipient} } : $_->{recipient} } $p->events('Reception');
+		return $found;
+	}, 20);
+	my ($a) = $p->json('token', $t);
+	is_deeply [@{$a}{qw(id recipient_index)}], [$r->{id}, 0], 'posthorn token names the message';
+	my ($status, $out) = $p->posthorn('token', $t);
+	is $status, 0, 'for people';
+	like $out, qr/^message   \Q$r->{id}\E$/m, 'too';
+	my $forged = substr($t, 0, 39) . (substr($t, 39) eq 'A' ? 'B' : 'A');
+	($status, undef, my $err) = $p->posthorn('token', $forged);
+	is "$status $err", "1 posthorn: that is no token of this node\n", 'a forged one';
+	is +($p->posthorn('token', 'x'))[0], 1, 'what is none';
+	is +($p->posthorn('token'))[0], 2, 'usage';
+};
+
 subtest 'what the author wrote stays' => sub {
 	my $m = through('own', tenant => 'promotional', head => "List-Unsubscribe: <mailto:x\@shop.example>\r\n");
 	is_deeply [fields($m, 'List-Unsubscribe')], ['<mailto:x@shop.example>'], 'its own address';

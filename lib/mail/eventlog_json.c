@@ -29,6 +29,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_OVERRIDE] = "Override",
 	[EV_ALERT] = "Alert",
 	[EV_FEEDBACK] = "Feedback",
+	[EV_TLS_SESSION] = "TlsSession",
 };
 
 /* NULL is written as null. */
@@ -270,6 +271,7 @@ put_kumomta(struct json *j, const struct event_record *ev, const struct event_or
 	put_if_any(j, "tls_protocol_version", ev->tls_version);
 	put_if_any(j, "tls_verified", ev->tls_verified);
 	put_if_any(j, "tls_policy", ev->tls_policy);
+	put_if_any(j, "tls_result", ev->tls_result);
 	put_if_any(j, "provider_name", ev->provider);
 	put_if_any(j, "session_id", ev->session);
 }

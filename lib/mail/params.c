@@ -149,6 +149,9 @@ const struct conf_param params_table[] = {
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
 	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
 	BOOL(mta_sts, "yes"),
+	STR(tls_report_contact, ""),
+	STR(tls_report_organization, "$myhostname"),
+	TIME(tls_report_spread, "4h", 0, HOURS(12)),
 	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -268,10 +271,14 @@ static void
 check_names(const struct check *c)
 {
 	const struct params *p = c->p;
+	char contact[ADDRESS_MAX];
 	size_t i;
 
 	if (!address_domain_valid(p->myhostname, false))
 		CHECK_ADD(c, "myhostname", NULL, "myhostname: '%.100s' is not a host name", p->myhostname);
+	if (p->tls_report_contact[0] != '\0' && address_parse(p->tls_report_contact, false, contact) != 0)
+		CHECK_ADD(c, "tls_report_contact", NULL, "tls_report_contact: '%.100s' is not an address",
+		    p->tls_report_contact);
 	for (i = 0; i < p->relay_domains.n; i++)
 		if (!address_domain_valid(p->relay_domains.v[i], true))
 			CHECK_ADD(c, "relay_domains", NULL, "relay_domains: '%.100s' is not a domain",

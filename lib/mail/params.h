@@ -80,6 +80,9 @@ struct params {
 	char *smtp_tls_CAfile;
 	char *smtp_secret_directory;     /* of what policy names as secrets */
 	bool mta_sts;
+	char *tls_report_contact;        /* an address; "": no reports */
+	char *tls_report_organization;
+	int64_t tls_report_spread;
 	int64_t mta_sts_timeout;
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,

@@ -148,7 +148,8 @@ static int
 source_define(lua_State *L)
 {
 	struct policy_reader r;
-	struct policy *p = policy_definition_begin(L, &r, "posthorn.source", policy_of(L)->n_sources, POLICY_SOURCES_MAX);
+	struct policy *p = policy_definition_begin(L, &r, "posthorn.source", policy_of(L)->n_sources,
+	    POLICY_SOURCES_MAX);
 	struct source_def *d = xcalloc(1, sizeof(*d));
 	size_t i, before = r.errs->n;
 

@@ -196,9 +196,10 @@ test_spf(void **state)
 	expect(f, "spf.example", "x@spf.example", V4, GUARD_PASS, "SPF of spf.example");
 	expect(f, "spf.example", "x@spf.example", V6, GUARD_PASS, "SPF of spf.example");
 	expect(f, "spf.example", "x@mail.spf.example", V4, GUARD_PASS, "SPF of mail.spf.example");
-	expect(f, "spf.example", "x@mail.spf.example", V6, GUARD_FAIL, "SPF of mail.spf.example for 2001:db8::1 is neutral");
-	expect(f, "spf.example", "x@spf.example", "192.0.2.9", GUARD_FAIL, "it has no DKIM signature; SPF of spf.example "
-	    "for 192.0.2.9 is fail");
+	expect(f, "spf.example", "x@mail.spf.example", V6, GUARD_FAIL,
+	    "SPF of mail.spf.example for 2001:db8::1 is neutral");
+	expect(f, "spf.example", "x@spf.example", "192.0.2.9", GUARD_FAIL,
+	    "it has no DKIM signature; SPF of spf.example for 192.0.2.9 is fail");
 	expect(f, "spf.example", "x@spf.example", "10.0.0.1", GUARD_FAIL, "10.0.0.1 (a private address) is fail");
 	expect(f, "soft.example", "x@soft.example", V4, GUARD_FAIL, "is softfail");
 	expect(f, "none.example", "x@none.example", V4, GUARD_FAIL, "is none");
@@ -214,7 +215,8 @@ test_strict(void **state)
 	struct fixture *f = *state;
 
 	expect(f, "strict.example strict.example:s1", "x@other.example", V4, GUARD_PASS, "signed");
-	expect(f, "news.strict.example strict.example:s1", "x@other.example", V4, GUARD_FAIL, "no DKIM signature is of");
+	expect(f, "news.strict.example strict.example:s1", "x@other.example", V4, GUARD_FAIL,
+	    "no DKIM signature is of");
 	expect(f, "news.strict.example", "x@strict.example", V4, GUARD_FAIL, "the return path is of another domain");
 	expect(f, "news.strict.example", "x@news.strict.example", V4, GUARD_PASS, "SPF of news.strict.example");
 	/* What is no DMARC record asks for nothing. */
