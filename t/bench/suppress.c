@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "mail/suppress.h"
 
-#define LOOK_UPS 1000000u
+#define LOOK_UPS 200000u
 #define DOMAINS 100003u
 #define ADDRESS_TEXT 64
 
