@@ -44,7 +44,7 @@ main(int argc, char **argv)
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
 		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .close = on_close,
 		.rules = list_rules,
-		.n_rules = LIST_N_RULES };
+		.n_rules = &list_n_rules };
 
 	return report_main(&spec, argc, argv);
 }

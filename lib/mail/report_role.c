@@ -252,8 +252,10 @@ report_role_connect(struct report_role *r)
 	char *path = xasprintf("%s/%s", r->params->run_directory, QL_SOCKET);
 
 	r->link_ops = link_ops;
-	r->link_ops.rules = r->spec->rules;
-	r->link_ops.n_rules = r->spec->n_rules;
+	if (r->spec->rules != NULL) {
+		r->link_ops.rules = r->spec->rules;
+		r->link_ops.n_rules = *r->spec->n_rules;
+	}
 	r->link = job_link_new(r->loop, path, &r->link_ops, r, r->events, &r->token);
 	free(path);
 }
