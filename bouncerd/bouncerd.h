@@ -4,10 +4,12 @@
 
 #include "mail/report_role.h"
 
+struct bouncer;
 struct list;
 
 struct bouncerd {
-	struct list *list; /* the suppression list and its socket */
+	struct list *list;       /* the suppression list and its socket */
+	struct bouncer *bouncer; /* bounces that are being read */
 };
 
 #endif

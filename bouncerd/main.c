@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
+#include "mail/parse_role.h"
 #include "mail/report_role.h"
 
 #include "bouncerd/bounce.h"
@@ -24,6 +25,7 @@ on_start(struct report_role *r)
 	struct bouncerd *b = r->own;
 
 	list_start(b->list, r->loop);
+	b->bouncer = bouncer_new(r);
 }
 
 static void
@@ -33,18 +35,24 @@ on_close(struct report_role *r)
 
 	if (b == NULL)
 		return;
+	bouncer_free(&b->bouncer);
 	list_free(&b->list);
 	free(b);
 	r->own = NULL;
+}
+
+static int
+parse_main(const struct params *p, const char *user)
+{
+	return parse_role_main(PARSE_ROLE, user, (enum sandbox_mode)p->sandbox);
 }
 
 int
 main(int argc, char **argv)
 {
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
-		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .close = on_close,
-		.rules = list_rules,
-		.n_rules = &list_n_rules };
+		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
+		.rules = list_rules, .n_rules = &list_n_rules, .parse_main = parse_main };
 
 	return report_main(&spec, argc, argv);
 }

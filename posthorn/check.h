@@ -49,6 +49,10 @@ void check_environment(const struct params *, const struct conf *, struct conf_e
 /* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
 
+/* check_apart.c: calls it in a process of its own, which takes all that it read along with it. */
+typedef void check_fn(void *arg, struct conf_errors *errors, struct conf_errors *warnings);
+void check_apart(check_fn *, void *arg, struct conf_errors *errors, struct conf_errors *warnings);
+
 /* check_secrets.c: the child's side, and the other. */
 struct shaping;
 struct wbuf;

@@ -62,30 +62,44 @@ source_get(struct rbuf *r)
 	return NULL;
 }
 
+struct secret {
+	struct policy_path_config config;
+	char *dir, *file;
+	unsigned line;
+};
+
+static void
+secret_load(void *arg, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	const struct secret *s = arg;
+	struct credentials found;
+	char *err = credentials_load(&found, &s->config, s->dir);
+
+	(void)warnings;
+	if (err != NULL)
+		conf_error_add(errors, s->file, s->line, "%s", err);
+	free(err);
+	credentials_clear(&found);
+}
+
 void
 check_secret_decode(struct rbuf *r, struct conf_errors *errors)
 {
-	char *dir = rbuf_strdup(r, TEXT_MAX), *user = rbuf_strdup(r, TEXT_MAX), *file, *err;
-	struct policy_path_config c;
-	struct credentials found;
-	unsigned line;
+	struct secret s = { .dir = rbuf_strdup(r, TEXT_MAX) };
+	char *user = rbuf_strdup(r, TEXT_MAX);
 
-	policy_path_config_init(&c);
-	c.smtp_auth_plain_password = source_get(r);
-	if (c.smtp_auth_plain_password != NULL)
-		c.smtp_auth_plain_username = xstrdup(user);
-	c.tls_certificate = source_get(r);
-	c.tls_private_key = source_get(r);
-	file = rbuf_strdup(r, TEXT_MAX);
-	line = rbuf_u32(r);
-	if (!r->bad && (err = credentials_load(&found, &c, dir)) != NULL) {
-		conf_error_add(errors, file, line, "%s", err);
-		free(err);
-	} else if (!r->bad) {
-		credentials_clear(&found);
-	}
-	policy_path_config_clear(&c);
-	free(file);
+	policy_path_config_init(&s.config);
+	s.config.smtp_auth_plain_password = source_get(r);
+	if (s.config.smtp_auth_plain_password != NULL)
+		s.config.smtp_auth_plain_username = xstrdup(user);
+	s.config.tls_certificate = source_get(r);
+	s.config.tls_private_key = source_get(r);
+	s.file = rbuf_strdup(r, TEXT_MAX);
+	s.line = rbuf_u32(r);
+	if (!r->bad)
+		check_apart(secret_load, &s, errors, errors);
+	policy_path_config_clear(&s.config);
+	free(s.file);
 	free(user);
-	free(dir);
+	free(s.dir);
 }

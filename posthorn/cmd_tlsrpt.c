@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -24,6 +25,7 @@
 #include "tlsrpt.h"
 
 #define SENT_MAX (16u << 20)
+#define KEEP_DAYS 60
 
 struct reports {
 	struct admin *adm;
@@ -50,7 +52,8 @@ drop(void)
 		return 0;
 	if ((pw = getpwnam(user)) == NULL || setgroups(gr != NULL ? 1 : 0, &gid) == -1 ||
 	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1 ||
-	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1 || setuid(0) == 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		return adm_fail("cannot become the user %s", user);
 	return 0;
 }
@@ -75,14 +78,14 @@ list_domains(struct reports *r)
 {
 	size_t most = json_object_size(r->collected);
 	const char *domain;
-	json_t *policies;
 	char *name;
+	void *it;
 
 	r->domains = xcalloc(most + 1, sizeof(*r->domains));
 	r->names = xcalloc(most + 1, sizeof(*r->names));
 	r->to = xcalloc(most + 1, sizeof(*r->to));
-	json_object_foreach(r->collected, domain, policies) {
-		(void)policies;
+	for (it = json_object_iter(r->collected); it != NULL; it = json_object_iter_next(r->collected, it)) {
+		domain = json_object_iter_key(it);
 		name = xasprintf("_smtp._tls.%s", domain);
 		if (!dns_name_valid(domain) || !dns_name_valid(name)) {
 			free(name);
@@ -146,6 +149,27 @@ show(const struct reports *r, size_t i, json_t *report)
 	json_decref(row);
 }
 
+/* What was sent two months ago is not sent again anyway: nobody asks for it. */
+static void
+forget_old(const struct reports *r)
+{
+	char *dir = xasprintf("%s/tlsrpt", r->params->data_directory);
+	time_t t = (time_t)(r->day.begin - KEEP_DAYS * 86400);
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	char limit[16] = "";
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	(void)strftime(limit, sizeof(limit), "%Y-%m-%d", &tm);
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (strlen(e->d_name) == strlen(limit) && e->d_name[0] != '.' && strcmp(e->d_name, limit) < 0)
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d != NULL)
+		closedir(d);
+	free(dir);
+}
+
 static int
 run_all(struct reports *r)
 {
@@ -170,8 +194,10 @@ run_all(struct reports *r)
 			rv = ADM_FAILED;
 		json_decref(report);
 	}
-	if (fd != -1)
+	if (fd != -1) {
 		close(fd);
+		forget_old(r);
+	}
 	free(sent);
 	free(file);
 	return rv;

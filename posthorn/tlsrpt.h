@@ -20,7 +20,7 @@ bool tlsrpt_day(const char *text, int64_t now, struct tlsrpt_day *);
  * after a sentence. */
 json_t *tlsrpt_collect(const struct params *, const struct tlsrpt_day *);
 /* The report to a domain (section 4.4), from its part of that. */
-json_t *tlsrpt_report(const struct params *, const struct tlsrpt_day *, const char *domain, const json_t *collected);
+json_t *tlsrpt_report(const struct params *, const struct tlsrpt_day *, const char *domain, json_t *collected);
 /* Who wants it: addresses of the mailto: URIs in a TXT record of _smtp._tls.DOMAIN. False: it is no such record. */
 bool tlsrpt_receivers(const char *txt, size_t len, struct addrlist *out);
 /* Submits it to our own smtpd (section 5.3). An exit status of sysexits.h. */

@@ -104,7 +104,8 @@ tlsrpt_send(const struct params *p, const char *config_dir, const struct tlsrpt_
 		    "report of %s\r\nabout mail to %s on %s (UTC), as RFC 8460 describes.\r\n\r\n", boundary,
 		    p->tls_report_organization, domain, day->text));
 		put(&w, xasprintf("--%s\r\nContent-Type: application/tlsrpt+gzip\r\n"
-		    "Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment;\r\n\tfilename=\"%s!%s!%lld!%lld.json.gz\"\r\n\r\n", boundary,
+		    "Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment;\r\n"
+		    "\tfilename=\"%s!%s!%lld!%lld.json.gz\"\r\n\r\n", boundary,
 		    address_domain(p->tls_report_contact), domain, (long long)day->begin,
 		    (long long)(day->begin + DAY - 1)));
 		put_base64(&w, gz, len);

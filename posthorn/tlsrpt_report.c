@@ -60,9 +60,8 @@ static json_t *
 one_policy(const struct params *p, const char *domain, const char *type, const json_t *counts)
 {
 	json_t *policy = json_object(), *summary = json_object(), *all = json_object(), *failures = json_array();
-	const json_t *details = json_object_get(counts, "details");
-	const char *key;
-	json_t *d;
+	json_t *details = json_object_get(counts, "details");
+	void *it;
 
 	json_object_set_new(policy, "policy-type", json_string(type));
 	if (strcmp(type, "sts") == 0)
@@ -72,8 +71,8 @@ one_policy(const struct params *p, const char *domain, const char *type, const j
 	    json_integer(json_integer_value(json_object_get(counts, "success"))));
 	json_object_set_new(summary, "total-failure-session-count",
 	    json_integer(json_integer_value(json_object_get(counts, "failure"))));
-	json_object_foreach((json_t *)(uintptr_t)details, key, d)
-		json_array_append(failures, d);
+	for (it = json_object_iter(details); it != NULL; it = json_object_iter_next(details, it))
+		json_array_append(failures, json_object_iter_value(it));
 	json_object_set_new(all, "policy", policy);
 	json_object_set_new(all, "summary", summary);
 	if (json_array_size(failures) > 0)
@@ -83,12 +82,12 @@ one_policy(const struct params *p, const char *domain, const char *type, const j
 }
 
 json_t *
-tlsrpt_report(const struct params *p, const struct tlsrpt_day *day, const char *domain, const json_t *collected)
+tlsrpt_report(const struct params *p, const struct tlsrpt_day *day, const char *domain, json_t *collected)
 {
-	json_t *report = json_object(), *range = json_object(), *policies = json_array(), *counts;
+	json_t *report = json_object(), *range = json_object(), *policies = json_array();
 	char *begin = xasprintf("%sT00:00:00Z", day->text), *end = xasprintf("%sT23:59:59Z", day->text);
 	char *id = xasprintf("%s_%s@%s", day->text, domain, p->myhostname);
-	const char *type;
+	void *it;
 
 	json_object_set_new(report, "organization-name", json_string(p->tls_report_organization));
 	json_object_set_new(range, "start-datetime", json_string(begin));
@@ -96,8 +95,9 @@ tlsrpt_report(const struct params *p, const struct tlsrpt_day *day, const char *
 	json_object_set_new(report, "date-range", range);
 	json_object_set_new(report, "contact-info", json_string(p->tls_report_contact));
 	json_object_set_new(report, "report-id", json_string(id));
-	json_object_foreach((json_t *)(uintptr_t)collected, type, counts)
-		json_array_append_new(policies, one_policy(p, domain, type, counts));
+	for (it = json_object_iter(collected); it != NULL; it = json_object_iter_next(collected, it))
+		json_array_append_new(policies, one_policy(p, domain, json_object_iter_key(it),
+		    json_object_iter_value(it)));
 	json_object_set_new(report, "policies", policies);
 	free(begin);
 	free(end);

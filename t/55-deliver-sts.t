@@ -107,7 +107,8 @@ $txt{shared2} = [];
 $p->{zone} = zone();
 $p->{signed} = 1;
 $p->{conf} = { smtpd_processes => 1, dns_validation => 'yes', dns_trust_anchor_file => "$etc/root.key", smtp_tls_CAfile => "$etc/ca.crt",
-	smtp_connection_limit => 1, retry_interval => '1h', max_retry_interval => '1h', mta_sts_timeout => '10s' };
+	smtp_connection_limit => 1, retry_interval => '1h', max_retry_interval => '1h', mta_sts_timeout => '10s',
+	tls_report_contact => 'tls@mail.test' };
 my $port = $p->{sink_port} = PosthornTest::free_port();
 $p->{policy} = $p->default_policy . <<'L';
 kumo.on('get_egress_path_config', function(domain)
@@ -181,6 +182,15 @@ my $log = PosthornTest::slurp($p->dir . '/posthorn.err');
 my %why = (unreachable => qr/Connection refused/i, redirect => qr/redirect \(302\)/, big => qr/too long/, slow => qr/timeout/, garbage => qr/not 'name: value'/,
 	nomx => qr/names no mx/, html => qr/not text\/plain/, status => qr/the answer is 404/, expired => qr/certificate has expired/, wrongname => qr/hostname mismatch/i);
 like $log, qr/MTA-STS: no policy of $_\.test: .*$why{$_}/, "$_: the log says why" for sort keys %why;
+
+# What reports to receivers are made from (RFC 8460), testing among it.
+my %result = (good => 'sts success', wrongmx => 'sts validation-failure', notls => 'sts starttls-not-supported', badmxcert => 'sts certificate-host-mismatch',
+	testing => 'sts success', testingbad => 'sts validation-failure', testingcert => 'sts certificate-host-mismatch', none => 'no-policy-found success',
+	redirect => 'sts sts-policy-fetch-error', garbage => 'sts sts-policy-invalid', expired => 'sts sts-webpki-invalid', badtxt => 'no-policy-found success',
+	danegood => 'tlsa success', danebad => 'tlsa validation-failure');
+my %session = map { ($_->{domain} =~ /^(.*)\.test/)[0] => "$_->{tls_policy} $_->{tls_result}" } $p->events('TlsSession');
+is_deeply { map { $_ => $session{$_} } keys %result }, \%result, 'what became of TLS with each';
+ok !exists $session{off}, 'where no TLS is wanted there is nothing to report';
 
 # What an operator sees.
 my (undef, $text) = $p->posthorn('explain', 'someone@wrongmx.test');

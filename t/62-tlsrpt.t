@@ -64,10 +64,12 @@ is_deeply $r->{policy}, { 'policy-type' => 'sts', 'policy-domain' => 'cached.tes
 	'policy-string' => ['version: STSv1', 'mode: enforce', 'mx: elsewhere.test', 'max_age: 86400'] }, 'the policy as it was';
 is $r->{'failure-details'}[0]{'result-type'}, 'validation-failure', 'and that it left no host';
 
-# Sent once.
+# Sent once; what was noted long ago goes.
+PosthornTest::write_file($p->dir . '/data/tlsrpt/2020-01-01', "bad.test\n");
 my ($st, $out, $err) = $p->posthorn('tlsrpt', '--date', $day, '--send');
 is $st, 0, 'sent' or diag $err;
 ok $p->wait_for('reports', sub { (grep { $_->{recipient} =~ /\@reports\.test/ } $p->events('Delivery')) == 4 }, 30), 'four reports are delivered';
+ok !-e $p->dir . '/data/tlsrpt/2020-01-01', 'old notes are removed';
 my @mails = map { PosthornTest::slurp($_) } glob $p->dir . '/bodies/*';
 my ($mail) = grep { /^TLS-Report-Domain: bad\.test\r?$/m } @mails;
 ok $mail, 'the report to bad.test' or diag scalar @mails;

@@ -18,7 +18,7 @@ struct eventlog;
 
 enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
 	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_OVERRIDE, EV_ADMIN_REBIND, EV_ALERT,
-	EV_FEEDBACK, EV_TLS_SESSION, EV_TYPES };
+	EV_FEEDBACK, EV_TLS_SESSION, EV_OOB, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* What an Override record says of it. */
@@ -57,6 +57,20 @@ struct event_feedback {
 	const char *suppressed;        /* the scope; NULL: nobody */
 };
 
+/* What an OOB record says of the bounce. NULL: not said. */
+struct event_oob {
+	const char *kind;         /* "failed", "delayed", "auto-reply" ... */
+	const char *shape;        /* dsn_parse.h */
+	const char *proof;        /* "verp", "trace" */
+	const char *why;          /* nothing comes of it */
+	bool is_trusted, is_duplicate;
+	const struct msgid *message; /* that it is about, by the proof */
+	const char *recipient_by; /* "verp", "trace", "report" */
+	const char *reported, *remote_mta, *reporting_mta;
+	const char *to;           /* the address that it came to */
+	const char *suppressed;   /* the scope; NULL: nobody */
+};
+
 /* A record before it is written. NULL and 0 mean absent (written as null, "" or left out as events(5) says). */
 struct event_record {
 	enum event_type type;
@@ -92,6 +106,7 @@ struct event_record {
 	const struct event_override *override; /* NULL but for Override */
 	const struct event_feedback *feedback; /* NULL but for Feedback */
 	const struct event_bounce *bounce;     /* NULL: not a failure */
+	const struct event_oob *oob;           /* NULL but for OOB */
 	const struct event_alert *alert;       /* NULL but for Alert */
 };
 

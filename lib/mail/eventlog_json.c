@@ -30,6 +30,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_ALERT] = "Alert",
 	[EV_FEEDBACK] = "Feedback",
 	[EV_TLS_SESSION] = "TlsSession",
+	[EV_OOB] = "OOB",
 };
 
 /* NULL is written as null. */
@@ -229,6 +230,30 @@ put_feedback(struct json *j, const struct event_feedback *f)
 	json_obj_end(j);
 }
 
+static void
+put_oob(struct json *j, const struct event_oob *o)
+{
+	char id[MSGID_HEX];
+
+	json_obj(j, "oob");
+	put_string(j, "kind", o->kind);
+	put_string(j, "shape", o->shape);
+	json_bool(j, "trusted", o->is_trusted);
+	put_string(j, "proof", o->proof);
+	put_string(j, "why", o->why);
+	if (o->message != NULL)
+		msgid_hex(o->message, id);
+	json_str(j, "message", o->message != NULL ? id : NULL);
+	put_string(j, "to", o->to);
+	put_string(j, "recipient_by", o->recipient_by);
+	put_string(j, "reported", o->reported);
+	put_string(j, "reporting_mta", o->reporting_mta);
+	put_string(j, "remote_mta", o->remote_mta);
+	json_bool(j, "duplicate", o->is_duplicate);
+	put_string(j, "suppressed", o->suppressed);
+	json_obj_end(j);
+}
+
 /* KumoMTA's record. */
 static void
 put_kumomta(struct json *j, const struct event_record *ev, const struct event_origin *origin)
@@ -302,6 +327,8 @@ eventlog_format(struct json *j, const struct event_record *ev, const struct even
 		put_feedback(j, ev->feedback);
 	if (ev->bounce != NULL)
 		put_bounce(j, ev->bounce);
+	if (ev->oob != NULL)
+		put_oob(j, ev->oob);
 	if (ev->alert != NULL)
 		put_alert(j, ev->alert);
 	json_obj_end(j);

@@ -58,6 +58,9 @@ struct report_spec {
 	const size_t *n_rules;
 	/* The parse role: enters its jail and serves ROLE_PARTNER_FD. NULL: there is none. */
 	int (*parse_main)(const struct params *, const char *user);
+	/* Frames of queued's beyond those of all consumers. NULL: none. */
+	const struct ipc_rule *rules;
+	const size_t *n_rules;
 };
 
 struct report_role {

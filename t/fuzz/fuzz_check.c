@@ -247,7 +247,8 @@ strip(const uint8_t *data, size_t size)
 	while (header_next(&after, &g)) {
 		do
 			FUZZ_ASSERT(header_next(&before, &f));
-		while ((f.whole.len != g.whole.len || memcmp(f.whole.base, g.whole.base, f.whole.len) != 0) && ++m <= n);
+		while ((f.whole.len != g.whole.len || memcmp(f.whole.base, g.whole.base, f.whole.len) != 0) &&
+		    ++m <= n);
 		FUZZ_ASSERT(m <= n);
 	}
 	wbuf_clear(&w);

@@ -87,6 +87,21 @@ seed('conf', 'relayhost', "relayhost = [192.0.2.1]:25\nsmtpd_tls_cert_file = /no
 	seed('dkim', 'record-revoked', "\5p=");
 }
 
+# key_link: what the first byte chooses; an even first octet of the id stands for the key that is there
+my $hash = pack 'C32', 1 .. 32;
+sub key_ask { my ($operation, $data, $first) = @_; return pack('C', $first // 0) . "\x07" x 31 . pack('C', $operation) . str($data) }
+seed('key_link', 'ask', "\x00" . key_ask(3, $hash));
+seed('key_link', 'ask-operation', "\x00" . key_ask(5, $hash));
+seed('key_link', 'ask-empty', "\x00" . key_ask(1, ''));
+seed('key_link', 'answer', "\x01" . str('signature'));
+seed('key_link', 'answer-long', "\x01" . str('s' x 2049));
+seed('key_link', 'role', "\x02" . frame(1, 1, key_ask(1, $hash)) . frame(1, 2, key_ask(2, "\x00" . 'm' x 127)) . frame(1, 3, key_ask(3, $hash)) .
+	frame(1, 4, key_ask(1, $hash, 1)) . frame(1, 5, key_ask(2, 'm' x 126 . "\xbc")));
+seed('key_link', 'role-malformed', "\x02" . frame(1, 1, 'x'));
+seed('key_link', 'worker', "\x03" . frame(2, 1, str('signature')));
+seed('key_link', 'worker-two', "\x03" . frame(2, 1, str('signature')) . frame(2, 2, str('signature')));
+seed('key_link', 'worker-raw', "\x03" . frame(0x7f, 0, "\xff\xff\xff\xff\x00\x02\x00\x00\x00\x00\x00\x01"));
+
 # auth_link: what the first byte chooses
 my $ask = "\x01" . str('app') . str('secret');
 my $answer = "\x01" . str('app') . str('t') . str('a.example,.b.example') . pack('Q>Q>C', 5, 1000, 2);
@@ -133,6 +148,7 @@ seed('check', 'signed-pieces', "\x03\x00" . records('v=DKIM1; k=ed25519; p=11qYA
 seed('check', 'wrong-key', "\x03\xff" . records($rsa, 'v=DMARC1; p=whatever', 'v=spf1 include:b.example') . $ed . $football);
 seed('check', 'tags', "\x03\xff" . records('p=', 'v=DMARC1', '') . "DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=s; h=from:from::; l=0; x=1; t=2; z=a:b|c; q=dns; i=\@x; bh=AA==; b=AA==\r\n" x 9 . $football);
 seed('check', 'no-from', "\x03\x10" . records('', '', '') . "Subject: x\r\n\r\nx\r\n");
+seed('check', 'empty', "\x03\x10\x00\x29\x00\x00\x00\x00\r\nx");
 seed('check', 'body-only', "\x03\x10" . records('', '', '') . "\r\nx");
 seed('check', 'forged', "\x04Authentication-Results: mx.example; spf=pass\r\nFrom: a\@b\r\nauthentication-results :\r\n (c (d)) \"mx.\\example\" 1; none\r\nAuthentication-Results: other; none\r\nAuthentication-Results: (\r\n\r\n");
 

@@ -42,8 +42,8 @@ test_write(void **state)
 	assert_field(&r, "Authentication-Results: mx.example;\r\n"
 	    "\tspf=fail reason=\"matched '-all' \\\"directive\\\"\" smtp.helo=\"[192.0.2.1]\";\r\n"
 	    "\tdkim=none reason=\"the message is not signed\";\r\n\tdmarc=none header.from=a.example\r\n");
-	r = (struct auth_results){ .dkim = AUTH_PASS, .n_signatures = 1, .signatures = { { .result = AUTH_PASS, .domain =
-	    "a.example", .selector = "s", .algorithm = "rsa-sha256", .mark = "ab/+cd==" } } };
+	r = (struct auth_results){ .dkim = AUTH_PASS, .n_signatures = 1, .signatures = { { .result = AUTH_PASS,
+	    .domain = "a.example", .selector = "s", .algorithm = "rsa-sha256", .mark = "ab/+cd==" } } };
 	assert_field(&r, "Authentication-Results: mx.example;\r\n"
 	    "\tdkim=pass header.d=a.example header.s=s header.a=rsa-sha256 header.b=\"ab/+cd==\"\r\n");
 }
@@ -180,15 +180,19 @@ test_sum(void **state)
 static void
 test_suffixes(void **state)
 {
-	static const char list[] = "// a comment\n\ncom\nuk\nco.uk\r\n*.ck\n!www.ck\nio\ngithub.io \n*.compute.example\n"
-				   "// xn--p1ai (\"rf\", Cyrillic) : RU\n\xd1\x80\xd1\x84\n// xn--a.xn--p1ai.\n!\n*.\n!.\n";
+	static const char list[] = "// a comment\n\ncom\nuk\nco.uk\r\n*.ck\n!www.ck\nio\ngithub.io \n"
+				   "*.compute.example\n// xn--p1ai (\"rf\", Cyrillic) : RU\n\xd1\x80\xd1\x84\n"
+				   "// xn--a.xn--p1ai.\n!\n*.\n!.\n";
 	static const char *const cases[][2] = {
-		{ "example.com", "example.com" }, { "a.b.example.com", "example.com" }, { "A.Example.COM", "Example.COM" },
+		{ "example.com", "example.com" }, { "a.b.example.com", "example.com" }, { "A.Example.COM",
+		"Example.COM" },
 		{ "example.co.uk", "example.co.uk" }, { "a.example.co.uk", "example.co.uk" }, { "co.uk", "co.uk" },
-		{ "uk", "uk" }, { "x.uk", "x.uk" }, { "a.b.ck", "a.b.ck" }, { "z.a.b.ck", "a.b.ck" }, { "b.ck", "b.ck" },
+		{ "uk", "uk" }, { "x.uk", "x.uk" }, { "a.b.ck", "a.b.ck" }, { "z.a.b.ck", "a.b.ck" }, { "b.ck",
+		"b.ck" },
 		{ "www.ck", "www.ck" }, { "a.www.ck", "www.ck" }, { "me.github.io", "me.github.io" },
 		{ "x.me.github.io", "me.github.io" }, { "github.io", "github.io" }, { "other.io", "other.io" },
-		{ "a.b.unlisted", "b.unlisted" }, { "unlisted", "unlisted" }, { "", "" }, { "x.y.xn--p1ai", "y.xn--p1ai" },
+		{ "a.b.unlisted", "b.unlisted" }, { "unlisted", "unlisted" }, { "", "" }, { "x.y.xn--p1ai",
+		"y.xn--p1ai" },
 		{ "h.z.compute.example", "h.z.compute.example" }, { "i.h.z.compute.example", "h.z.compute.example" }
 	};
 	struct suffix_list *l = suffix_list_read(xstrdup(list));

@@ -77,8 +77,10 @@ test_link(void **state)
 	struct check_begin b = { .want = 7, .client = client, .helo = helo, .sender = sender, .receiver = receiver,
 		.head_len = 100, .body_len = 1u << 30 };
 	struct check_question q = { .number = 3, .type = DNS_TYPE_TXT, .name = "_dmarc.example" };
-	struct auth_results a = { .spf = { .result = AUTH_PASS, .identity = "a@b" }, .dkim = AUTH_PASS, .n_signatures = 2,
-		.signatures = { { .result = AUTH_PASS, .domain = "b.example", .selector = "s" }, { .result = AUTH_FAIL } },
+	struct auth_results a = { .spf = { .result = AUTH_PASS, .identity = "a@b" }, .dkim = AUTH_PASS,
+	    .n_signatures = 2,
+		.signatures = { { .result = AUTH_PASS, .domain = "b.example", .selector = "s" },
+		    { .result = AUTH_FAIL } },
 		.dmarc = { .result = AUTH_NONE, .domain = "b.example" } };
 	struct dns_reply reply = { .status = DNS_OK, .text = NULL };
 	struct wbuf w;
@@ -274,7 +276,8 @@ test_pieces(void **state)
 			assert_int_equal(o.results.dkim, AUTH_PASS);
 			assert_int_equal(o.results.n_signatures, 1);
 			assert_string_equal(o.results.signatures[0].domain, "b.example");
-			assert_string_equal(o.results.signatures[0].algorithm, key == 0 ? "rsa-sha256" : "ed25519-sha256");
+			assert_string_equal(o.results.signatures[0].algorithm,
+			    key == 0 ? "rsa-sha256" : "ed25519-sha256");
 			assert_int_equal(strlen(o.results.signatures[0].mark), 8);
 			assert_int_equal(o.results.spf.result, AUTH_FAIL);
 			assert_string_equal(o.results.spf.reason, "matched '-all' directive");
@@ -314,7 +317,8 @@ test_signatures(void **state)
 	field = sign_by(0, HEAD, BODY, "", subject, 1);
 	assert_int_not_equal(verdict_on(field, HEAD, BODY, 0, &o), AUTH_PASS);
 	free(field);
-	snprintf(expired, sizeof expired, "t=%lld; x=%lld;", (long long)time(NULL) - 2000, (long long)time(NULL) - 1000);
+	snprintf(expired, sizeof expired, "t=%lld; x=%lld;", (long long)time(NULL) - 2000,
+	    (long long)time(NULL) - 1000);
 	field = sign_by(0, HEAD, BODY, expired, usual, 2);
 	assert_int_equal(verdict_on(field, HEAD, BODY, 0, &o), AUTH_FAIL);
 	free(field);
@@ -327,7 +331,8 @@ static void
 test_two_authors(void **state)
 {
 	struct world_of_one o;
-	char *field = sign_by(0, HEAD, BODY, "", usual, 2), *whole = xasprintf("From: evil@b.example\r\n%s" HEAD, field);
+	char *field = sign_by(0, HEAD, BODY, "", usual, 2), *whole = xasprintf("From: evil@b.example\r\n%s" HEAD,
+	    field);
 
 	(void)state;
 	memset(&o, 0, sizeof o);
@@ -387,14 +392,15 @@ test_hostile(void **state)
 	free(whole);
 	free(many);
 	/* Names that are none are not asked for. */
-	assert_int_not_equal(verdict_on("DKIM-Signature: v=1; a=rsa-sha256; d=b..example; s=../..; h=from; bh=AAAA; b=AAAA\r\n",
-	    HEAD, BODY, 0, &o), AUTH_PASS);
+	assert_int_not_equal(verdict_on("DKIM-Signature: v=1; a=rsa-sha256; d=b..example; s=../..; "
+	    "h=from; bh=AAAA; b=AAAA\r\n", HEAD, BODY, 0, &o), AUTH_PASS);
 	assert_int_equal(o.n_asked, 2); /* SPF and DMARC */
 	/* No field at all, and only a body. */
 	assert_int_equal(verdict_on("", "", BODY, 0, &o), AUTH_NONE);
 	assert_int_equal(o.results.dmarc.result, AUTH_PERMERROR);
 	/* 8-bit octets and bare LF in a field. */
-	assert_int_not_equal(verdict_on("DKIM-Signature: \xff\xfe;=;d=\xe4\nX: y\r\n", HEAD, "bare\nLF\n", 0, &o), AUTH_PASS);
+	assert_int_not_equal(verdict_on("DKIM-Signature: \xff\xfe;=;d=\xe4\nX: y\r\n", HEAD, "bare\nLF\n", 0, &o),
+	    AUTH_PASS);
 	free(signature);
 }
 
@@ -420,11 +426,12 @@ test_author(void **state)
 	static const struct {
 		const char *from, *domain;
 	} cases[] = {
-		{ "a@B.Example", "b.example" }, { "A <a@b.example>", "b.example" }, { "\"x, <c@d.example>\" <a@b.example>",
-		    "b.example" }, { "a@c.example <a@b.example>", "b.example" }, { "(c@d, e@f) a@b.example", "b.example" },
-		{ "a@b.example,", "b.example" }, { "a@b.example, c@b.example", "" }, { "<a@b.example> <c@d.example>", "" },
-		{ "a@b.example; c@d.example", "" }, { "nobody", "" }, { "", "" }, { "a@", "" }, { "a@b..example", "" },
-		{ "\"a@b.example", "" }, { "a@\xc3\xa4.example", "" }
+		{ "a@B.Example", "b.example" }, { "A <a@b.example>", "b.example" },
+		{ "\"x, <c@d.example>\" <a@b.example>", "b.example" }, { "a@c.example <a@b.example>", "b.example" },
+		{ "(c@d, e@f) a@b.example", "b.example" }, { "a@b.example,", "b.example" },
+		{ "a@b.example, c@b.example", "" }, { "<a@b.example> <c@d.example>", "" },
+		{ "a@b.example; c@d.example", "" }, { "nobody", "" }, { "", "" }, { "a@", "" },
+		{ "a@b..example", "" }, { "\"a@b.example", "" }, { "a@\xc3\xa4.example", "" }
 	};
 	char domain[AUTH_DOMAIN_MAX + 1];
 	size_t i;
