@@ -57,7 +57,7 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
-$(BUILD)/tools/dkim $(BUILD)/tools/handshake: $(BUILD)/tools/%: $(BUILD)/obj/t/bench/%.o $(BUILD)/libsmtpd.a $(LIB)
+$(BUILD)/tools/dkim $(BUILD)/tools/handshake $(BUILD)/tools/suppress: $(BUILD)/tools/%: $(BUILD)/obj/t/bench/%.o $(BUILD)/libsmtpd.a $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -82,7 +82,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-TOOLS_MORE := $(SAYING) $(BUILD)/tools/dkim $(BUILD)/tools/handshake $(OPENDKIM)
+TOOLS_MORE := $(SAYING) $(BUILD)/tools/dkim $(BUILD)/tools/handshake $(BUILD)/tools/suppress $(OPENDKIM)
 tools: $(TOOLS) $(TOOLS_MORE) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.

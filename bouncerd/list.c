@@ -107,7 +107,8 @@ on_sweep(void *arg)
 		log_debug("%ju rows of the suppression list have expired", (uintmax_t)removed);
 }
 
-/* All requests of the turn, in one transaction. A request that makes no sense is told apart from a disk that is full. */
+/* All requests of the turn, in one transaction. A request that makes no sense is told apart from a disk that is full.
+ * */
 static bool
 write_requests(struct list *l, struct list_requests *q)
 {

@@ -98,7 +98,8 @@ scope_of(const struct ql_admin *a, unsigned *scope_r, const char **value_r)
 static const char *
 row_of(const struct ql_admin *a, int64_t now, struct suppress_row *row)
 {
-	const char *reason = list_arg(a, "reason"), *expires = list_arg(a, "expires"), *note = list_arg(a, "note"), *why;
+	const char *reason = list_arg(a, "reason"), *expires = list_arg(a, "expires"), *note = list_arg(a, "note");
+	const char *why;
 	const char *value;
 	unsigned scope;
 	char *end;

@@ -38,7 +38,8 @@ static const char *
 filter_set(struct list_filter *f, const struct ql_admin *a)
 {
 	const char *domain = list_arg(a, "domain"), *tenant = list_arg(a, "tenant"), *scope = list_arg(a, "scope");
-	const char *sender = list_arg(a, "sender_domain"), *reason = list_arg(a, "reason"), *limit = list_arg(a, "limit");
+	const char *sender = list_arg(a, "sender_domain"), *reason = list_arg(a, "reason");
+	const char *limit = list_arg(a, "limit");
 	const char *why = NULL;
 
 	if (domain != NULL && (f->domain = domain_of(domain, &why)) == NULL)

@@ -213,7 +213,8 @@ on_stats(json_t *row, const char *text, void *arg)
 
 			human_count(n, count);
 			if (n > 0)
-				printf("  %-14s %-12s %14s\n", suppress_scope_names[i], suppress_reason_names[k], count);
+				printf("  %-14s %-12s %14s\n", suppress_scope_names[i],
+				    suppress_reason_names[k], count);
 		}
 	}
 	return true;

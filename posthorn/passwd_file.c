@@ -189,7 +189,8 @@ attributes_check(const char *p)
 			if (strlen(keys[i]) == len && strncmp(p, keys[i], len) == 0 && p[len] == '=')
 				break;
 		if (i == sizeof(keys) / sizeof(keys[0]))
-			return "an attribute is none of tenant=, domains=, rate=, envelope_from_return_path= and suppressed=";
+			return "an attribute is none of tenant=, domains=, rate=, envelope_from_return_path= "
+			    "and suppressed=";
 		if (seen[i])
 			return "an attribute is set twice";
 		seen[i] = true;

@@ -149,16 +149,18 @@ suppress_export(const struct admin *adm, const struct suppress_args *a)
 	return rv;
 }
 
-/* Addresses of a function (RFC 2142 and what is usual), not of a person: a complaint or an unsubscribe of one speaks for
- * many, and lists that were bought are full of them. */
+/* Addresses of a function (RFC 2142 and what is usual), not of a person: a complaint or an unsubscribe of one speaks
+ * for many, and lists that were bought are full of them. */
 static bool
 is_role(const char *address)
 {
-	static const char *const roles[] = { "abuse", "admin", "billing", "compliance", "contact", "devnull", "dns", "ftp",
+	static const char *const roles[] = { "abuse", "admin", "billing", "compliance", "contact", "devnull", "dns",
+		"ftp",
 		"help", "hello", "hostmaster", "info", "inoc", "ispfeedback", "ispsupport", "jobs", "kontakt", "list",
 		"list-request", "mail", "mailer-daemon", "maildaemon", "marketing", "media", "news", "no-reply", "noc",
 		"noreply", "null", "office", "phish", "phishing", "post", "postmaster", "press", "privacy", "registrar",
-		"root", "sales", "security", "service", "spam", "support", "sysadmin", "tech", "trouble", "usenet", "uucp",
+		"root", "sales", "security", "service", "spam", "support", "sysadmin", "tech", "trouble", "usenet",
+		"uucp",
 		"webmaster", "www" };
 	const char *at = strrchr(address, '@');
 	size_t i;
@@ -211,7 +213,8 @@ on_report(json_t *j, const char *text, void *arg)
 	if (why == NULL)
 		return true;
 	if (e->adm->json) {
-		json_t *o = json_pack("{s:s, s:s, s:s}", "address", address, "kind", role ? "role" : "malformed", "why", why);
+		json_t *o = json_pack("{s:s, s:s, s:s}", "address", address, "kind", role ?
+		    "role" : "malformed", "why", why);
 
 		if (o != NULL)
 			json_dumpf(o, stdout, JSON_COMPACT);

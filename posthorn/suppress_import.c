@@ -1,6 +1,6 @@
 /* posthorn suppress import: reads lists of other services (mail/suppress_csv.h), sorts what it read, and hands it to
- * bouncerd in batches. In the order of the list neighbours are written together: a batch changes few pages. A batch that
- * was answered is on disk; one that was not is sent again, which changes nothing if it was written. */
+ * bouncerd in batches. In the order of the list neighbours are written together: a batch changes few pages. A batch
+ * that was answered is on disk; one that was not is sent again, which changes nothing if it was written. */
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -153,7 +153,8 @@ complain(struct import *im, const struct suppress_csv *csv, const char *why)
 		putchar('\n');
 		json_decref(o);
 	} else if (im->n_bad <= BAD_SHOWN) {
-		fprintf(stderr, "%s%s:%llu: %s\n", im->is_tty ? "\r\033[K" : "", im->file, (unsigned long long)csv->line, why);
+		fprintf(stderr, "%s%s:%llu: %s\n", im->is_tty ? "\r\033[K" : "", im->file,
+		    (unsigned long long)csv->line, why);
 	} else if (im->n_bad == BAD_SHOWN + 1) {
 		fprintf(stderr, "%s: more lines are bad; they are counted\n", im->file);
 	}

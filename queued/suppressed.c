@@ -1,6 +1,6 @@
 /* Recipients that are not to be mailed (suppressed.h): asked for each attempt, so that mail that was queued before its
- * recipient bounced or complained is stopped too. The list is mail/suppress.h's; one that cannot be read holds mail, for
- * nobody can tell whom it would reach. What goes to our own domains, or to a daemon of ours, is not looked at. */
+ * recipient bounced or complained is stopped too. The list is mail/suppress.h's; one that cannot be read holds mail,
+ * for nobody can tell whom it would reach. What goes to our own domains, or to a daemon of ours, is not looked at. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

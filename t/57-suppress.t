@@ -112,7 +112,7 @@ print $f "\xef\xbb\xbfemail,reason,status,created\r\n";
 printf $f "user%07d\@d%d.example,550 no such user,5.1.1,1700000000\r\n", $_, $_ % 1000 for 1 .. $n;
 print $f "soft\@d1.example,452 full,4.2.2,1700000000\r\nnot an address,550,5.1.1,1\r\n";
 close $f;
-my $load = $p->load_start('-m', 300, '-c', 3);
+my $load = $p->load_start('-m', 60, '-c', 3);
 my ($o, $e) = map { $p->dir . "/import.$_" } qw(out err);
 my $pid = fork // die;
 if (!$pid) {

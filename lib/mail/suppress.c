@@ -103,8 +103,7 @@ suppress_trouble(const struct suppress *l)
 
 struct question {
 	struct suppress_key keys[2]; /* prefixes: the address, its domain */
-	const char *tenant;
-	char sender_domain[ADDRESS_MAX];
+	const char *tenant, *sender_domain;
 	int64_t now;
 };
 
@@ -125,12 +124,16 @@ is_in_force(struct pages_cursor *c, const struct suppress_key *k, int64_t now)
 static bool
 find_scope(struct pages_cursor *c, struct suppress_key *k, unsigned scope, const char *value, int64_t now)
 {
+	char text[ADDRESS_MAX];
 	size_t prefix = k->len;
+	const char *why;
 	bool is_there;
 
-	if (scope != SUPPRESS_GLOBAL && (value == NULL || *value == '\0' || strlen(value) > SUPPRESS_ADDRESS_MAX))
+	if (scope != SUPPRESS_GLOBAL && (value == NULL || *value == '\0'))
 		return false;
-	suppress_key_scope(k, scope, value);
+	if (suppress_scope_value(scope, value, text, &why) == -1)
+		return false;
+	suppress_key_scope(k, scope, text);
 	is_there = is_in_force(c, k, now);
 	k->len = prefix;
 	return is_there && c->why == NULL;
@@ -209,9 +212,7 @@ suppress_look_up(struct suppress *l, const char *address, const char *tenant, co
 	suppress_key_prefix(&q.keys[1], domain == NULL ? target : domain + 1);
 	q.tenant = tenant;
 	q.now = now;
-	if (sender_domain == NULL ||
-	    suppress_scope_value(SUPPRESS_SENDER_DOMAIN, sender_domain, q.sender_domain, &why) == -1)
-		q.sender_domain[0] = '\0';
+	q.sender_domain = sender_domain;
 	answer = ask(l, &q, row, &why);
 	if (answer != SUPPRESS_UNREADABLE)
 		return answer;

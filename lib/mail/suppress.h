@@ -8,8 +8,8 @@
  * opened while they are still privileged (the file is of bouncerd's user, mode 0600, in a directory that neither may
  * enter), they map it, never lock, never write, open nothing afterwards and need no system call for a look-up but now
  * and then fstat. Every number read from the map is checked before it is followed; what makes no sense is said, not
- * followed. What a hostile reader can do to others: nothing. What a hostile writer can do to readers: wrong answers, and
- * SIGBUS by cutting the file short.
+ * followed. What a hostile reader can do to others: nothing. What a hostile writer can do to readers: wrong answers,
+ * and SIGBUS by cutting the file short.
  *
  * Without a slot nothing keeps the writer from reusing a page under a reader. It reuses pages of a snapshot only two
  * commits after it, so a look-up whose snapshot is still the newest when it ends has read one state; else it is done

@@ -1,5 +1,5 @@
-/* The pages of the suppression list (suppress_pages.h). Hostile: every byte of the map, and bytes may change between two
- * looks at them: a number is read once, checked, then used. */
+/* The pages of the suppression list (suppress_pages.h). Hostile: every byte of the map, and bytes may change between
+ * two looks at them: a number is read once, checked, then used. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>

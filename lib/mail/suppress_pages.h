@@ -1,6 +1,6 @@
-/* Reads the newest state of an LMDB file from a map, while somebody else may be writing it (suppress.h says why not with
- * LMDB). Follows no number that was not checked. The format: LMDB 0.9, MDB_DATA_VERSION 1, 64 bits, little-endian, rows
- * in the main database, no value larger than a page holds. Runs in smtpd, queued and the admin command. */
+/* Reads the newest state of an LMDB file from a map, while somebody else may be writing it (suppress.h says why not
+ * with LMDB). Follows no number that was not checked. The format: LMDB 0.9, MDB_DATA_VERSION 1, 64 bits, little-endian,
+ * rows in the main database, no value larger than a page holds. Runs in smtpd, queued and the admin command. */
 #ifndef MAIL_SUPPRESS_PAGES_H
 #define MAIL_SUPPRESS_PAGES_H
 

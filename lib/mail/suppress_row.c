@@ -19,27 +19,36 @@
 enum { HAS_WHEN = 0x01, HAS_EXPIRES = 0x02, HAS_EVENT = 0x04, HAS_CLASS = 0x08, HAS_CAUSE = 0x10, HAS_SOURCE = 0x20,
 	HAS_NOTE = 0x40, HAS_ALL = 0x7f };
 
+/* Lower case, as A-labels, without a final dot; out of a look-up's time. The domain is valid. */
 static int
 put_domain(const char *domain, char *out, size_t size, const char **err_r)
 {
 	char ascii[ADDRESS_MAX];
-	size_t i;
+	size_t len = strlen(domain), i;
 
-	if (!address_domain_valid(domain, true)) {
-		*err_r = "that is not a domain";
-		return -1;
+	if (!is_ascii(domain, len) && idna_to_ascii(domain, ascii, sizeof(ascii)) == 0) {
+		domain = ascii;
+		len = strlen(ascii);
 	}
-	if (domain[0] == '[' || idna_to_ascii(domain, ascii, sizeof(ascii)) == -1)
-		snprintf(ascii, sizeof(ascii), "%s", domain);
-	for (i = 0; ascii[i] != '\0'; i++)
-		if (ascii[i] >= 'A' && ascii[i] <= 'Z')
-			ascii[i] = (char)(ascii[i] + 32);
-	if (strlen(ascii) >= size || strlen(ascii) > SUPPRESS_ADDRESS_MAX) {
+	if (len > 1 && domain[len - 1] == '.')
+		len--;
+	if (len >= size || len > SUPPRESS_ADDRESS_MAX) {
 		*err_r = "that is longer than an address can be";
 		return -1;
 	}
-	memcpy(out, ascii, strlen(ascii) + 1);
+	for (i = 0; i < len; i++)
+		out[i] = (char)(domain[i] >= 'A' && domain[i] <= 'Z' ? domain[i] + 32 : domain[i]);
+	out[len] = '\0';
 	return 0;
+}
+
+static int
+check_domain(const char *domain, const char **err_r)
+{
+	if (address_domain_valid(domain, true))
+		return 0;
+	*err_r = "that is not a domain";
+	return -1;
 }
 
 int
@@ -55,7 +64,7 @@ suppress_target(const char *text, char out[ADDRESS_MAX], const char **err_r)
 	if (text[0] == '@')
 		text++;
 	if (strchr(text, '@') == NULL)
-		return put_domain(text, out, ADDRESS_MAX, err_r);
+		return check_domain(text, err_r) == -1 ? -1 : put_domain(text, out, ADDRESS_MAX, err_r);
 	if (address_parse(text, true, address) == -1 || *address_domain(address) == '\0') {
 		*err_r = "that is neither an address nor a domain";
 		return -1;
@@ -83,7 +92,7 @@ suppress_scope_value(unsigned scope, const char *text, char out[ADDRESS_MAX], co
 	if (len == 0 || len > SUPPRESS_ADDRESS_MAX)
 		return -1;
 	if (scope == SUPPRESS_SENDER_DOMAIN)
-		return put_domain(text, out, ADDRESS_MAX, err_r);
+		return check_domain(text, err_r) == -1 ? -1 : put_domain(text, out, ADDRESS_MAX, err_r);
 	for (i = 0; i < len; i++)
 		if ((unsigned char)text[i] < 0x20)
 			return -1;
@@ -384,7 +393,8 @@ suppress_row_text(const struct suppress_row *row)
 	time_rfc3339(r->expires, until);
 	if (has_event(r))
 		msgid_hex(&r->event, hex);
-	return xasprintf("suppressed: %s%s%s%s since %s, scope %s%s%s%s%s%s%s%s%s%s%s", suppress_reason_names[r->reason],
+	return xasprintf("suppressed: %s%s%s%s since %s, scope %s%s%s%s%s%s%s%s%s%s%s",
+	    suppress_reason_names[r->reason],
 	    r->cause != NULL ? " (" : "", r->cause != NULL ? r->cause : "", r->cause != NULL ? ")" : "", when,
 	    suppress_scope_names[r->scope], r->scope_value != NULL ? " " : "",
 	    r->scope_value != NULL ? r->scope_value : "",

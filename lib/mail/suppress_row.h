@@ -6,8 +6,9 @@
  * Bob@example.com does not want mail as bob@example.com either. Nothing else is taken to be the same: neither dots nor
  * "+tag" are, since what they mean is the receiver's affair. A domain's row is of that domain, not of those below it.
  *
- * Key: domain NUL local-part NUL scope (an octet) value-of-the-scope; a domain's row has no local part. Rows of a domain
- * are neighbours, and so are those of an address. A key that begins with NUL is the store's own (suppress_store.h). */
+ * Key: domain NUL local-part NUL scope (an octet) value-of-the-scope; a domain's row has no local part. Rows of a
+ * domain are neighbours, and so are those of an address. A key that begins with NUL is the store's own
+ * (suppress_store.h). */
 #ifndef MAIL_SUPPRESS_ROW_H
 #define MAIL_SUPPRESS_ROW_H
 

@@ -1,5 +1,5 @@
-/* The writer's side of the suppression list: rows (suppress_store.h). Runs in bouncerd; its input is requests of our own
- * daemons and of operators, settled by suppress_row_settle(). What LMDB 0.9.24 asks of its user is settled in
+/* The writer's side of the suppression list: rows (suppress_store.h). Runs in bouncerd; its input is requests of our
+ * own daemons and of operators, settled by suppress_row_settle(). What LMDB 0.9.24 asks of its user is settled in
  * suppress_open.c. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* The suppression list as its one writer has it: bouncerd. An LMDB environment of which only the main database is used,
  * with default sync: what was committed is there after a crash. suppress.h says how others read it meanwhile.
  *
- * Rows that begin with NUL are the store's own: the schema (first of all), counts, and how often something happened that
- * suppresses only when it happens several times (suppress_request.threshold). */
+ * Rows that begin with NUL are the store's own: the schema (first of all), counts, and how often something happened
+ * that suppresses only when it happens several times (suppress_request.threshold). */
 #ifndef MAIL_SUPPRESS_STORE_H
 #define MAIL_SUPPRESS_STORE_H
 
@@ -36,8 +36,8 @@ int suppress_store_commit(struct suppress_store *) __attribute__((warn_unused_re
 void suppress_store_abort(struct suppress_store *);
 const char *suppress_store_error(const struct suppress_store *);
 
-/* Of a row that suppress_row_settle() has seen. A row that is there already is kept, unless it has expired, or says less
- * than the new one: imported < hard bounce < manual < unsubscribe < complaint; and of the same rank, the one that
+/* Of a row that suppress_row_settle() has seen. A row that is there already is kept, unless it has expired, or says
+ * less than the new one: imported < hard bounce < manual < unsubscribe < complaint; and of the same rank, the one that
  * expires later (so that the same twice is the same as once). The later expiry always holds. */
 enum suppress_put suppress_store_put(struct suppress_store *, const struct suppress_row *, int64_t now);
 /* 1: removed; 0: there is none; -1: error. */
@@ -47,8 +47,8 @@ int suppress_store_remove(struct suppress_store *, const char *target, unsigned 
 enum suppress_put suppress_store_request(struct suppress_store *, const struct suppress_request *, int64_t now,
     const char **err_r);
 
-/* Reading, outside of or inside a transaction. Rows from key *at on (its len 0: the first), at most max, and *at is where
- * to go on; fn false: stop behind this one. 1: there may be more; 0: that was the end; -1: error. */
+/* Reading, outside of or inside a transaction. Rows from key *at on (its len 0: the first), at most max, and *at is
+ * where to go on; fn false: stop behind this one. 1: there may be more; 0: that was the end; -1: error. */
 typedef bool suppress_row_fn(const struct suppress_row *, void *arg);
 int suppress_store_walk(struct suppress_store *, struct suppress_key *at, unsigned max, suppress_row_fn *, void *arg);
 void suppress_store_stats(struct suppress_store *, struct suppress_stats *);

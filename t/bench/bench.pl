@@ -10,6 +10,7 @@ my %about = (
 	relay => 'relay of 4 KB, plain and TLS, beside Postfix',
 	dkim => 'what DKIM signatures cost, plain and with TLS',
 	handshake => 'what a full TLS handshake costs',
+	suppress => 'a suppression list of 10 million: import, size, look-up',
 	large => 'relay of 100 KB, beside Postfix',
 	scaling => 'processor time from 1 to 64 connections, from 1 to 2,000 queues',
 	mix => 'realistic mix at 50, 80 and 100 % of capacity',
@@ -18,7 +19,7 @@ my %about = (
 	connections => '10,000 connections in, 5,000 out',
 	soak => 'soak with restarts',
 );
-my @parts = split ' ', $ENV{PART} // 'relay dkim handshake large scaling mix deep domains connections soak';
+my @parts = split ' ', $ENV{PART} // 'relay dkim handshake large scaling mix deep domains connections suppress soak';
 die "bench: there is no part `$_'; there are: @{[sort keys %about]}\n" for grep { !$about{$_} } @parts;
 my ($model) = do { local (@ARGV, $/) = '/proc/cpuinfo'; <> } =~ /^model name\s*:\s*(.*)$/m;
 chomp(my @facts = (`nproc`, `uname -sr`));

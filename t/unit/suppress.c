@@ -447,7 +447,8 @@ test_reading_while_writing(void **state)
 				char address[64];
 				struct suppress_row r;
 
-				snprintf(address, sizeof(address), "u%u@%c%u.example", j, i % 2 ? 'a' : 'z', j * i % 97);
+				snprintf(address, sizeof(address), "u%u@%c%u.example", j, i % 2 ? 'a' : 'z',
+				    j * i % 97);
 				r = row(address, 1, NULL, SUPPRESS_IMPORTED);
 				if (i % 3 == 0)
 					(void)suppress_store_remove(st, r.r.address, 1, NULL);
