@@ -121,7 +121,7 @@ my (@wrong, %nested);
 %nested = (response => { code => 'integer', enhanced_code => 'hash|null', content => 'string', command => 'string|null' },
 	peer_address => { name => 'string', addr => 'string' }, source_address => { address => 'string' },
 	timing => { map { $_ => 'integer' } qw(queue dns connect tls transfer) },
-	bounce => { policy => 'boolean', map { $_ => 'string' } qw(cause kind scope action) });
+	bounce => { policy => 'other', map { $_ => 'string' } qw(cause kind scope action) });
 sub check {
 	my ($where, $have, $types, $optional) = @_;
 	for my $k (keys %$types) {
