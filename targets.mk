@@ -1,7 +1,8 @@
 # What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk,
 # linting in t/lint/lint.mk, crash tests in t/crash/crash.mk.
 DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4-dev libunbound-dev nettle-dev libseccomp-dev \
-	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev libopendkim-dev libopendmarc-dev publicsuffix uthash-dev openssl
+	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev libopendkim-dev libopendmarc-dev libpsl-dev libspf2-dev publicsuffix \
+	zlib1g-dev uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \

@@ -184,10 +184,9 @@ on_suppress(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	loop_again(l->loop);
 }
 
-const struct ipc_rule list_rules[] = {
+const struct ipc_rule list_rules[LIST_N_RULES] = {
 	{ QL_SUPPRESS, false, QL_MAX_SUPPRESS, "SUPPRESS", on_suppress },
 };
-const size_t list_n_rules = sizeof(list_rules) / sizeof(list_rules[0]);
 
 static void
 on_turn(void *arg)

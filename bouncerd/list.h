@@ -19,7 +19,7 @@ void list_free(struct list **);
 int list_request(struct list *, const struct suppress_request *, int64_t now, const char **why_r)
     __attribute__((warn_unused_result));
 /* The frame QL_SUPPRESS of queued, for struct job_link_ops. */
-extern const struct ipc_rule list_rules[];
-extern const size_t list_n_rules;
+#define LIST_N_RULES 1
+extern const struct ipc_rule list_rules[LIST_N_RULES];
 
 #endif

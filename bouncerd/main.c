@@ -41,9 +41,9 @@ on_close(struct report_role *r)
 int
 main(int argc, char **argv)
 {
-	const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
+	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd", .consumer = QL_BOUNCERD,
 		.open = on_open, .start = on_start, .work = bounce_work, .close = on_close, .rules = list_rules,
-		.n_rules = list_n_rules };
+		.n_rules = LIST_N_RULES };
 
 	return report_main(&spec, argc, argv);
 }

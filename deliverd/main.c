@@ -13,6 +13,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "mail/config.h"
+#include "mail/orgdomain.h"
 #include "mail/dnsd.h"
 #include "mail/shaping.h"
 #include "deliverd/net.h"
@@ -151,6 +152,7 @@ net_role_main(const struct args *a)
 		log_warn("TLS: %s: no server can be verified, and no mail sent where that is required", err);
 		free(err);
 	}
+	orgdomain_load();
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
@@ -168,6 +170,7 @@ net_role_main(const struct args *a)
 	net_free(&r.net);
 	role_link_free(&r.link);
 	loop_free(&r.loop);
+	orgdomain_unload();
 	free(policy_dir);
 	return status == 0 ? 0 : 1;
 }

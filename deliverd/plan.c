@@ -213,12 +213,17 @@ move_again_first(const struct path *p, struct plan *plan)
 static struct outcome
 explain_empty(const struct counts *c)
 {
+	struct outcome o;
+
 	if (c->self > 0 && c->prohibited == 0 && c->family == 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.6", "mail for this domain loops back to this host");
-	if (c->forbidden > 0)
-		return outcome_local(PHASE_DNS, 451, "4.4.4",
+	if (c->forbidden > 0) {
+		o = outcome_local(PHASE_DNS, 451, "4.4.4",
 		    "the domain's MTA-STS policy is to be enforced, and names none of the mail exchangers that can be "
 		    "used");
+		o.is_forbidden = true;
+		return o;
+	}
 	if (c->family > 0)
 		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
 		    "the destination has no address of the source's family");

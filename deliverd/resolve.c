@@ -10,6 +10,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/dns_client.h"
 #include "mail/dns_link.h"
 #include "mail/names.h"
 #include "mail/idna.h"
@@ -99,7 +100,7 @@ slot_take(struct dest *d)
 	struct resolver *r = d->r;
 	uint16_t slot = r->free_slots[--r->n_free];
 
-	d->id = ++r->last_id << SLOT_BITS | slot;
+	d->id = (++r->last_id << SLOT_BITS | slot) & ~DNS_CLIENT_IDS;
 	d->is_asked = true;
 	r->slots[slot] = d;
 }
@@ -605,9 +606,16 @@ on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct dns_reply a;
 	struct dest *d;
 
-	if (dns_reply_decode(&m->body, &a) == -1 || (a.status == DNS_OK && a.mx == NULL)) {
+	bool is_records = (m->id & DNS_CLIENT_IDS) != 0;
+
+	if (dns_reply_decode(&m->body, &a) == -1 || (is_records ? a.mx != NULL : a.status == DNS_OK && a.mx == NULL)) {
 		dns_reply_clear(&a);
 		ipc_reject(ipc, "malformed answer");
+		return;
+	}
+	if (is_records) {
+		dns_client_answer(r->net->dns, m->id, &a);
+		dns_reply_clear(&a);
 		return;
 	}
 	d = dest_by_id(r, m->id);
@@ -629,6 +637,7 @@ on_peer_gone(struct ipc *ipc, const char *why, void *arg)
 	(void)ipc;
 	log_info("dns role is gone: %s", why);
 	r->peer = NULL;
+	dns_client_share(r->net->dns, NULL);
 	TAILQ_FOREACH_SAFE(d, &r->order, link, next) {
 		if (d->state != DEST_ASKING || !d->is_asked)
 			continue;
@@ -654,6 +663,7 @@ resolver_set_peer(struct resolver *r, int fd)
 		on_peer_gone(NULL, "replaced", r);
 	}
 	r->peer = ipc_new(r->net->loop, fd, &ops, r);
+	dns_client_share(r->net->dns, r->peer);
 	/* Asking moves a dest to the end of the order. */
 	n = r->n_dests;
 	for (d = TAILQ_FIRST(&r->order); n-- > 0; d = next) {
@@ -740,6 +750,7 @@ resolver_free(struct resolver **rp)
 		return;
 	TAILQ_FOREACH_SAFE(d, &r->order, link, next)
 		dest_free(d);
+	dns_client_share(r->net->dns, NULL);
 	ipc_close(&r->peer);
 	sts_peer_free(&r->sts);
 	free(r);

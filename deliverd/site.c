@@ -6,7 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cidr.h"
 #include "base/xalloc.h"
+#include "deliverd/guard.h"
 #include "deliverd/overrides.h"
 #include "deliverd/path.h"
 #include "deliverd/site.h"
@@ -158,6 +160,23 @@ site_new(struct net *net, char *key, const struct mx_list *mx, const char *name)
 	return site;
 }
 
+/* A relayhost is ours, and judges nobody by the address that its mail comes from. */
+static bool
+has_public_address(const struct mx_list *mx)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	unsigned i, k;
+
+	for (i = 0; mx->kind != MX_RELAY && i < mx->n_hosts; i++)
+		for (k = 0; k < mx->hosts[i].n_addrs; k++) {
+			mx_addr_sockaddr(&mx->hosts[i].addrs[k], 0, &ss, &len);
+			if (sockaddr_is_public((const struct sockaddr *)&ss))
+				return true;
+		}
+	return false;
+}
+
 struct site *
 site_get(struct net *net, struct mx_list *mx, const char *name)
 {
@@ -171,6 +190,7 @@ site_get(struct net *net, struct mx_list *mx, const char *name)
 	mx_list_ref(mx);
 	mx_list_unref(&site->mx);
 	site->mx = mx;
+	site->is_public = has_public_address(mx);
 	return site_ref(site);
 }
 
@@ -296,7 +316,8 @@ site_add(struct site *site, struct item *it)
 	while ((s = source_choose(site, &it->env.msg, &is_out)) != NULL) {
 		p = path_get(site, s, it->job->q.domain);
 		if (may_select(p, it, &first)) {
-			path_add(p, it);
+			if (guard_admits(p, it))
+				path_add(p, it);
 			return;
 		}
 		source_refuse(site, s);

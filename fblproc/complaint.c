@@ -70,8 +70,8 @@ write_event(struct fblproc *f, const struct event_feedback *ev)
 	const struct report_item *it = first_item(f->job);
 	struct event_record rec = { .type = EV_FEEDBACK, .id = &q->rec.id, .sender = q->sender,
 		.recipient = it->rcpt->address, .queue = q->queue, .size = q->rec.body_len + q->rec.headers_len,
-		.code = 250, .enhanced = done, .content = ev->why == NULL ? "complaint taken" : ev->why, .created = q->received,
-		.num_attempts = it->rcpt->attempts, .bounce_classification = "Uncategorized", .meta = q->meta,
+		.code = 250, .enhanced = done, .content = ev->why == NULL ? "complaint taken" : ev->why,
+		.created = q->received, .num_attempts = it->rcpt->attempts, .meta = q->meta,
 		.n_meta = q->n_meta, .delivery_protocol = "ARF", .reception_protocol = "ESMTP", .session = q->session,
 		.is_local = true, .feedback = ev };
 

@@ -2,8 +2,8 @@
  * recipient or to blame a source because somebody said so would give them a weapon. So two proofs are wanted, of which
  * neither can be had with the other:
  *
- *  - who reports: a feedback source of policy (posthorn.feedback_source), by a DKIM signature that smtpd verified, or by
- *    the address of the client;
+ *  - who reports: a feedback source of policy (posthorn.feedback_source), by a DKIM signature that smtpd verified, or
+ *    by the address of the client;
  *  - that it is about mail of ours, which we handed to that recipient: the trace header or the VERP return path of the
  *    message that came back, signed with a key of ours, and not older than feedback_max_age.
  *

@@ -49,6 +49,12 @@ void check_environment(const struct params *, const struct conf *, struct conf_e
 /* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
 
+/* check_secrets.c: the child's side, and the other. */
+struct shaping;
+struct wbuf;
+struct rbuf;
+void check_secrets_tell(const struct shaping *, const char *dir, uint8_t item, struct wbuf *out);
+void check_secret_decode(struct rbuf *, struct conf_errors *errors);
 /* check_keys.c: keys that could not sign go to warnings: only the mail that they are for is refused. */
 void check_keys(const struct params *, const struct key_list *, struct conf_errors *warnings);
 

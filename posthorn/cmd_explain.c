@@ -207,6 +207,8 @@ print_source(const json_t *s, bool is_all)
 	print_line("path", text);
 	free(text);
 	print_line("last reply", text_of(s, "last_reply"));
+	print_line("guard", text_of(s, "guard"));
+	print_list("held senders", json_object_get(s, "held_senders"), plain_text);
 	print_list("limits", json_object_get(s, "limits"), setting_text);
 	print_settings(json_object_get(s, "settings"), is_all);
 	print_list("overrides", json_object_get(s, "overrides"), override_text);

@@ -155,6 +155,7 @@ sup_dirs_make(const struct params *p)
 	char *events = xasprintf("%s/events", p->log_directory);
 	char *image = xasprintf("%s/" CONFIG_IMAGE_DIR, p->run_directory);
 	char *policies = xasprintf("%s/" STS_CACHE_DIR, p->data_directory);
+	char *reports = xasprintf("%s/tlsrpt", p->data_directory);
 	struct owners o;
 	int rv = -1;
 
@@ -162,8 +163,10 @@ sup_dirs_make(const struct params *p)
 	if (dir_owners(&o) == 0 && dir_make(p->run_directory, 0755, &o.root) == 0 &&
 	    dir_make(p->queue_directory, 0700, &o.queue) == 0 && dir_make(p->log_directory, 02750, &o.logs) == 0 &&
 	    dir_make(events, 02750, &o.logs) == 0 && dir_make(image, 0755, &o.root) == 0 &&
-	    dir_make(p->data_directory, 0755, &o.root) == 0 && dir_make(policies, 0700, &o.policies) == 0)
+	    dir_make(p->data_directory, 0755, &o.root) == 0 && dir_make(policies, 0700, &o.policies) == 0 &&
+	    dir_make(reports, 0700, &o.policies) == 0)
 		rv = 0;
+	free(reports);
 	free(policies);
 	free(events);
 	free(image);

@@ -222,7 +222,7 @@ events_override(struct queued *q, const struct effect *ef, const char *action, c
 void
 events_alert(struct queued *q, const struct automation_hit *h, const char *made_by, const char *reason)
 {
-	struct event_alert alert = { made_by, reason };
+	struct event_alert alert = { .kind = "bounce", .made_by = made_by, .reason = reason };
 	struct event_record r;
 
 	memset(&r, 0, sizeof(r));

@@ -330,7 +330,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_GUARDED);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -368,6 +368,20 @@ note_path_held(struct qenv *e, const struct ql_result *r)
 	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
 }
 
+/* Its sender would fail DMARC: held, and for that reason, until a later look finds it right or it expires. */
+static void
+note_guarded(struct qenv *e, const struct ql_result *r)
+{
+	bool is_guarded = ql_result_is_guarded(r);
+
+	if (is_guarded)
+		qenv_set_failure(e, r->code, &r->enhanced, r->text);
+	if (is_guarded == ((e->flags & ENV_GUARDED) != 0) || r->retry_after == 0)
+		return;
+	e->flags ^= ENV_GUARDED;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+}
+
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -383,6 +397,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		return;
 	}
 	note_path_held(e, r);
+	note_guarded(e, r);
 	if (overrides_returned(q, e))
 		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;

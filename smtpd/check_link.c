@@ -8,14 +8,21 @@
 
 #include "smtpd/check_link.h"
 
+/* Whoever says too much must not cost others the link. */
+static void
+put_cut(struct wbuf *w, const char *text, size_t max)
+{
+	wbuf_bytes(w, text != NULL ? text : "", text != NULL ? strnlen(text, max) : 0);
+}
+
 void
 check_begin_encode(const struct check_begin *b, struct wbuf *w)
 {
 	wbuf_u8(w, b->want);
-	wbuf_str(w, b->client);
-	wbuf_str(w, b->helo);
-	wbuf_str(w, b->sender);
-	wbuf_str(w, b->receiver);
+	put_cut(w, b->client, CHECK_CLIENT_MAX);
+	put_cut(w, b->helo, CHECK_HELO_MAX);
+	put_cut(w, b->sender, ADDRESS_MAX);
+	put_cut(w, b->receiver, CHECK_HELO_MAX);
 	wbuf_u32(w, b->head_len);
 	wbuf_u64(w, b->body_len);
 }

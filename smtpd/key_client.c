@@ -1,6 +1,6 @@
-/* Questions to the key role that are waited for (key_client.h), in the worker. What the role says is checked as anybody's.
- * The wait is bounded; who did not answer in time is not asked again before that answer has come, so that a role that
- * hangs costs the worker's sessions one second and not one for each handshake. */
+/* Questions to the key role that are waited for (key_client.h), in the worker. What the role says is checked as
+ * anybody's. The wait is bounded; who did not answer in time is not asked again before that answer has come, so that a
+ * role that hangs costs the worker's sessions one second and not one for each handshake. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -64,7 +64,7 @@ key_client_free(struct key_client **cp)
 	free(c);
 }
 
-/* Its end of the link is a blocking one: the usual question is one call to send it and one that waits for the answer. */
+/* Our end of the link is a blocking one: the usual question is one call to send it and one that waits. */
 static void
 set_blocking(int fd)
 {

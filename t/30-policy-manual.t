@@ -69,6 +69,7 @@ cmp_ok length($text{$_} // ''), '>', 20, "$_ is explained" for sort keys %events
 
 # Keys of tables, with bounds and words.
 my %where = (source => 'posthorn.source', pool => 'posthorn.pool', listener => 'posthorn.listener_domain', map => 'posthorn.map',
+	unsubscribe => 'posthorn.list_unsubscribe', feedback => 'posthorn.feedback_source',
 	signer => 'posthorn.dkim.signer', definition => 'posthorn.dkim', queue => 'get_queue_config', path => 'get_egress_path_config');
 my (%fields, %words);
 for my $file (sort keys %source) {

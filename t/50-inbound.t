@@ -1,5 +1,6 @@
 # Mail from outside: SPF, DKIM and DMARC against zones in a name server; what is written in Authentication-Results, what is removed there,
-# what policy is told, and that nothing is refused, lost or late when the check fails. KumoMTA's scenario spf_basic.
+# what policy is told, and that nothing is refused, lost or late when the check fails. KumoMTA's scenario spf_basic. Row of
+# posthorn-faults(7): "check of mail from outside fails".
 use strict;
 use warnings;
 use IO::Socket::INET;

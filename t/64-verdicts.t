@@ -83,7 +83,8 @@ event(qr/\@strict/, 'TransientFailure');
 ok $p->wait_for('a limit', sub { overrides('policy/slow') }, 20), 'a slow-down of policy';
 @o = overrides('policy/slow');
 is "$o[0]{setting} $o[0]{value} $o[0]{scope}", 'max_message_rate 10/min source trans-1, provider strict', '... of the provider';
-order('overrides', 'cancel', $o[0]{id});
+order('overrides', 'cancel', '--rule', 'policy/slow');
+is scalar(overrides('policy/slow')), 0, 'cancelled by its name';
 
 # What is wrong is said by the check, with its line.
 PosthornTest::write_file($p->etc . '/mine', "on block_dnsbl suppress\non rcpt_unknwon retry\non mailbox_full suppress\non virus suspend\non relaying slow for=1h\n" .

@@ -6,10 +6,9 @@
 
 #include "base/conf.h"
 
-/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on, no
- * key exchange that the key decrypts,
- * session id context `name` (tickets of one listener kind are of no use at another). NULL and *err_r (malloced
- * sentence). */
+/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on,
+ * no key exchange that the key decrypts, session id context `name` (tickets of one listener kind are of no use at
+ * another). NULL and *err_r (malloced sentence). */
 SSL_CTX *tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r);
 /* The same with several certificates, each of another kind of key (RSA, ECDSA, Ed25519): each client gets the one that
  * it can check. As many keys as certificates, in the same order. */

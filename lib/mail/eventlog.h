@@ -18,7 +18,7 @@ struct eventlog;
 
 enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
 	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_OVERRIDE, EV_ADMIN_REBIND, EV_ALERT,
-	EV_FEEDBACK, EV_TYPES };
+	EV_FEEDBACK, EV_TLS_SESSION, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* What an Override record says of it. */
@@ -36,8 +36,12 @@ struct event_bounce {
 	bool is_of_policy; /* action: policy said so, not the rules */
 };
 
+/* What an Alert says. */
 struct event_alert {
+	const char *kind;    /* "bounce": what a reply means; "sender_not_authenticated" */
+	const char *action;  /* "begun", "ended"; NULL: it was said once */
 	const char *made_by, *reason;
+	const char *author;  /* domain; NULL */
 };
 
 /* What a Feedback record says of the complaint. */
@@ -76,7 +80,7 @@ struct event_record {
 	const struct meta *meta;
 	uint32_t n_meta;
 	const char *delivery_protocol, *reception_protocol;
-	const char *tls_version, *tls_cipher, *tls_verified, *tls_policy;
+	const char *tls_version, *tls_cipher, *tls_verified, *tls_policy, *tls_result;
 	const char *provider;
 	const char *session;
 	const char *message_id;

@@ -29,6 +29,7 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_OVERRIDE] = "Override",
 	[EV_ALERT] = "Alert",
 	[EV_FEEDBACK] = "Feedback",
+	[EV_TLS_SESSION] = "TlsSession",
 };
 
 /* NULL is written as null. */
@@ -139,7 +140,8 @@ put_meta(struct json *j, const struct event_record *ev)
 	for (uint32_t i = 0; i < ev->n_meta; i++) {
 		const char *key = ev->meta[i].key;
 
-		if (strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 && strcmp(key, "authn_id") != 0)
+		if (*key != '@' && strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 &&
+		    strcmp(key, "authn_id") != 0)
 			put_string(j, key, ev->meta[i].value);
 	}
 	json_obj_end(j);
@@ -198,8 +200,11 @@ static void
 put_alert(struct json *j, const struct event_alert *a)
 {
 	json_obj(j, "alert");
+	json_str(j, "kind", a->kind);
+	put_string(j, "action", a->action);
 	put_string(j, "made_by", a->made_by);
 	put_string(j, "reason", a->reason);
+	put_string(j, "author_domain", a->author);
 	json_obj_end(j);
 }
 
@@ -266,6 +271,7 @@ put_kumomta(struct json *j, const struct event_record *ev, const struct event_or
 	put_if_any(j, "tls_protocol_version", ev->tls_version);
 	put_if_any(j, "tls_verified", ev->tls_verified);
 	put_if_any(j, "tls_policy", ev->tls_policy);
+	put_if_any(j, "tls_result", ev->tls_result);
 	put_if_any(j, "provider_name", ev->provider);
 	put_if_any(j, "session_id", ev->session);
 }

@@ -61,7 +61,8 @@ feedback_check(struct policy *p, struct policy_reader *r, const struct policy_fe
 	}
 	if (s->n_dkim_domains == 0 && s->addresses.n == 0)
 		conf_error_add(r->errs, p->file, r->line,
-		    "the feedback source '%s' cannot be told from others: dkim_domain or addresses must be given", s->name);
+		    "the feedback source '%s' cannot be told from others: dkim_domain or addresses must be given",
+		    s->name);
 	for (size_t i = 0; i + 1 < p->n_feedback; i++)
 		if (p->feedback[i].name != NULL && strcmp(p->feedback[i].name, s->name) == 0)
 			conf_error_add(r->errs, p->file, r->line, "the feedback source '%s' is defined twice", s->name);

@@ -21,6 +21,7 @@
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_DKIM_MAX 20000
 #define POLICY_FEEDBACK_MAX 1000
+#define POLICY_UNSUBSCRIBES_MAX 10000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -65,6 +66,11 @@ struct listener_def {
 
 struct sender_def {
 	struct policy_sender_domain domain;
+	unsigned line;
+};
+
+struct unsubscribe_def {
+	struct policy_unsubscribe u;
 	unsigned line;
 };
 
@@ -118,6 +124,8 @@ struct policy {
 	size_t n_dkim_senders;
 	struct policy_feedback_source *feedback; /* policy_feedback.c */
 	size_t n_feedback;
+	struct unsubscribe_def **unsubscribe;
+	size_t n_unsubscribe;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -188,6 +196,11 @@ void policy_dkim_free(struct policy *);
 /* policy_feedback.c */
 int policy_feedback_define(lua_State *);
 void policy_feedback_free(struct policy *);
+/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must
+ * cover. */
+int policy_unsubscribe_define(lua_State *);
+void policy_unsubscribe_index(struct policy *);
+void policy_unsubscribe_free(struct policy *);
 
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);

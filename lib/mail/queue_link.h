@@ -189,6 +189,9 @@ struct ql_result {
 /* A returned envelope that an override of its path holds back has this status. */
 #define QL_IMPOSED ((struct enhanced_code){ 4, 7, 1 })
 bool ql_result_is_imposed(const struct ql_result *);
+/* ... and one that the guard holds back, because its author would fail DMARC, this one (RFC 7372). */
+#define QL_GUARDED ((struct enhanced_code){ 4, 7, 26 })
+bool ql_result_is_guarded(const struct ql_result *);
 
 struct ql_received {
 	struct record rec;

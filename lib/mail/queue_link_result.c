@@ -63,6 +63,14 @@ ql_result_is_imposed(const struct ql_result *r)
 	return r->outcome == QL_RETURNED && e->class == it.class && e->subject == it.subject && e->detail == it.detail;
 }
 
+bool
+ql_result_is_guarded(const struct ql_result *r)
+{
+	const struct enhanced_code it = QL_GUARDED, *e = &r->enhanced;
+
+	return r->outcome == QL_RETURNED && e->class == it.class && e->subject == it.subject && e->detail == it.detail;
+}
+
 void
 ql_result_encode(const struct ql_result *result, struct wbuf *w)
 {

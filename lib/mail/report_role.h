@@ -48,10 +48,7 @@ struct report_spec {
 	void (*start)(struct report_role *);
 	/* One job, of which every open item is to end in report_result(), now or later. One at a time. */
 	void (*work)(struct report_role *, struct report_job *);
-	/* Frames of queued that are the daemon's own, with the link as their argument (job_link_arg() is the role), and
-	 * the connection to queued, when it is there again. NULL, 0: none. */
-	const struct ipc_rule *rules;
-	size_t n_rules;
+	/* The connection to queued is there again. NULL: nothing. */
 	void (*up)(struct report_role *);
 	/* A new link to the parse role (taken over). NULL if there is none. */
 	void (*parser)(struct report_role *, int fd);

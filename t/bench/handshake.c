@@ -61,8 +61,8 @@ make(const char *kind, char *cert, char *key)
 	X509_gmtime_adj(X509_getm_notBefore(x), -3600);
 	X509_gmtime_adj(X509_getm_notAfter(x), 86400);
 	X509_set_pubkey(x, k);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"mx.example", -1,
-	    -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+	    (const unsigned char *)"mx.example", -1, -1, 0);
 	X509_set_issuer_name(x, X509_get_subject_name(x));
 	X509_sign(x, k, EVP_sha256());
 	if ((f = fopen(cert, "we")) == NULL || PEM_write_X509(f, x) != 1 || fclose(f) != 0)
@@ -164,8 +164,8 @@ measure(const char *kind, unsigned n, unsigned rounds)
 	for (r = 0; r < rounds; r++) {
 		round_of(&own, client_ctx, n, false);
 		round_of(&with_role, client_ctx, n, true);
-		printf("{\"kind\":\"%s\",\"own_cpu_us\":%.1f,\"role_cpu_us\":%.1f,\"own_us\":%.1f,\"role_us\":%.1f}\n", kind,
-		    own.cpu_us, with_role.cpu_us, own.wall_us, with_role.wall_us);
+		printf("{\"kind\":\"%s\",\"own_cpu_us\":%.1f,\"role_cpu_us\":%.1f,\"own_us\":%.1f,"
+		    "\"role_us\":%.1f}\n", kind, own.cpu_us, with_role.cpu_us, own.wall_us, with_role.wall_us);
 		fflush(stdout);
 	}
 	SSL_CTX_free(own.ctx);

@@ -498,3 +498,16 @@ seed('sts', 'ask', 'l' . str('a.example') . str('x1') . "\0\1\4\x7f\0\0\1");
 seed('sts', 'answer', 'l' . "\2\0" . str('') . str('x1') . pack('Q>Q>', 1000, 2000) . str($sts));
 seed('sts', 'answer-none', 'l' . "\1\3" . str('the certificate has expired'));
 seed('sts', 'refresh', 'l' . str('a.example'));
+
+# suppress_csv: what services export, and what is no such thing
+for my $file (glob "t/data/suppress/*") {
+	open(my $in, '<:raw', $file) or die "$file: $!";
+	local $/;
+	seed('suppress_csv', $file =~ s{.*/}{}r, scalar <$in>);
+}
+seed('suppress_csv', 'bom', "\xef\xbb\xbfemail\r\na\@b.example\r\n");
+seed('suppress_csv', 'quote-open', "email,x\na\@b.example,\"never closed\nc\@d.example,y\n");
+seed('suppress_csv', 'nul', "email\na\0b\@c.example\n");
+seed('suppress_csv', 'json-lines', "{\"email\":\"a\@b.example\"}\n{\"email\":\n[1]");
+seed('suppress_csv', 'ours', "address,scope,scope_value,reason,origin,added,event_time,expires,event_id,class,cause,source,note\n" .
+	"a\@b.example,tenant,acme,complaint,report,2026-05-03T10:11:12.000Z,2026-05-03T10:11:12.000Z,,0123456789abcdef0123456789abcdef,c,d,e,\"f,\n\"\n");

@@ -87,6 +87,14 @@ test_link(void **state)
 	wbuf_init(&w);
 	check_begin_encode(&b, &w);
 	decoder_check(begin_decode, w.p, w.len);
+	/* A name of any length is no malformed question. */
+	b.helo = xcalloc(1, 5000);
+	memset(b.helo, 'x', 4999);
+	wbuf_reset(&w);
+	check_begin_encode(&b, &w);
+	assert_int_equal(begin_decode(w.p, w.len), 0);
+	assert_true(w.len <= CHECK_BEGIN_MAX);
+	free(b.helo);
 	wbuf_reset(&w);
 	check_question_encode(&q, &w);
 	decoder_check(question_decode, w.p, w.len);

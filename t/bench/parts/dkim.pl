@@ -7,6 +7,7 @@ use Bench::Posthorn;
 use Bench::Sink;
 use JSON::PP ();
 use PosthornTest;
+use Time::HiRes qw(time);
 
 my @alone = map { JSON::PP::decode_json($_) } split /\n/, `$PosthornTest::tools/dkim -r $rounds -n @{[int(2000 * $scale) || 10]}`;
 die "dkim failed\n" unless @alone == $rounds;
@@ -21,11 +22,11 @@ table(['RSA-2048, CPU', 'us', 'times the bare sign'], ['bare sign', sprintf('%.0
 
 # One suite that signs and one that does not, in turn.
 sub suite {
-	my ($signs, $tls) = @_;
+	my ($signs, $tls, %conf) = @_;
 	my $host = PosthornTest->new;
 	my $sink = Bench::Sink->new(host => $host, args => [$tls ? ('-t', join ':', $host->certificate) : ()]);
 	my $port = $sink->port;
-	my $s = Bench::Posthorn->new(sink => $port, tls => $tls, policy => <<"L" . ($signs ? "posthorn.dkim { domain = 'bench.example', selector = 'bench', senders = '*' }\n" : ''));
+	my $s = Bench::Posthorn->new(sink => $port, tls => $tls, conf => \%conf, policy => <<"L" . ($signs ? "posthorn.dkim { domain = 'bench.example', selector = 'bench', senders = '*' }\n" : ''));
 posthorn.source { name = 'ip-1', source_address = '127.0.0.2', ehlo_domain = 'ip-1.test', remote_port = $port }
 posthorn.pool { name = 'pool', entries = { { name = 'ip-1' } } }
 L
@@ -66,5 +67,21 @@ table(['relay of 4 KB, CPU us/message', 'unsigned', 'signed', 'openssl speed', '
 		[$_ eq 'tls' ? 'TLS in and out' : 'plain', map({ sprintf '%.0f', $_ } median(@{ $r->{plain_us} }), median(@{ $r->{signed_us} }), median(@{ $r->{openssl_us} }), $r->{budget_us}),
 			sprintf('%.2f', $r->{budget_ratio}), sprintf('%.0f', $r->{sign_us}), sprintf('%.2f', $r->{sign_ratio})];
 	} qw(plain tls));
-save('dkim', { alone => \@alone, %{ $results{plain} }, tls => $results{tls}, library_ratio => ratio([map { $_->{library_us} } @alone], \@raw),
+# How many workers are best when messages are signed: each has a sign role of its own.
+my (@processes, %by_count) = (1, 2, 4);
+my $each = int(3000 * $scale) || 10;
+my %workers = map { $_ => suite(1, 1, smtpd_processes => $_) } @processes;
+for my $round (1 .. $rounds) {
+	for my $count (@processes) {
+		my $s = $workers{$count};
+		my ($cpu, $had, $start) = (cpu_us($s->{suite}->main_pid), $s->{sink}->count, time);
+		$s->{suite}->host->load('-c', 40, '-m', $each, '-s', 4000, '-q', '-d', 120, '-T');
+		wait_until('delivery', sub { $s->{sink}->count >= $had + $each }, 120);
+		push @{ $by_count{$count} }, { rate => $each / (time - $start), cpu_us => (cpu_us($s->{suite}->main_pid) - $cpu) / $each };
+	}
+}
+for my $s (values %workers) { $s->{suite}->stop; $s->{sink}->stop }
+table(['smtpd_processes, signed, TLS', 'CPU us/message', 'messages/s'],
+	map { my $c = $_; [$c, map { my $w = $_; sprintf '%.0f', median(map { $_->{$w} } @{ $by_count{$c} }) } qw(cpu_us rate)] } @processes);
+save('dkim', { processes => \%by_count, alone => \@alone, %{ $results{plain} }, tls => $results{tls}, library_ratio => ratio([map { $_->{library_us} } @alone], \@raw),
 	role_ratio => ratio([map { $_->{role_us} } @alone], \@raw) });
