@@ -50,7 +50,7 @@ my @o = overrides('block_dnsbl/suspend');
 is_deeply [map { "$_->{kind} $_->{scope}" } @o], ['suspend source trans-1, site mx.block.example'], 'the path is suspended';
 like $o[0]{evidence}, qr/^550 5\.7\.1 blocked/, '... with the reply';
 my @a = type('Alert');
-is_deeply [map { $_->{alert} } @a], [{ made_by => 'verdict block_dnsbl/alert', reason => '5 replies within 15m were hit by verdict block_dnsbl/alert' }],
+is_deeply [map { join ': ', @{ $_->{alert} }{qw(kind made_by reason)} } @a], ['bounce: verdict block_dnsbl/alert: 5 replies within 15m were hit by verdict block_dnsbl/alert'],
 	'one alert';
 is $a[0]{bounce_classification}, 'SpamBlock', '... of that class';
 order('overrides', 'cancel', $o[0]{id});
