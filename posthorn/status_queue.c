@@ -72,6 +72,7 @@ static void
 print_warnings(const json_t *queue)
 {
 	int64_t damaged = int_of(json_object_get(queue, "since_start"), "damaged");
+	int64_t waiting = int_of(json_object_get(queue, "outbox"), "suppressions");
 
 	if (json_is_true(json_object_get(queue, "disk_full")))
 		printf("warning: the disk is full: no new mail is accepted\n");
@@ -84,6 +85,9 @@ print_warnings(const json_t *queue)
 	if (int_of(queue, "overrides") > 0)
 		printf("note: %lld overrides are in force; see `posthorn overrides'\n",
 		    (long long)int_of(queue, "overrides"));
+	if (waiting > 0 && !json_is_true(json_object_get(json_object_get(queue, "outbox"), "bouncerd")))
+		printf("warning: bouncerd is away: %lld addresses that are to be suppressed wait for it\n",
+		    (long long)waiting);
 	if (damaged > 0)
 		printf("warning: %lld damaged pieces of segments were set aside\n", (long long)damaged);
 }

@@ -256,13 +256,23 @@ who(const struct client *cl, const struct ask *a)
 	return why;
 }
 
+/* By a rule of shaping data, or a verdict of the bounce rules. */
+static bool
+is_made_by(const struct effect *ef, const char *rule)
+{
+	const char *id = strchr(ef->o.made_by, ' ');
+
+	return id != NULL && strcmp(id + 1, rule) == 0 &&
+	    (strncmp(ef->o.made_by, "rule ", 5) == 0 || strncmp(ef->o.made_by, "verdict ", 8) == 0);
+}
+
 static char *
 verb_cancel(struct client *cl, uint32_t request, struct ask *a)
 {
 	struct overrides *set = cl->q->overrides;
 	struct effect *ef, *next;
 	uint64_t n = 0;
-	char *why, *maker;
+	char *why;
 	size_t i;
 
 	if (a->n_ids == 0 && a->rule == NULL)
@@ -278,13 +288,11 @@ verb_cancel(struct client *cl, uint32_t request, struct ask *a)
 		overrides_end(cl->q, &ef, why);
 		n++;
 	}
-	maker = a->rule == NULL ? NULL : xasprintf("rule %s", a->rule);
 	HASH_ITER(hh, set->by_id, ef, next)
-		if (maker != NULL && strcmp(ef->o.made_by, maker) == 0) {
+		if (a->rule != NULL && is_made_by(ef, a->rule)) {
 			overrides_end(cl->q, &ef, why);
 			n++;
 		}
-	free(maker);
 	free(why);
 	send_count(cl, request, n);
 	return n > 0 ? NULL : xasprintf("no override was made by rule %s", a->rule);

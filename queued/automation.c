@@ -115,8 +115,8 @@ counter_grow(struct automation *a, struct counter *c, uint64_t most)
 		counter_free(a, TAILQ_FIRST(&a->lru));
 }
 
-/* Adds a hit: true if that makes `count` of them within `period`, and nothing was said of it for `silence`; 0: it may be
- * said every time. */
+/* Adds a hit: true if that makes `count` of them within `period`, and nothing was said of it for `silence`; 0: it may
+ * be said every time. */
 static bool
 counter_hit(struct automation *a, const char *key, uint64_t count, int64_t period, int64_t silence,
     const struct msgid *id)

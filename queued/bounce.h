@@ -24,8 +24,8 @@ struct notice_facts {
 struct notices *notices_new(struct queued *);
 void notices_free(struct notices **);
 bool notices_pending(const struct notices *);
-/* Notes that the sender is to be told, if he has an address, asked for it (NOTIFY), and parameters and policy say so. The
- * envelope's message must have been read. */
+/* Notes that the sender is to be told, if he has an address, asked for it (NOTIFY), and parameters and policy say so.
+ * The envelope's message must have been read. */
 void notice_add(struct queued *, struct qenv *, const struct notice_facts *);
 /* Writes what is pending; what cannot be written stays pending. Called by the commit. */
 void notices_write(struct notices *);

@@ -1,6 +1,6 @@
 /* Requests on their way to bouncerd (outbox.h). Numbers grow over restarts, so that what was said of an old one never
- * means a new one. A request may be said twice (its row goes with a commit, and queued may die before that), and is then
- * the same. Hostile: a consumer's requests and numbers; only bouncerd and fblproc are listened to. */
+ * means a new one. A request may be said twice (its row goes with a commit, and queued may die before that): that is
+ * the same to bouncerd. Hostile: a consumer's requests and numbers; only bouncerd and fblproc are listened to. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,8 +109,8 @@ is_full(struct outbox *ob)
 	store_read_end(ob->q->store);
 	yes = rows > (uint64_t)ob->q->params->index_size_limit / INDEX_SHARE / ROW_BYTES;
 	if (yes && !ob->is_complaining)
-		log_error("%" PRIu64 " addresses wait for bouncerd: no more that are to be suppressed are noted until it "
-		    "takes them", rows);
+		log_error("%" PRIu64 " addresses wait for bouncerd: no more that are to be suppressed are noted until "
+		    "it takes them", rows);
 	ob->is_complaining = yes;
 	ob->n_dropped += yes;
 	return yes;
@@ -132,7 +132,7 @@ outbox_add(struct queued *q, const struct suppress_request *r, struct client *fr
 	struct outbox *ob = q->outbox;
 	struct item *i;
 
-	/* Nothing comes of it if it is kept for ever: the sender is answered all the same. */
+	/* It would wait for ever, and its report with it: who sent it is answered all the same. */
 	if (is_full(ob)) {
 		if (from != NULL)
 			answer(from, number);

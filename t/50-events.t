@@ -116,10 +116,12 @@ my %type = (
 	feedback_report => 'null',
 );
 my %optional = map { $_ => 'string' } qw(tls_cipher tls_protocol_version tls_verified tls_policy tls_result provider_name session_id);
+$optional{bounce} = 'hash';
 my (@wrong, %nested);
 %nested = (response => { code => 'integer', enhanced_code => 'hash|null', content => 'string', command => 'string|null' },
 	peer_address => { name => 'string', addr => 'string' }, source_address => { address => 'string' },
-	timing => { map { $_ => 'integer' } qw(queue dns connect tls transfer) });
+	timing => { map { $_ => 'integer' } qw(queue dns connect tls transfer) },
+	bounce => { policy => 'other', map { $_ => 'string' } qw(cause kind scope action) });
 sub check {
 	my ($where, $have, $types, $optional) = @_;
 	for my $k (keys %$types) {
@@ -139,6 +141,7 @@ for my $t (sort keys %by_type) {
 		push @wrong, "$t.$_ is no time" for grep { $e->{$_} !~ /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/ } qw(event_time created_time);
 		next unless $attempt->{$t};
 		push @wrong, "$t.$_ is empty" for grep { !defined $e->{$_} || $e->{$_} eq '' } qw(egress_pool domain queue phase delivery_protocol);
+		push @wrong, "$t: no bounce" if $t =~ /^(?:Bounce|TransientFailure)$/ && !$e->{bounce};
 		push @wrong, "$t: no reply" unless $e->{response}{code} >= 200;
 	}
 	my %once;

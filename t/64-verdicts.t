@@ -50,7 +50,7 @@ my @o = overrides('block_dnsbl/suspend');
 is_deeply [map { "$_->{kind} $_->{scope}" } @o], ['suspend source trans-1, site mx.block.example'], 'the path is suspended';
 like $o[0]{evidence}, qr/^550 5\.7\.1 blocked/, '... with the reply';
 my @a = type('Alert');
-is_deeply [map { $_->{alert} } @a], [{ made_by => 'verdict block_dnsbl/alert', reason => '5 replies within 15m were hit by verdict block_dnsbl/alert' }],
+is_deeply [map { join ': ', @{ $_->{alert} }{qw(kind made_by reason)} } @a], ['bounce: verdict block_dnsbl/alert: 5 replies within 15m were hit by verdict block_dnsbl/alert'],
 	'one alert';
 is $a[0]{bounce_classification}, 'SpamBlock', '... of that class';
 order('overrides', 'cancel', $o[0]{id});
@@ -83,7 +83,8 @@ event(qr/\@strict/, 'TransientFailure');
 ok $p->wait_for('a limit', sub { overrides('policy/slow') }, 20), 'a slow-down of policy';
 @o = overrides('policy/slow');
 is "$o[0]{setting} $o[0]{value} $o[0]{scope}", 'max_message_rate 10/min source trans-1, provider strict', '... of the provider';
-order('overrides', 'cancel', $o[0]{id});
+order('overrides', 'cancel', '--rule', 'policy/slow');
+is scalar(overrides('policy/slow')), 0, 'cancelled by its name';
 
 # What is wrong is said by the check, with its line.
 PosthornTest::write_file($p->etc . '/mine', "on block_dnsbl suppress\non rcpt_unknwon retry\non mailbox_full suppress\non virus suspend\non relaying slow for=1h\n" .

@@ -42,7 +42,7 @@ struct bounce_step {
 
 /* Reads "by-code suppress scope=tenant for=30d alert". name: of the rule, for ids of steps ("block_dnsbl"). causes: all
  * that it may be applied to. NULL, or a malloced sentence; then nothing is left to clear. */
-char *bounce_todo_parse(const char *words, const char *name, const struct bounce_cause *const *causes, size_t n,
+char *bounce_todo_parse(const char *said, const char *name, const struct bounce_cause *const *causes, size_t n,
     struct bounce_todo *out) __attribute__((warn_unused_result));
 void bounce_todo_clear(struct bounce_todo *);
 /* The same in words, all of it said. malloced. */

@@ -48,6 +48,9 @@ struct report_spec {
 	void (*start)(struct report_role *);
 	/* One job, of which every open item is to end in report_result(), now or later. One at a time. */
 	void (*work)(struct report_role *, struct report_job *);
+	/* Other frames of queued that it takes (struct job_link_ops). */
+	const struct ipc_rule *rules;
+	size_t n_rules;
 	/* The connection to queued is there again. NULL: nothing. */
 	void (*up)(struct report_role *);
 	/* A new link to the parse role (taken over). NULL if there is none. */

@@ -3,6 +3,7 @@
 
 #include "mail/policy_errors.h"
 #include "mail/queue_link.h"
+#include "mail/suppress_request.h"
 #include "t/fuzz/fuzz.h"
 
 /* One decoder of a struct: decode, encode again, compare, clear. */
@@ -73,6 +74,23 @@ policy_errors(struct rbuf *r)
 	wbuf_clear(&w);
 }
 
+static void
+suppress(struct rbuf *r)
+{
+	struct suppress_request q;
+	uint64_t number;
+	struct wbuf w;
+
+	if (ql_suppress_decode(r, &number, &q) == -1)
+		return;
+	wbuf_init(&w);
+	ql_suppress_encode(number, &q, &w);
+	FUZZ_ASSERT(w.len == r->len && memcmp(w.p, r->p, w.len) == 0);
+	FUZZ_ASSERT(suppress_request_check(&q) == NULL && suppress_request_serial(&q) != 0);
+	wbuf_clear(&w);
+	suppress_request_clear(&q);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -83,7 +101,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	rbuf_init(&r, data + 1, size - 1);
 	wbuf_init(&w);
-	switch (data[0] % 12) {
+	switch (data[0] % 13) {
 	case 0: ROUND_TRIP(hello, ql_hello_clear); break;
 	case 1: ROUND_TRIP(welcome, keep); break;
 	case 2: ROUND_TRIP(job, ql_job_clear); break;
@@ -91,7 +109,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 4: ROUND_TRIP(admin, ql_admin_clear); break;
 	case 5: received(&r); break;
 	case 11: policy_errors(&r); break;
-	default: small(&r, data[0] % 12 - 6); break;
+	case 12: suppress(&r); break;
+	default: small(&r, data[0] % 13 - 6); break;
 	}
 	wbuf_clear(&w);
 	return 0;

@@ -396,6 +396,38 @@ test_many(void **state)
 	tear_down(&b);
 }
 
+/* For programs that know words: behind the reply, unless that has them. */
+static void
+test_hint(void **state)
+{
+	struct built b;
+
+	(void)state;
+	set_up(&b);
+	b.rcpt.hint = "User unknown";
+	b.rcpt.diagnostic = "550 5.1.1 Empfaenger unbekannt";
+	build(&b);
+	assert_has(b.body, "\r\nDiagnostic-Code: smtp; 550 5.1.1 Empfaenger unbekannt (User unknown)\r\n");
+	tear_down(&b);
+	set_up(&b);
+	b.rcpt.hint = "User unknown";
+	b.rcpt.diagnostic = "550 5.1.1 uSER Unknown, sorry";
+	build(&b);
+	assert_has(b.body, "\r\nDiagnostic-Code: smtp; 550 5.1.1 uSER Unknown, sorry\r\n");
+	tear_down(&b);
+	/* The reply is cut, what it means is not. */
+	set_up(&b);
+	b.rcpt.hint = "User unknown";
+	b.rcpt.diagnostic = xmalloc(5001);
+	memset((char *)(uintptr_t)b.rcpt.diagnostic, 'x', 5000);
+	((char *)(uintptr_t)b.rcpt.diagnostic)[5000] = '\0';
+	build(&b);
+	assert_has(b.body, "x (User unknown)\r\n");
+	free((char *)(uintptr_t)b.rcpt.diagnostic);
+	b.rcpt.diagnostic = NULL;
+	tear_down(&b);
+}
+
 static void
 test_wanted(void **state)
 {
@@ -433,6 +465,7 @@ main(void)
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_dirty_original),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_hint),
 		cmocka_unit_test(test_wanted),
 	};
 

@@ -1,5 +1,5 @@
-/* What follows from failures: requests to suppress on their way to bouncerd, over kills; what never makes one; overrides
- * and alerts; the event bounce_classified. */
+/* What follows from failures: requests to suppress on their way to bouncerd, over kills; what never makes one;
+ * overrides and alerts; the event bounce_classified. */
 #include "queued_driver.h"
 
 #include "mail/suppress_request.h"
@@ -248,7 +248,8 @@ test_expired(void **state)
 	uint64_t number;
 
 	(void)state;
-	open_world(&w, ONE_POOL "kumo.on('get_queue_config', function() return { max_age = '1s', retry_interval = '1h' } end)\n");
+	open_world(&w, ONE_POOL "kumo.on('get_queue_config', function()\n"
+	    "return { max_age = '1s', retry_interval = '1h' } end)\n");
 	bouncerd_comes(&w);
 	fail_with(&w, "full@there.example", 452, "mailbox full");
 	assert_true(status_becomes(&w.r, "expired", 1));
