@@ -8,7 +8,7 @@ main(int argc, char **argv)
 {
 	const struct report_spec spec = { .name = "fblproc", .user = "posthorn-fblproc", .consumer = QL_FBLPROC,
 		.start = complaint_start, .work = complaint_work, .rules = complaint_rules,
-		.n_rules = n_complaint_rules, .up = complaint_up, .parser = complaint_parser, .close = complaint_close,
+		.n_rules = &n_complaint_rules, .up = complaint_up, .parser = complaint_parser, .close = complaint_close,
 		.parse_main = complaint_parse_main };
 
 	return report_main(&spec, argc, argv);
