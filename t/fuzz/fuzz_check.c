@@ -265,7 +265,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 1: as_worker(&in); break;
 	case 2: as_role(&in); break;
 	case 3: check(&in); break;
-	default: strip(in.p, in.left); break;
+	default:
+		if (in.left > 0)
+			strip(in.p, in.left);
+		break;
 	}
 	return 0;
 }
