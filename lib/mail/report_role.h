@@ -53,9 +53,6 @@ struct report_spec {
 	/* A new link to the parse role (taken over). NULL if there is none. */
 	void (*parser)(struct report_role *, int fd);
 	void (*close)(struct report_role *);
-	/* Other frames of queued's that it takes; their functions are given the job_link. NULL: none. */
-	const struct ipc_rule *rules;
-	const size_t *n_rules;
 	/* The parse role: enters its jail and serves ROLE_PARTNER_FD. NULL: there is none. */
 	int (*parse_main)(const struct params *, const char *user);
 	/* Frames of queued's beyond those of all consumers. NULL: none. */
