@@ -51,7 +51,8 @@ int
 main(int argc, char **argv)
 {
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
-		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser, .close = on_close,
+		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser,
+		.close = on_close,
 		.rules = list_rules, .n_rules = &list_n_rules, .parse_main = parse_main };
 
 	return report_main(&spec, argc, argv);
