@@ -56,7 +56,7 @@ ARCHIVES := $(DAEMONS:%=$(BUILD)/lib%.a) $(BUILD)/libposthorn.a $(LIB)
 $(BUILD)/t/unit/%: t/unit/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS) $(LIBS_smtpd) $(shell pkg-config --libs cmocka)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(ARCHIVES) $(LIBS) $(LIBS_smtpd) $(LIBS_posthorn) $(shell pkg-config --libs cmocka)
 -include $(UNIT:=.d)
 
 .PHONY: unit

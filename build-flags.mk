@@ -1,7 +1,7 @@
 # Compiler and linker flags, in one place. SAN=1: address and undefined-behaviour sanitizers instead of the hardening that
 # they replace. WERROR= (empty) for packagers.
 # Asked once; without the packages the answer is empty, and `make deps` says what is missing.
-PKGS := libevent_core libssl libcrypto lmdb lua5.4 libunbound libseccomp libbsd jansson libpcre2-8 libcrypt
+PKGS := libevent_core libssl libcrypto lmdb lua5.4 libunbound libseccomp libbsd jansson libpcre2-8 libcrypt libpsl zlib
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WERROR ?= -Werror
 WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wmissing-declarations \
@@ -10,6 +10,8 @@ WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototype
 CPPFLAGS += -D_GNU_SOURCE -I. -Ilib -DPOSTHORN_VERSION='"$(VERSION)"' -DPOSTHORN_SYSCONFDIR='"$(SYSCONFDIR)"' \
 	-DPOSTHORN_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS)
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# Of one program only: SPF's second opinion in posthorn doctor.
+LIBS_posthorn := -lspf2
 ifdef SAN
 CFLAGS ?= -O1 -g
 CFLAGS += -std=gnu11 $(WARN) -Wno-null-dereference -fno-common -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -1,7 +1,8 @@
 # What people call: packages, the demonstration, tests, checks. Installing is in install.mk, fuzzing in t/fuzz/fuzz.mk,
 # linting in t/lint/lint.mk, crash tests in t/crash/crash.mk.
 DEPS := build-essential pkg-config libevent-dev libssl-dev liblmdb-dev liblua5.4-dev libunbound-dev nettle-dev libseccomp-dev \
-	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev libopendkim-dev libopendmarc-dev publicsuffix uthash-dev openssl
+	libbsd-dev libjansson-dev libpcre2-dev libcrypt-dev libopendkim-dev libopendmarc-dev libpsl-dev libspf2-dev publicsuffix \
+	zlib1g-dev uthash-dev openssl
 # The demonstration adds a name server for its make-believe internet.
 DEPS_RUN := $(DEPS) nsd perl
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev perl libio-socket-ssl-perl swaks msmtp python3 php-cli php-symfony-mailer libphp-phpmailer \
@@ -56,7 +57,7 @@ $(TOOLS): $(BENCH_SHARED) $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm
-$(BUILD)/tools/dkim: $(call obj,t/bench/dkim.c) $(BUILD)/libsmtpd.a $(LIB)
+$(BUILD)/tools/dkim $(BUILD)/tools/handshake: $(BUILD)/tools/%: $(BUILD)/obj/t/bench/%.o $(BUILD)/libsmtpd.a $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -81,7 +82,7 @@ $(BUILD)/tools/$(basename $(notdir $(1))).so: $(1) t/lib/preload.h build-flags.m
 	$$(Q)$$(CC) -D_GNU_SOURCE -I. -O2 -g -std=gnu11 $$(WARN) -fPIC -shared -o $$@ $$<
 endef
 $(foreach p,$(PRELOAD_SRC),$(eval $(call preload,$(p))))
-TOOLS_MORE := $(SAYING) $(BUILD)/tools/dkim $(OPENDKIM)
+TOOLS_MORE := $(SAYING) $(BUILD)/tools/dkim $(BUILD)/tools/handshake $(OPENDKIM)
 tools: $(TOOLS) $(TOOLS_MORE) $(addprefix $(BUILD)/tools/,$(addsuffix .so,$(basename $(notdir $(PRELOAD_SRC)))))
 
 # Make is called again because pkg-config has its answers only once the packages are there.

@@ -1,6 +1,6 @@
-/* What a client says from the greeting to STARTTLS, and the table that gives each reply to the step that waits for
- * it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h. RFC 5321,
- * RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
+/* What a client says from the greeting to STARTTLS and AUTH, and the table that gives each reply to the step that
+ * waits for it (conn.h). In the net process. Hostile: every reply; lines are bounded here, replies in mail/reply.h.
+ * RFC 5321, RFC 3207, RFC 1870, RFC 2920, RFC 3461, RFC 6152, RFC 6531. */
 #include <bsd/string.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "deliverd/conn.h"
+#include "deliverd/tls_report.h"
 
 #define LINE_MAX_LEN 8192
 
@@ -206,6 +207,7 @@ authenticate(struct conn *c)
 static bool
 on_auth(struct conn *c)
 {
+	const char *says = c->reply.text;
 	struct outcome why;
 	char text[512];
 
@@ -214,9 +216,10 @@ on_auth(struct conn *c)
 	if (c->reply.code == 421)
 		return refused(c);
 	/* Some servers repeat the command that they do not like. */
-	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): %d %.300s",
-	    c->path->config.smtp_auth_plain_username, c->reply.code,
-	    strstr(c->reply.text, c->path->credentials.plain) != NULL ? "(with our password, not shown)" : c->reply.text);
+	if (strstr(says, c->path->credentials.plain) != NULL)
+		says = "(with our password, not shown)";
+	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): "
+	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code, says);
 	why = outcome_local(PHASE_AUTH, 454, "4.7.0", text);
 	path_note_reply(c->path, &why);
 	return conn_next(c, &why);
@@ -229,10 +232,14 @@ ready_or_refuse(struct conn *c)
 	struct outcome why;
 	char text[160];
 
+	if (c->need.is_wanted && !io_is_tls(c->io) && !c->is_in_clear &&
+	    (!(c->caps & CAP_STARTTLS) || c->step == STEP_STARTTLS))
+		tls_report_absent(c);
 	if (!c->need.is_required || io_is_tls(c->io))
 		return authenticate(c);
 	snprintf(text, sizeof(text), "TLS is required%s, but the server %s",
-	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" : "",
+	    conn_host(c)->dane == MX_DANE_RECORDS && c->path->config.enable_dane ? " by its TLSA records (DANE)" :
+	    c->need.policy != NULL ? " by the domain's MTA-STS policy" : "",
 	    c->step == STEP_STARTTLS ? "refused STARTTLS" : "does not offer it");
 	why = outcome_local(PHASE_STARTTLS, 451, "4.7.4", text);
 	return conn_next(c, &why);
@@ -280,6 +287,7 @@ client_tls_ready(struct conn *c)
 	c->tls_version = tls_version(io_ssl(c->io));
 	c->tls_cipher = tls_cipher(io_ssl(c->io));
 	c->tls_verified = tls_need_verified(&c->need);
+	tls_report_ready(c);
 	return send_ehlo(c);
 }
 
@@ -309,15 +317,18 @@ client_lost(struct conn *c, const char *why, bool is_timeout)
 		conn_close(&c, c->step == STEP_IDLE && is_timeout);
 		return false;
 	}
+	if (c->step == STEP_TLS)
+		tls_report_failed(c, why);
 	if (c->step == STEP_TLS && c->need.may_retry_in_clear)
 		return conn_retry_in_clear(c, why);
-	if (c->step == STEP_TLS && io_ssl(c->io) != NULL)
+	if (c->step == STEP_TLS && io_ssl(c->io) != NULL && !c->need.is_observed)
 		unexpected = tls_unexpected(io_ssl(c->io));
 	if (is_timeout)
 		path_shrink(c->path);
 	if (unexpected != NULL)
 		snprintf(text, sizeof(text), "the server's certificate %s: %s", c->need.by == TLS_BY_DANE ?
-		    "does not match its TLSA records (DANE)" : "cannot be verified", unexpected);
+		    "does not match its TLSA records (DANE)" : c->need.policy != NULL ?
+		    "cannot be verified, as the domain's MTA-STS policy wants" : "cannot be verified", unexpected);
 	else
 		snprintf(text, sizeof(text), "%s while waiting for %s", why, client_steps[c->step].waits_for);
 	o = outcome_local(client_steps[c->step].phase, 451, c->step == STEP_CONNECT ? "4.4.1" : c->step == STEP_TLS ?

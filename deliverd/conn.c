@@ -10,6 +10,7 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "deliverd/conn.h"
+#include "deliverd/tls_report.h"
 
 #define BAD_ADDRESS_MS 60000
 #define INPUT_MAX (16u << 10)
@@ -308,6 +309,7 @@ conn_try(struct conn *c)
 		mx_addr_sockaddr(c->plan->v[c->at].addr, c->plan->port, &dst, &len);
 		sockaddr_text((struct sockaddr *)&dst, c->peer_addr);
 		if (!tls_need_of(c->path, conn_host(c), &c->need, &err)) {
+			tls_report_unusable(c, err);
 			why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", err);
 			note_failure(c, &why);
 			continue;
@@ -409,7 +411,7 @@ conn_leave_idle(struct conn *c)
 static const char *
 server_name(const struct conn *c)
 {
-	const char *name = conn_host(c)->name;
+	const char *name = tls_need_name(&c->need, conn_host(c));
 	struct sockaddr_storage ss;
 	socklen_t len;
 
@@ -426,6 +428,7 @@ conn_starttls(struct conn *c)
 	if (io_tls_connect(c->io, c->net->tls, sni, peer->session_need == c->need.tag ? peer->session : NULL) == -1) {
 		why = outcome_local(PHASE_STARTTLS, 451, "4.7.0",
 		    "the server sent plaintext after its answer to STARTTLS");
+		tls_report_failed(c, why.text);
 		return conn_next(c, &why);
 	}
 	SSL_set_ex_data(io_ssl(c->io), c->net->tls_index, c);
@@ -434,7 +437,8 @@ conn_starttls(struct conn *c)
 		return conn_next(c, &why);
 	}
 	if (credentials_show(&c->path->credentials, io_ssl(c->io)) == -1) {
-		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5", "our own certificate (tls_certificate) cannot be used");
+		why = outcome_local(PHASE_STARTTLS, 451, "4.7.5",
+		    "our own certificate (tls_certificate) cannot be used");
 		return conn_next(c, &why);
 	}
 	conn_set_step(c, STEP_TLS);

@@ -1,6 +1,6 @@
 /* One outbound SMTP connection of a path: it tries the addresses of its plan until one greets it, then carries one
  * transaction after the other. Three files: conn.c (transport, TLS, deadlines, which address), client.c (greeting to
- * STARTTLS, and the table of steps), client_tx.c (transactions). A connection belongs to its path; whoever gets
+ * AUTH, and the table of steps), client_tx.c (transactions). A connection belongs to its path; whoever gets
  * `false` back from a function here must not touch it again. */
 #ifndef DELIVERD_CONN_H
 #define DELIVERD_CONN_H
@@ -10,8 +10,8 @@
 #include "deliverd/plan.h"
 #include "deliverd/tls_need.h"
 
-enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_AUTH, STEP_QUIT, STEP_IDLE, STEP_RSET,
-	STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
+enum step { STEP_CONNECT, STEP_BANNER, STEP_EHLO, STEP_HELO, STEP_STARTTLS, STEP_TLS, STEP_AUTH, STEP_QUIT, STEP_IDLE,
+	STEP_RSET, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_BODY, STEP_DOT, STEPS };
 
 enum { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_SIZE = 8, CAP_DSN = 16, CAP_STARTTLS = 32,
     CAP_ENHANCED = 64, CAP_AUTH = 128, CAP_AUTH_PLAIN = 256 };

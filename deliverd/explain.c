@@ -12,6 +12,7 @@
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
 #include "deliverd/source.h"
+#include "deliverd/sts_peer.h"
 
 struct explain {
 	struct net *net;
@@ -44,6 +45,9 @@ put_hosts(struct json *json, const struct mx_list *mx)
 		json_obj(json, NULL);
 		json_str(json, "host", mx->hosts[i].name);
 		json_int(json, "preference", mx->hosts[i].pref);
+		if (mx->hosts[i].sts != MX_STS_NONE)
+			json_bool(json, "in_mta_sts_policy", mx->hosts[i].sts == MX_STS_ENFORCE ||
+			    mx->hosts[i].sts == MX_STS_TESTING);
 		json_arr(json, "addresses");
 		for (j = 0; j < mx->hosts[i].n_addrs; j++) {
 			mx_addr_sockaddr(&mx->hosts[i].addrs[j], 0, &ss, &len);
@@ -54,6 +58,23 @@ put_hosts(struct json *json, const struct mx_list *mx)
 		json_obj_end(json);
 	}
 	json_arr_end(json);
+}
+
+static void
+put_sts(struct explain *x, struct json *json)
+{
+	const struct sts_known *k = resolver_sts(x->net->resolver, x->domain);
+
+	if (k == NULL || (!k->is_known && k->why == NULL))
+		return;
+	json_obj(json, "mta_sts");
+	json_str(json, "mode", k->is_known ? sts_mode_names[k->mode] : NULL);
+	json_str(json, "id", k->is_known ? k->id : NULL);
+	json_str(json, "mx", k->mx);
+	if (k->is_known)
+		json_int(json, "expires_s", (k->expires - loop_wall(x->net->loop)) / 1000);
+	json_str(json, "problem", k->why);
+	json_obj_end(json);
 }
 
 static void
@@ -73,6 +94,7 @@ answer_destination(struct explain *x, const struct site *site, const struct outc
 		json_str(&json, "site", site->name);
 		json_str(&json, "found_by", kinds[site->mx->kind]);
 		explain_provider(site, x->domain, &json);
+		put_sts(x, &json);
 		put_hosts(&json, site->mx);
 	} else {
 		enhanced_format(&failure->enhanced, code);

@@ -4,6 +4,7 @@
 
 #include "base/xalloc.h"
 #include "deliverd/explain_path.h"
+#include "deliverd/guard.h"
 #include "deliverd/origin.h"
 #include "deliverd/overrides.h"
 #include "deliverd/path.h"
@@ -147,6 +148,7 @@ explain_source_row(struct site *site, struct source *s, const struct explain_who
 	    "the destination has no address of its family" : !is_ready ? "the policy for this path failed" : NULL);
 	json_int(json, "connections", p->n_conns);
 	json_int(json, "ready", p->n_ready);
+	guard_explain(s, site, json);
 	if (is_ready) {
 		put_state(p, who, json);
 		put_limits(p, json);

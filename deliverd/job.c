@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "deliverd/guard.h"
 #include "deliverd/job.h"
 #include "deliverd/path.h"
 #include "deliverd/resolve.h"
@@ -63,6 +64,8 @@ item_unlink(struct item *it)
 {
 	if (it->state == ITEM_RESOLVING)
 		dest_remove(it->dest, it);
+	else if (it->state == ITEM_GUARDED)
+		guard_leave(it);
 	else if (it->state == ITEM_READY)
 		path_remove(it->path, it);
 	it->state = ITEM_NEW;

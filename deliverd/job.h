@@ -7,7 +7,7 @@
 #include "deliverd/net.h"
 #include "mail/seg.h"
 
-enum item_state { ITEM_NEW, ITEM_RESOLVING, ITEM_READY, ITEM_SENDING };
+enum item_state { ITEM_NEW, ITEM_RESOLVING, ITEM_GUARDED, ITEM_READY, ITEM_SENDING };
 
 struct item {
 	RB_ENTRY(item) by_env;
@@ -18,6 +18,7 @@ struct item {
 	enum item_state state;
 	struct dest *dest; /* ITEM_RESOLVING */
 	struct path *path; /* ITEM_READY */
+	struct guard_waiter *waiter; /* ITEM_GUARDED */
 	unsigned selected;  /* counted by this generation of the selection rates of its path */
 	uint8_t free_tries; /* times a reused connection died under it */
 };

@@ -1,6 +1,6 @@
 /* deliverd(8): the delivery agent of one egress pool. This file is the process side: the parent, which starts the
- * two roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c,
- * mail/dnsd.c. */
+ * three roles and never reads a network byte, and the start of each role up to its jail. What they do: net.c,
+ * mail/dnsd.c, stsd.c. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +13,12 @@
 #include "base/tls.h"
 #include "base/xalloc.h"
 #include "mail/config.h"
+#include "mail/orgdomain.h"
 #include "mail/dnsd.h"
 #include "mail/shaping.h"
 #include "deliverd/net.h"
 #include "deliverd/resolve.h"
+#include "deliverd/stsd.h"
 
 #define USER "posthorn-deliverd"
 #define WATCHDOG_SECONDS 20
@@ -120,6 +122,14 @@ on_net_partner(int fd, void *arg)
 	resolver_set_peer(r->net->resolver, fd);
 }
 
+static void
+on_net_sts(int fd, void *arg)
+{
+	struct net_role *r = arg;
+
+	resolver_set_sts_peer(r->net->resolver, fd);
+}
+
 static int
 net_role_main(const struct args *a)
 {
@@ -142,6 +152,7 @@ net_role_main(const struct args *a)
 		log_warn("TLS: %s: no server can be verified, and no mail sent where that is required", err);
 		free(err);
 	}
+	orgdomain_load();
 	r.loop = loop_new();
 	sandbox_enter(&box);
 	r.net = net_new(r.loop, a->config_dir, a->pool, s.params, s.policy, tls);
@@ -151,6 +162,7 @@ net_role_main(const struct args *a)
 	r.net->config_digest = s.digest;
 	resolver_set_peer(r.net->resolver, ROLE_PARTNER_FD);
 	r.link = role_link_new(r.loop, on_net_word, on_net_partner, &r);
+	role_link_on_other(r.link, 0, on_net_sts);
 	loop_watchdog(r.loop, WATCHDOG_SECONDS);
 	loop_watchdog_cpu(r.loop, WATCHDOG_CPU_SECONDS);
 	role_link_ready(r.link);
@@ -158,12 +170,14 @@ net_role_main(const struct args *a)
 	net_free(&r.net);
 	role_link_free(&r.link);
 	loop_free(&r.loop);
+	orgdomain_unload();
 	free(policy_dir);
 	return status == 0 ? 0 : 1;
 }
 
+/* Those that need no more than parameters. */
 static int
-dns_role_main(const struct args *a)
+side_role_main(const struct args *a, bool is_sts)
 {
 	struct start s = load_or_die(a);
 	int status;
@@ -171,7 +185,7 @@ dns_role_main(const struct args *a)
 	policy_free(&s.policy);
 	shaping_free(&s.shaping);
 	conf_free(&s.conf);
-	status = dnsd_main(s.params, "dns", USER, true);
+	status = is_sts ? stsd_main(s.params, USER) : dnsd_main(s.params, "dns", USER, true);
 	params_free(&s.params);
 	return status;
 }
@@ -191,8 +205,8 @@ check_reload(struct role_spec *specs, void *arg)
 static int
 parent_main(const struct args *a)
 {
-	struct role_spec specs[] = { { .name = "net", .instances = 1, .partner = "dns" }, { .name = "dns",
-	    .instances = 1 } };
+	struct role_spec specs[] = { { .name = "net", .instances = 1, .partner = "dns",
+	    .others = { "sts" } }, { .name = "dns", .instances = 1 }, { .name = "sts", .instances = 1 } };
 	char dash_c[] = "-c", dash_p[] = "-p", exe[4096];
 	struct args copy = *a;
 	struct start s = load_or_die(a);
@@ -200,7 +214,7 @@ parent_main(const struct args *a)
 	char *const extra[] = { dash_c, dir, dash_p, pool, NULL };
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	int status;
-	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 2, .reload = ROLES_TELL,
+	struct roles_config rc = { .exe = exe, .extra_argv = extra, .specs = specs, .n_specs = 3, .reload = ROLES_TELL,
 		.check = check_reload, .arg = &copy, .number = &copy.number };
 
 	if (n <= 0)
@@ -256,6 +270,8 @@ main(int argc, char **argv)
 	if (strcmp(a.role, "net") == 0)
 		return net_role_main(&a);
 	if (strcmp(a.role, "dns") == 0)
-		return dns_role_main(&a);
+		return side_role_main(&a, false);
+	if (strcmp(a.role, "sts") == 0)
+		return side_role_main(&a, true);
 	fatal("there is no role '%s'", a.role);
 }

@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/config.h"
+#include "mail/dns_client.h"
 #include "deliverd/conn.h"
+#include "deliverd/guard.h"
 #include "deliverd/limit.h"
 #include "deliverd/qlink.h"
 #include "deliverd/resolve.h"
@@ -54,6 +56,7 @@ on_sweep(void *arg)
 
 	resolver_sweep(net->resolver);
 	paths_sweep(net, false);
+	guard_sweep(net->guard);
 	timer_set(&net->sweep, SWEEP_MS);
 }
 
@@ -248,7 +251,9 @@ net_new(struct loop *loop, const char *config_dir, const char *pool, struct para
 	sources_load(net);
 	loop_before_sleep(loop, LOOP_COMMIT, on_commit, net);
 	net->events = eventlog_new(loop, writer);
+	net->dns = dns_client_new(loop);
 	net->resolver = resolver_new(net);
+	net->guard = guard_new(net);
 	net->queue = qlink_new(net, socket_path);
 	timer_init(&net->sweep, loop, on_sweep, net);
 	timer_init(&net->stop, loop, on_stop_tick, net);
@@ -274,7 +279,9 @@ net_free(struct net **np)
 		conn_close(&c, false);
 	while ((it = RB_MIN(item_tree, &net->items)) != NULL)
 		item_release(net, it);
+	guard_free(&net->guard);
 	resolver_free(&net->resolver);
+	dns_client_free(&net->dns);
 	paths_sweep(net, true);
 	sources_clear(net);
 	limits_free(&net->limits);

@@ -18,6 +18,8 @@
 
 struct conn;
 struct dest;
+struct dns_client;
+struct guard;
 struct item;
 struct limits;
 struct path;
@@ -48,7 +50,9 @@ struct net {
 	int tls_index;       /* where an SSL keeps its conn */
 	struct eventlog *events;
 	struct qlink *queue;
+	struct dns_client *dns;  /* by the resolver's link */
 	struct resolver *resolver;
+	struct guard *guard;
 	struct limits *limits;
 	struct token_signer token;
 

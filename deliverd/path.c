@@ -11,6 +11,7 @@
 #include "deliverd/conn.h"
 #include "deliverd/path.h"
 #include "deliverd/site.h"
+#include "deliverd/tls_report.h"
 
 /* One connection for so many waiting envelopes. */
 #define READY_PER_CONN 10
@@ -377,6 +378,8 @@ open_conns(struct path *p)
 		}
 		plan = plan_new(p, &why);
 		if (plan == NULL) {
+			if (why.is_forbidden)
+				tls_report_forbidden(p, why.text);
 			path_fail_ready(p, &why, NULL);
 			return;
 		}

@@ -2,9 +2,9 @@
 #ifndef DELIVERD_PATH_H
 #define DELIVERD_PATH_H
 
+#include "mail/credentials.h"
 #include "mail/policy_path.h"
 #include "mail/shaping.h"
-#include "deliverd/credentials.h"
 #include "deliverd/job.h"
 #include "deliverd/limit.h"
 #include "deliverd/result.h"

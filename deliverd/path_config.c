@@ -52,7 +52,7 @@ lay_main(struct path *p)
 	c.smtp_port = (int32_t)d->smtp_port;
 	c.enable_tls = d->smtp_tls_security_level;
 	c.remember_broken_tls = BROKEN_TLS_MS;
-	c.enable_dane = c.enable_pipelining = c.enable_rset = 1;
+	c.enable_dane = c.enable_mta_sts = c.enable_pipelining = c.enable_rset = 1;
 	c.try_next_host_on_transport_error = 0;
 	c.ip_lookup_strategy = IP_LOOKUP_BOTH;
 	c.reconnect_strategy = RECONNECT_TERMINATE;

@@ -9,10 +9,11 @@
 #include "base/cidr.h"
 #include "base/xalloc.h"
 #include "deliverd/plan.h"
+#include "deliverd/tls_need.h"
 
 /* Why addresses were left out. */
 struct counts {
-	unsigned self, prohibited, skipped, family, none;
+	unsigned self, prohibited, skipped, family, none, forbidden;
 };
 
 static void
@@ -136,6 +137,10 @@ add_host(const struct path *p, struct plan *plan, struct mx_host *h, struct coun
 	unsigned first = plan->n, i;
 	socklen_t len;
 
+	if (tls_need_forbids(p, h)) {
+		c->forbidden++;
+		return;
+	}
 	if (h->n_addrs == 0)
 		c->none++;
 	for (i = 0; i < h->n_addrs; i++) {
@@ -208,8 +213,17 @@ move_again_first(const struct path *p, struct plan *plan)
 static struct outcome
 explain_empty(const struct counts *c)
 {
+	struct outcome o;
+
 	if (c->self > 0 && c->prohibited == 0 && c->family == 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.6", "mail for this domain loops back to this host");
+	if (c->forbidden > 0) {
+		o = outcome_local(PHASE_DNS, 451, "4.4.4",
+		    "the domain's MTA-STS policy is to be enforced, and names none of the mail exchangers that can be "
+		    "used");
+		o.is_forbidden = true;
+		return o;
+	}
 	if (c->family > 0)
 		return outcome_local(PHASE_CONNECT, 451, "4.4.4",
 		    "the destination has no address of the source's family");
@@ -224,7 +238,7 @@ struct plan *
 plan_new(const struct path *p, struct outcome *why)
 {
 	struct mx_list *mx = p->site->mx;
-	struct counts c = { 0, 0, 0, 0, 0 };
+	struct counts c = { 0 };
 	unsigned usable = hosts_before_self(p, mx), n = 0, i, j;
 	struct plan *plan;
 

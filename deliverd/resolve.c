@@ -10,6 +10,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/dns_client.h"
 #include "mail/dns_link.h"
 #include "mail/names.h"
 #include "mail/idna.h"
@@ -17,6 +18,7 @@
 #include "deliverd/result.h"
 #include "deliverd/site.h"
 #include "deliverd/source.h"
+#include "deliverd/sts_peer.h"
 
 #define TTL_MIN 5
 #define TLSA_PORT 25 /* RFC 7672: of the service, also where the administrator connects to another port */
@@ -56,6 +58,12 @@ struct dest {
 	struct outcome failure;
 	char *failure_text;
 	struct timer timer;
+	/* MTA-STS: the name service's answer while the domain's policy is being asked for, and the policy. */
+	char *domain; /* as it was asked for; NULL: not by MX */
+	struct sts_request *sts_request;
+	struct mx_list *held;
+	uint32_t held_ttl;
+	struct sts_known sts;
 	struct item_list waiting;
 	struct dest_query_list queries;
 };
@@ -74,6 +82,7 @@ struct resolver {
 	uint16_t free_slots[OPEN_MAX];
 	unsigned n_free;
 	uint32_t last_id;
+	struct sts_peer *sts;
 };
 
 static int
@@ -91,7 +100,7 @@ slot_take(struct dest *d)
 	struct resolver *r = d->r;
 	uint16_t slot = r->free_slots[--r->n_free];
 
-	d->id = ++r->last_id << SLOT_BITS | slot;
+	d->id = (++r->last_id << SLOT_BITS | slot) & ~DNS_CLIENT_IDS;
 	d->is_asked = true;
 	r->slots[slot] = d;
 }
@@ -118,6 +127,14 @@ turn_leave(struct dest *d)
 	d->is_in_turn = false;
 }
 
+/* No policy is waited for any more. */
+static void
+sts_leave(struct dest *d)
+{
+	sts_peer_cancel(d->r->sts, &d->sts_request);
+	mx_list_unref(&d->held);
+}
+
 static void
 dest_answer(struct dest *d, const struct site *site, const struct outcome *failure)
 {
@@ -140,6 +157,9 @@ dest_free(struct dest *d)
 	TAILQ_REMOVE(&d->r->order, d, link);
 	d->r->n_dests--;
 	timer_cancel(&d->timer);
+	sts_leave(d);
+	sts_known_clear(&d->sts);
+	free(d->domain);
 	site_unref(&d->site);
 	free(d->failure_text);
 	free(d->name);
@@ -164,6 +184,7 @@ dest_settle(struct dest *d)
 
 	timer_cancel(&d->timer);
 	slot_leave(d);
+	sts_leave(d);
 	d->n_deaths = 0;
 	while ((it = TAILQ_FIRST(&d->waiting)) != NULL) {
 		item_unlink(it);
@@ -283,7 +304,8 @@ on_timeout(void *arg)
 {
 	struct dest *d = arg;
 
-	dest_fail(d, 451, "4.4.3", "the name service does not answer", TTL_MIN);
+	dest_fail(d, 451, "4.4.3", d->sts_request != NULL ? "the MTA-STS policy of the domain could not be looked up" :
+	    "the name service does not answer", TTL_MIN);
 	ask_waiting(d->r);
 }
 
@@ -294,7 +316,8 @@ dest_send(struct dest *d, enum dns_want want, const char *name)
 	struct dns_ask ask = { .want = (uint8_t)want, .families = d->r->net->families,
 		.mx_limit = (uint16_t)(p->smtp_mx_limit < MX_HOSTS_MAX ? p->smtp_mx_limit : MX_HOSTS_MAX),
 		.addr_limit = 16, .timeout = (uint32_t)p->dns_timeout,
-		.tlsa_port = want == DNS_WANT_MX ? TLSA_PORT : 0 };
+		.tlsa_port = want == DNS_WANT_MX ? TLSA_PORT : 0,
+		.wants_sts = want == DNS_WANT_MX && !d->is_relay && p->mta_sts };
 	struct wbuf w;
 
 	if (strlcpy(ask.name, name, sizeof(ask.name)) >= sizeof(ask.name) || !dns_name_valid(ask.name)) {
@@ -318,6 +341,8 @@ dest_send(struct dest *d, enum dns_want want, const char *name)
 	if (d->r->peer == NULL) /* between two dns roles: asked when the next one is there */
 		return;
 	slot_take(d);
+	free(d->domain);
+	d->domain = xstrdup(ask.name);
 	wbuf_init(&w);
 	dns_ask_encode(&ask, &w);
 	ipc_send(d->r->peer, DNS_ASK, d->id, &w, -1);
@@ -350,6 +375,8 @@ dest_ask(struct dest *d)
 
 	slot_leave(d);
 	turn_leave(d);
+	sts_leave(d);
+	sts_known_clear(&d->sts);
 	d->state = DEST_ASKING;
 	d->is_stale = false;
 	TAILQ_REMOVE(&d->r->order, d, link);
@@ -492,12 +519,68 @@ dest_by_id(struct resolver *r, uint32_t id)
 }
 
 static void
+on_policy(const struct sts_answer *a, void *arg)
+{
+	struct dest *d = arg;
+
+	d->sts_request = NULL;
+	if (d->is_stale) {
+		dest_ask(d);
+		return;
+	}
+	if (a == NULL || a->found == STS_FOUND_LATER) {
+		dest_fail(d, 451, "4.4.3", a == NULL ? "the MTA-STS policy of the domain could not be looked up: the "
+		    "process that does this failed" : "the MTA-STS policy of the domain could not be looked up: too "
+		    "many are being fetched", TTL_MIN);
+		return;
+	}
+	sts_apply(a, d->held, &d->sts);
+	dest_know_port(d, d->held, d->held_ttl);
+}
+
+/* Asks for the policy, which may be in force without any word in DNS (RFC 8461 section 3.1). */
+static void
+dest_ask_policy(struct dest *d, const struct dns_reply *a)
+{
+	const struct params *p = d->r->net->params;
+	struct sts_ask ask = { .is_refresh = TAILQ_EMPTY(&d->waiting) };
+	const struct mx_host *h = a->sts == DNS_STS_FOUND ? &a->sts_host->hosts[0] : NULL;
+	struct sockaddr_storage ss;
+	socklen_t len;
+	unsigned i;
+	char *c;
+
+	strlcpy(ask.domain, d->domain, sizeof(ask.domain));
+	for (c = ask.domain; *c != '\0'; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c + ('a' - 'A'));
+	if (h != NULL) {
+		memcpy(ask.id, a->sts_id, sizeof(ask.id));
+		ask.host = mx_list_new(MX_IMPLICIT);
+		(void)mx_list_add(ask.host, h->name, 0);
+		for (i = 0; i < h->n_addrs; i++) {
+			mx_addr_sockaddr(&h->addrs[i], 0, &ss, &len);
+			if (!cidr_list_match(&p->prohibited_hosts, (const struct sockaddr *)&ss))
+				mx_host_add(&ask.host->hosts[0], h->addrs[i].family, h->addrs[i].ip);
+		}
+	}
+	slot_leave(d);
+	d->held = mx_list_ref(a->mx);
+	d->held_ttl = a->ttl;
+	timer_set(&d->timer, 2 * p->mta_sts_timeout + GRACE_MS); /* it may have to wait for its turn */
+	d->sts_request = sts_peer_ask(d->r->sts, &ask, on_policy, d);
+	mx_list_unref(&ask.host);
+}
+
+static void
 take_reply(struct dest *d, const struct dns_reply *a)
 {
 	switch (a->status) {
 	case DNS_OK:
 		if (d->is_relay)
 			dest_know_relay(d, a->mx, a->ttl);
+		else if (d->r->net->params->mta_sts)
+			dest_ask_policy(d, a);
 		else
 			dest_know_port(d, a->mx, a->ttl);
 		break;
@@ -523,9 +606,16 @@ on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	struct dns_reply a;
 	struct dest *d;
 
-	if (dns_reply_decode(&m->body, &a) == -1 || (a.status == DNS_OK && a.mx == NULL)) {
+	bool is_records = (m->id & DNS_CLIENT_IDS) != 0;
+
+	if (dns_reply_decode(&m->body, &a) == -1 || (is_records ? a.mx != NULL : a.status == DNS_OK && a.mx == NULL)) {
 		dns_reply_clear(&a);
 		ipc_reject(ipc, "malformed answer");
+		return;
+	}
+	if (is_records) {
+		dns_client_answer(r->net->dns, m->id, &a);
+		dns_reply_clear(&a);
 		return;
 	}
 	d = dest_by_id(r, m->id);
@@ -547,6 +637,7 @@ on_peer_gone(struct ipc *ipc, const char *why, void *arg)
 	(void)ipc;
 	log_info("dns role is gone: %s", why);
 	r->peer = NULL;
+	dns_client_share(r->net->dns, NULL);
 	TAILQ_FOREACH_SAFE(d, &r->order, link, next) {
 		if (d->state != DEST_ASKING || !d->is_asked)
 			continue;
@@ -572,11 +663,12 @@ resolver_set_peer(struct resolver *r, int fd)
 		on_peer_gone(NULL, "replaced", r);
 	}
 	r->peer = ipc_new(r->net->loop, fd, &ops, r);
+	dns_client_share(r->net->dns, r->peer);
 	/* Asking moves a dest to the end of the order. */
 	n = r->n_dests;
 	for (d = TAILQ_FIRST(&r->order); n-- > 0; d = next) {
 		next = TAILQ_NEXT(d, link);
-		if (d->state == DEST_ASKING && !d->is_asked && !d->is_in_turn)
+		if (d->state == DEST_ASKING && !d->is_asked && !d->is_in_turn && d->sts_request == NULL)
 			dest_ask(d);
 	}
 	ask_waiting(r);
@@ -602,12 +694,43 @@ resolver_sweep(struct resolver *r)
 			dest_free(d);
 }
 
+static void
+on_refreshed(const struct site *site, const struct outcome *failure, void *arg)
+{
+	(void)site, (void)failure, (void)arg;
+}
+
+/* Asking is all it takes; what was learnt within the hour is not asked for again. */
+static void
+on_refresh(const char *domain, void *arg)
+{
+	struct resolver *r = arg;
+
+	if (!r->net->is_stopping && r->net->params->relayhost[0] == '\0' && r->net->params->mta_sts)
+		resolver_find(r, domain, on_refreshed, NULL);
+}
+
+void
+resolver_set_sts_peer(struct resolver *r, int fd)
+{
+	sts_peer_set(r->sts, fd);
+}
+
+const struct sts_known *
+resolver_sts(struct resolver *r, const char *domain)
+{
+	struct dest find = { .name = (char *)(uintptr_t)domain }, *d = RB_FIND(dest_tree, &r->dests, &find);
+
+	return d != NULL && d->state == DEST_KNOWN && !d->is_relay ? &d->sts : NULL;
+}
+
 struct resolver *
 resolver_new(struct net *net)
 {
 	struct resolver *r = xcalloc(1, sizeof(*r));
 
 	r->net = net;
+	r->sts = sts_peer_new(net->loop, on_refresh, r);
 	RB_INIT(&r->dests);
 	TAILQ_INIT(&r->order);
 	TAILQ_INIT(&r->turn);
@@ -627,6 +750,8 @@ resolver_free(struct resolver **rp)
 		return;
 	TAILQ_FOREACH_SAFE(d, &r->order, link, next)
 		dest_free(d);
+	dns_client_share(r->net->dns, NULL);
 	ipc_close(&r->peer);
+	sts_peer_free(&r->sts);
 	free(r);
 }

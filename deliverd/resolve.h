@@ -6,6 +6,8 @@
 #include "deliverd/job.h"
 #include "deliverd/result.h"
 
+struct sts_known;
+
 struct resolver *resolver_new(struct net *);
 void resolver_free(struct resolver **);
 /* The dns role's end of a socketpair; replaces the last one, whose open questions fail temporarily. */
@@ -20,6 +22,10 @@ void resolver_sweep(struct resolver *);
  * it, and no site; or with neither, when the resolver goes before the answer comes. */
 typedef void resolver_fn(const struct site *, const struct outcome *failure, void *arg);
 void resolver_find(struct resolver *, const char *domain, resolver_fn *, void *arg);
+/* The sts role's end of a socketpair. */
+void resolver_set_sts_peer(struct resolver *, int fd);
+/* What is known of the MTA-STS policy of a domain; NULL: nothing. Valid until the loop turns. */
+const struct sts_known *resolver_sts(struct resolver *, const char *domain);
 void dest_remove(struct dest *, struct item *);
 
 #endif

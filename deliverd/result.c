@@ -74,6 +74,7 @@ fill_conn(struct ql_result *r, const struct conn *c)
 	r->tls_version = lend(c->tls_version);
 	r->tls_cipher = lend(c->tls_cipher);
 	r->tls_verified = lend(c->tls_verified);
+	r->tls_policy = lend(c->need.policy);
 }
 
 static void
@@ -90,6 +91,7 @@ write_delivery(struct net *net, const struct item *it, const struct ql_result *r
 		.source_address = r->source_address, .provider = r->provider, .meta = q->meta,
 		    .n_meta = q->n_meta, .delivery_protocol = "ESMTP",
 		.tls_version = r->tls_version, .tls_cipher = r->tls_cipher, .tls_verified = r->tls_verified,
+		.tls_policy = r->tls_policy,
 		.session = r->session,
 		.message_id = q->message_id, .auth_user = q->auth_user, .phase = r->phase, .timing = &r->timing,
 	};

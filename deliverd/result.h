@@ -14,6 +14,7 @@ struct outcome {
 	const char *text;
 	const char *command; /* what was answered; NULL */
 	uint32_t retry_after;/* seconds, QL_RETURNED */
+	bool is_forbidden;   /* an MTA-STS policy leaves no host */
 };
 
 /* A failure that we found ourselves; status "5.4.4". */

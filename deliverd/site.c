@@ -6,7 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cidr.h"
 #include "base/xalloc.h"
+#include "deliverd/guard.h"
 #include "deliverd/overrides.h"
 #include "deliverd/path.h"
 #include "deliverd/site.h"
@@ -108,20 +110,23 @@ site_name_make(const struct mx_list *mx, char *out, size_t size)
 }
 
 /* The host names, sorted, joined, with the port that was said for them; the name of what is no host set. And whether
- * DNSSEC vouches for the hosts: a connection that was not made by TLSA records is not for mail that has to go by
- * them. */
+ * DNSSEC vouches for the hosts, and what the domain's MTA-STS policy says of each: a connection that was not made by
+ * TLSA records, or not with the certificate that a policy wants, is not for mail that has to go by them. */
+static const char *const sts_marks[] = { [MX_STS_NONE] = "", [MX_STS_TESTING] = "?", [MX_STS_TESTING_NOT] = "?-",
+	[MX_STS_ENFORCE] = "*", [MX_STS_ENFORCE_NOT] = "*-" };
+
 static char *
 site_key(const struct mx_list *mx, const char *name)
 {
-	const char *names[MX_HOSTS_MAX] = { NULL }, *mark = mx->is_secure ? "!" : "";
-	char *list, *key, *p;
+	char *names[MX_HOSTS_MAX] = { NULL }, *list, *key, *p;
+	const char *mark = mx->is_secure ? "!" : "";
 	size_t len = 1;
 	unsigned i;
 
 	if (name != NULL && (mx->kind == MX_RELAY || mx->kind == MX_LITERAL))
 		return xasprintf("=%s%s", name, mark);
 	for (i = 0; i < mx->n_hosts; i++) {
-		names[i] = mx->hosts[i].name;
+		names[i] = xasprintf("%s%s", mx->hosts[i].name, sts_marks[mx->hosts[i].sts]);
 		len += strlen(names[i]) + 1;
 	}
 	qsort(names, mx->n_hosts, sizeof(names[0]), text_cmp);
@@ -130,6 +135,7 @@ site_key(const struct mx_list *mx, const char *name)
 	for (i = 0; i < mx->n_hosts; i++) {
 		p = stpcpy(p, names[i]);
 		*p++ = ',';
+		free(names[i]);
 	}
 	*p = '\0';
 	key = xasprintf("%s:%u%s", list, mx->port, mark);
@@ -154,6 +160,23 @@ site_new(struct net *net, char *key, const struct mx_list *mx, const char *name)
 	return site;
 }
 
+/* A relayhost is ours, and judges nobody by the address that its mail comes from. */
+static bool
+has_public_address(const struct mx_list *mx)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	unsigned i, k;
+
+	for (i = 0; mx->kind != MX_RELAY && i < mx->n_hosts; i++)
+		for (k = 0; k < mx->hosts[i].n_addrs; k++) {
+			mx_addr_sockaddr(&mx->hosts[i].addrs[k], 0, &ss, &len);
+			if (sockaddr_is_public((const struct sockaddr *)&ss))
+				return true;
+		}
+	return false;
+}
+
 struct site *
 site_get(struct net *net, struct mx_list *mx, const char *name)
 {
@@ -167,6 +190,7 @@ site_get(struct net *net, struct mx_list *mx, const char *name)
 	mx_list_ref(mx);
 	mx_list_unref(&site->mx);
 	site->mx = mx;
+	site->is_public = has_public_address(mx);
 	return site_ref(site);
 }
 
@@ -292,7 +316,8 @@ site_add(struct site *site, struct item *it)
 	while ((s = source_choose(site, &it->env.msg, &is_out)) != NULL) {
 		p = path_get(site, s, it->job->q.domain);
 		if (may_select(p, it, &first)) {
-			path_add(p, it);
+			if (guard_admits(p, it))
+				path_add(p, it);
 			return;
 		}
 		source_refuse(site, s);

@@ -20,6 +20,7 @@ struct site {
 	char *name;
 	unsigned refs; /* dests and paths */
 	struct mx_list *mx; /* latest */
+	bool is_public; /* receivers whom everybody can reach: they judge by DMARC */
 	struct site_share *shares;
 	unsigned n_shares;
 	uint64_t choice; /* counts */

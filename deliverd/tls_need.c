@@ -1,5 +1,5 @@
 /* What TLS with a host has to be (tls_need.h), in the net process. TLSA records are a stranger's, but DNSSEC vouches
- * for them. */
+ * for them; of an MTA-STS policy only what it says of the host comes here. */
 #include <string.h>
 #include <strings.h>
 
@@ -33,15 +33,40 @@ has_usable(const struct mx_host *h)
 static uint64_t
 tag_of(const struct tls_need *n, const struct mx_host *h)
 {
-	uint64_t tag = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)n->by;
+	uint64_t tag = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)n->by ^ (n->is_observed ? 0x100 : 0);
 	unsigned i, j;
 
+	for (i = 0; n->by == TLS_BY_DANE && h->tlsa_base != NULL && h->tlsa_base[i] != '\0'; i++)
+		tag = (tag ^ (unsigned char)h->tlsa_base[i]) * UINT64_C(0x100000001b3);
 	for (i = 0; n->by == TLS_BY_DANE && i < h->n_tlsa; i++) {
 		tag = (tag ^ h->tlsa[i].usage) * UINT64_C(0x100000001b3);
 		for (j = 0; j < h->tlsa[i].len; j++)
 			tag = (tag ^ h->tlsa[i].data[j]) * UINT64_C(0x100000001b3);
 	}
 	return tag;
+}
+
+/* RFC 8461 section 2: where there are TLSA records they decide, also if the server fails them. */
+bool
+tls_need_forbids(const struct path *p, const struct mx_host *h)
+{
+	return p->limits.tls != TLS_LEVEL_NONE && p->config.enable_mta_sts && h->sts == MX_STS_ENFORCE_NOT &&
+	    !(p->config.enable_dane && (h->dane == MX_DANE_FAILED || has_usable(h)));
+}
+
+/* What the domain's policy adds where no TLSA record says how the server is known. It is never less than before. */
+static void
+add_sts(struct tls_need *n, const struct mx_host *h)
+{
+	if (h->sts == MX_STS_NONE || n->by == TLS_BY_DANE)
+		return;
+	n->policy = "sts";
+	if (h->sts == MX_STS_ENFORCE) {
+		n->is_required = true;
+		n->by = TLS_BY_CERTIFICATE;
+	} else if (n->by == TLS_BY_NOTHING) {
+		n->is_observed = true;
+	}
 }
 
 bool
@@ -60,13 +85,26 @@ tls_need_of(const struct path *p, const struct mx_host *h, struct tls_need *n, c
 	}
 	if (n->is_wanted && p->config.enable_dane && h->dane == MX_DANE_RECORDS) {
 		n->is_required = true;
+		n->policy = "tlsa";
 		if (has_usable(h))
 			n->by = TLS_BY_DANE;
 	}
+	if (tls_need_forbids(p, h)) {
+		*why = "the domain's MTA-STS policy does not name it";
+		return false;
+	}
+	if (n->is_wanted && p->config.enable_mta_sts)
+		add_sts(n, h);
 	/* Unless policy says it: where something is verified, the clear would be a downgrade. */
 	n->may_retry_in_clear = !n->is_required && (retry >= 0 ? retry == 1 : n->by == TLS_BY_NOTHING);
 	n->tag = tag_of(n, h) ^ p->credentials.tag;
 	return true;
+}
+
+const char *
+tls_need_name(const struct tls_need *n, const struct mx_host *h)
+{
+	return n->by == TLS_BY_DANE && h->tlsa_base != NULL ? h->tlsa_base : h->name;
 }
 
 /* RFC 7672 section 3.2.2 lets a server have a certificate for the mail's domain instead of its own name. But a
@@ -87,11 +125,14 @@ tls_need_expect(const struct tls_need *n, const struct mx_host *h, const char *d
 	unsigned i, n_used = 0;
 	int r;
 
+	if (n->is_observed)
+		return tls_observe_name(ssl, h->name);
 	if (n->by == TLS_BY_NOTHING)
 		return 0;
 	if (n->by == TLS_BY_CERTIFICATE)
 		return tls_expect_name(ssl, h->name);
-	if (tls_expect_dane(ssl, h->name, lies_in(h->name, domain) ? domain : NULL) == -1)
+	/* RFC 7672 section 3.2.2: the name at which the records are is the one that certificates must have. */
+	if (tls_expect_dane(ssl, tls_need_name(n, h), lies_in(h->name, domain) ? domain : NULL) == -1)
 		return -1;
 	for (i = 0; i < h->n_tlsa; i++) {
 		r = is_usable(&h->tlsa[i]) ? tls_expect_tlsa(ssl, h->tlsa[i].usage, h->tlsa[i].selector,

@@ -61,12 +61,14 @@ int cmd_bounce_rules(struct admin *, int, char **);
 int cmd_bounce_parse(struct admin *, int, char **); /* behind bounce */
 int cmd_feedback(struct admin *, int, char **);
 int cmd_suppress(struct admin *, int, char **);
+int cmd_token(struct admin *, int, char **);
 int cmd_overrides(struct admin *, int, char **);
 int cmd_events(struct admin *, int, char **);
 int cmd_dkim(struct admin *, int, char **);
 int cmd_passwd(struct admin *, int, char **);
 int cmd_version(struct admin *, int, char **);
 int cmd_sendmail(struct admin *, int, char **);
+int cmd_tlsrpt(struct admin *, int, char **);
 int cmd_mailq(struct admin *, int, char **);
 
 #endif

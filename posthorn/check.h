@@ -49,6 +49,16 @@ void check_environment(const struct params *, const struct conf *, struct conf_e
 /* Both. */
 void check_files(const struct params *, const struct conf *, struct conf_errors *errors, struct conf_errors *warnings);
 
+/* check_apart.c: calls it in a process of its own, which takes all that it read along with it. */
+typedef void check_fn(void *arg, struct conf_errors *errors, struct conf_errors *warnings);
+void check_apart(check_fn *, void *arg, struct conf_errors *errors, struct conf_errors *warnings);
+
+/* check_secrets.c: the child's side, and the other. */
+struct shaping;
+struct wbuf;
+struct rbuf;
+void check_secrets_tell(const struct shaping *, const char *dir, uint8_t item, struct wbuf *out);
+void check_secret_decode(struct rbuf *, struct conf_errors *errors);
 /* check_keys.c: keys that could not sign go to warnings: only the mail that they are for is refused. */
 void check_keys(const struct params *, const struct key_list *, struct conf_errors *warnings);
 
@@ -62,6 +72,7 @@ void check_sources(const char *file, const struct policy *, struct conf_errors *
 extern const char *const suite_users[]; /* NULL-terminated */
 #define SUITE_GROUP "posthorn"
 #define SUITE_QUEUE_USER "posthorn-queued"
+#define SUITE_DELIVER_USER "posthorn-deliverd"
 /* As root: whether all of them exist. As an ordinary user: false. */
 bool suite_has_users(void);
 

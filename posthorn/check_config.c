@@ -31,9 +31,9 @@
 #define CHECK_MAX_TEXT 4096
 #define CHECK_MAX_KEYS 1000 /* looked at */
 
-enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_KEY, CHECK_END };
+enum check_item { CHECK_ERROR = 1, CHECK_WARNING, CHECK_POOL, CHECK_SOURCE, CHECK_KEY, CHECK_END, CHECK_SECRET };
 
-const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, "posthorn-deliverd", "posthorn-bouncerd",
+const char *const suite_users[] = { "posthorn-smtpd", SUITE_QUEUE_USER, SUITE_DELIVER_USER, "posthorn-bouncerd",
 	"posthorn-fblproc", NULL };
 
 bool
@@ -123,7 +123,7 @@ check_report(struct wbuf *out, enum check_item item, const struct conf_errors *e
 }
 
 static void
-check_shaping(const struct params *params, struct conf_errors *errors, struct conf_errors *warnings)
+check_shaping(const struct params *params, struct wbuf *out, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	struct shaping *shaping;
 	size_t i;
@@ -135,6 +135,8 @@ check_shaping(const struct params *params, struct conf_errors *errors, struct co
 		if (!check_reach(params->shaping_files.v[i], errors))
 			return;
 	shaping = shaping_load(&params->shaping_files, errors);
+	if (shaping != NULL)
+		check_secrets_tell(shaping, params->smtp_secret_directory, CHECK_SECRET, out);
 	shaping_free(&shaping);
 }
 
@@ -212,7 +214,7 @@ check_load(const char *config_dir, struct wbuf *out, struct conf_errors *errors,
 		policy_free(&policy);
 	}
 	if (params != NULL) {
-		check_shaping(params, errors, warnings);
+		check_shaping(params, out, errors, warnings);
 		check_bounce_rules(params, errors, warnings);
 	}
 	free(file);
@@ -358,6 +360,9 @@ check_decode(const struct wbuf *in, struct pool_list *pools, struct key_list *ke
 			break;
 		case CHECK_KEY:
 			check_decode_key(&r, keys);
+			break;
+		case CHECK_SECRET:
+			check_secret_decode(&r, errors);
 			break;
 		case CHECK_END:
 			return rbuf_done(&r) ? 0 : -1;

@@ -57,16 +57,37 @@ check_cert(const struct params *p, const X509 *cert, struct conf_errors *warning
 		    p->myhostname);
 }
 
+struct certificates {
+	const struct params *params;
+	const struct conf_strs *certs, *keys;
+};
+
+static void
+load_certificates(void *arg, struct conf_errors *errors, struct conf_errors *warnings)
+{
+	const struct certificates *c = arg;
+	char *err = NULL;
+	SSL_CTX *ctx;
+	long set;
+
+	if ((ctx = tls_server_ctx_of(c->certs, c->keys, "check", &err)) == NULL) {
+		conf_error_add(errors, NULL, 0, "%s", err);
+		free(err);
+		return;
+	}
+	for (set = SSL_CERT_SET_FIRST; SSL_CTX_set_current_cert(ctx, set) == 1; set = SSL_CERT_SET_NEXT)
+		check_cert(c->params, SSL_CTX_get0_certificate(ctx), warnings);
+	SSL_CTX_free(ctx);
+}
+
 /* Certificates and keys as smtpd will load them. */
 void
 check_certificate(const struct params *p, struct conf_errors *errors, struct conf_errors *warnings)
 {
 	const struct conf_strs *certs = &p->smtpd_tls_cert_file, *keys = &p->smtpd_tls_key_file;
+	struct certificates c = { p, certs, keys };
 	bool is_readable = true;
-	char *err = NULL;
-	SSL_CTX *ctx;
 	size_t i;
-	long set;
 
 	/* OpenSSL's words for a missing file are "system lib". */
 	for (i = 0; i < certs->n; i++)
@@ -77,14 +98,7 @@ check_certificate(const struct params *p, struct conf_errors *errors, struct con
 		conf_error_add(errors, NULL, 0, "smtpd_tls_cert_file is not set, but submission needs TLS");
 	if (certs->n == 0 || !is_readable)
 		return;
-	if ((ctx = tls_server_ctx_of(certs, keys, "check", &err)) == NULL) {
-		conf_error_add(errors, NULL, 0, "%s", err);
-		free(err);
-		return;
-	}
-	for (set = SSL_CERT_SET_FIRST; SSL_CTX_set_current_cert(ctx, set) == 1; set = SSL_CERT_SET_NEXT)
-		check_cert(p, SSL_CTX_get0_certificate(ctx), warnings);
-	SSL_CTX_free(ctx);
+	check_apart(load_certificates, &c, errors, warnings);
 }
 
 static void

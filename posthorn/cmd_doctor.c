@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/xalloc.h"
+#include "mail/orgdomain.h"
 
 #include "admin.h"
 #include "dns_child.h"
@@ -28,7 +29,9 @@ static const struct {
 	{ "clock", FOR_HOST, false, doctor_clock },
 	{ "certificate", FOR_HOST, false, doctor_certificate },
 	{ "files", FOR_HOST, false, doctor_files },
+	{ "ports", FOR_HOST, false, doctor_ports },
 	{ "address", FOR_SOURCE, false, doctor_address },
+	{ "port25", FOR_SOURCE, true, doctor_port25 },
 	{ "ptr", FOR_SOURCE, true, doctor_ptr },
 	{ "dnsbl-zones", FOR_HOST, true, doctor_dnsbl_zones },
 	{ "dnsbl", FOR_SOURCE, true, doctor_dnsbl },
@@ -37,8 +40,10 @@ static const struct {
 	{ "postmaster", FOR_DOMAIN, true, doctor_postmaster },
 	{ "spf-record", FOR_DOMAIN, true, doctor_spf_record },
 	{ "spf", FOR_PAIR, true, doctor_spf_source },
+	{ "spf-second", FOR_DOMAIN, true, doctor_spf_second },
 	{ "dkim", FOR_DOMAIN, true, doctor_dkim },
 	{ "dmarc", FOR_DOMAIN, true, doctor_dmarc },
+	{ "alignment", FOR_DOMAIN, true, doctor_alignment },
 	{ "extras", FOR_DOMAIN, true, doctor_extras },
 };
 
@@ -186,7 +191,7 @@ strs_clear(struct conf_strs *l)
 }
 
 static int
-doctor_all(struct admin *adm, const struct conf_strs *sources, const struct conf_strs *domains)
+doctor_all(struct admin *adm, const struct conf_strs *sources, const struct conf_strs *domains, const char *probe)
 {
 	struct doctor d = { .config_dir = adm->config_dir };
 	struct conf *conf = NULL;
@@ -197,6 +202,8 @@ doctor_all(struct admin *adm, const struct conf_strs *sources, const struct conf
 		return ADM_FAILED;
 	d.params = params;
 	d.conf = conf;
+	d.probe = probe != NULL ? probe : params->doctor_probe_domain;
+	orgdomain_load();
 	if (doctor_collect(&d, sources, domains) == 0 && doctor_run(&d) == 0) {
 		if (adm->json)
 			print_json(&d);
@@ -205,6 +212,7 @@ doctor_all(struct admin *adm, const struct conf_strs *sources, const struct conf
 		rv = findings_count(&d, DOCTOR_FAILURE) == 0 ? ADM_OK : ADM_FAILED;
 	}
 	doctor_clear(&d);
+	orgdomain_unload();
 	params_free(&params);
 	conf_free(&conf);
 	return rv;
@@ -214,19 +222,27 @@ int
 cmd_doctor(struct admin *adm, int argc, char **argv)
 {
 	static const struct option options[] = { { "domain", required_argument, NULL, 'd' },
-		{ "source", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 } };
+		{ "source", required_argument, NULL, 's' }, { "probe", required_argument, NULL, 'p' },
+		{ NULL, 0, NULL, 0 } };
 	struct conf_strs sources = { NULL, 0 }, domains = { NULL, 0 };
+	const char *probe = NULL;
 	int c, rv = ADM_USAGE;
 
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) == 'd' || c == 's')
-		strs_add(c == 'd' ? &domains : &sources, optarg);
+	while ((c = getopt_long(argc, argv, "", options, NULL)) == 'd' || c == 's' || c == 'p') {
+		if (c == 'p')
+			probe = optarg;
+		else
+			strs_add(c == 'd' ? &domains : &sources, optarg);
+	}
 	if (c != -1)
 		(void)adm_usage("doctor", NULL);
+	else if (probe != NULL && !dns_name_valid(probe))
+		rv = adm_fail("`%s' is not a domain name", probe);
 	else if (optind < argc)
 		(void)adm_usage("doctor", "`%s' is not an option", argv[optind]);
 	else
-		rv = doctor_all(adm, &sources, &domains);
+		rv = doctor_all(adm, &sources, &domains, probe);
 	strs_clear(&sources);
 	strs_clear(&domains);
 	return rv;

@@ -146,6 +146,23 @@ print_queue(const json_t *q)
 }
 
 static void
+print_mta_sts(const json_t *k)
+{
+	char *text, life[HUMAN_TEXT];
+
+	if (k == NULL)
+		return;
+	if (*text_of(k, "mode") != '\0') {
+		human_age(int_of(k, "expires_s") * 1000, life);
+		text = xasprintf("%s, id %s, for %s more: %s", text_of(k, "mode"), text_of(k, "id"), life,
+		    text_of(k, "mx"));
+		print_line("MTA-STS", text);
+		free(text);
+	}
+	print_line("MTA-STS problem", text_of(k, "problem"));
+}
+
+static void
 print_destination(const json_t *d)
 {
 	if (d == NULL)
@@ -156,6 +173,7 @@ print_destination(const json_t *d)
 	print_line("site", text_of(d, "site"));
 	print_line("provider", text_of(d, "provider"));
 	print_line("found by", text_of(d, "found_by"));
+	print_mta_sts(json_object_get(d, "mta_sts"));
 	print_list("hosts", json_object_get(d, "mx"), host_text);
 }
 
@@ -189,6 +207,8 @@ print_source(const json_t *s, bool is_all)
 	print_line("path", text);
 	free(text);
 	print_line("last reply", text_of(s, "last_reply"));
+	print_line("guard", text_of(s, "guard"));
+	print_list("held senders", json_object_get(s, "held_senders"), plain_text);
 	print_list("limits", json_object_get(s, "limits"), setting_text);
 	print_settings(json_object_get(s, "settings"), is_all);
 	print_list("overrides", json_object_get(s, "overrides"), override_text);

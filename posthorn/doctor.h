@@ -38,6 +38,7 @@ struct doctor {
 	const char *config_dir;
 	const struct params *params;
 	const struct conf *conf;
+	const char *probe; /* a domain that takes mail: whether it can be reached */
 	struct doctor_source *sources;
 	size_t n_sources;
 	struct doctor_domain *domains;
@@ -61,6 +62,8 @@ void doctor_say(struct doctor *, enum doctor_level, char *publish, const char *f
 
 /* doctor_ask.c. The answer is valid until the end. */
 const struct dns_reply *doctor_ask(struct doctor *, const char *name, uint16_t type);
+/* The answer if it was asked already, NULL if not. */
+const struct dns_reply *doctor_known(const struct doctor *, const char *name, uint16_t type);
 /* Whether the name has that address; *failed_r: nobody knows. */
 bool doctor_has_address(struct doctor *, const char *name, const struct doctor_source *, bool *failed_r);
 void doctor_spf(struct doctor *, const struct spf_query *, struct spf_verdict *);
@@ -75,6 +78,10 @@ char *doctor_record_dmarc(const char *domain);
 /* A TXT record in zone-file form; longer ones in several strings. */
 char *doctor_record_txt(const char *name, const char *text);
 const unsigned char *doctor_source_ip(const struct doctor_source *);
+
+/* The DMARC record for a domain: its own, else that of its organisational domain. *n_r: how many were found there.
+ * NULL: none; *failed_r: nobody knows. */
+const char *doctor_dmarc_find(struct doctor *, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r);
 
 /* The sources of the policy and the sender domains: those given, else those of the passwd file. 0, or -1 and errors
  * printed. */
@@ -103,5 +110,12 @@ void doctor_extras(struct doctor *);
 void doctor_dkim(struct doctor *);
 /* doctor_smtp.c */
 void doctor_postmaster(struct doctor *);
+void doctor_port25(struct doctor *);
+/* doctor_ports.c */
+void doctor_ports(struct doctor *);
+/* doctor_align.c */
+void doctor_alignment(struct doctor *);
+/* doctor_spf2.c */
+void doctor_spf_second(struct doctor *);
 
 #endif

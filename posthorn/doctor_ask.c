@@ -48,15 +48,26 @@ on_answer(const struct dns_reply *reply, void *arg)
 }
 
 const struct dns_reply *
-doctor_ask(struct doctor *d, const char *name, uint16_t type)
+doctor_known(const struct doctor *d, const char *name, uint16_t type)
 {
-	char unavailable[] = "the resolver is not there", no_name[] = "not a name";
-	struct dns_reply none = { .status = DNS_TEMPORARY, .text = unavailable };
-	struct doctor_reply *a;
+	const struct doctor_reply *a;
 
 	for (a = d->replies; a != NULL; a = a->next)
 		if (a->type == type && strcasecmp(a->name, name) == 0)
 			return &a->reply;
+	return NULL;
+}
+
+const struct dns_reply *
+doctor_ask(struct doctor *d, const char *name, uint16_t type)
+{
+	char unavailable[] = "the resolver is not there", no_name[] = "not a name";
+	struct dns_reply none = { .status = DNS_TEMPORARY, .text = unavailable };
+	const struct dns_reply *known = doctor_known(d, name, type);
+	struct doctor_reply *a;
+
+	if (known != NULL)
+		return known;
 	a = xcalloc(1, sizeof(*a));
 	a->name = xstrdup(name);
 	a->type = type;

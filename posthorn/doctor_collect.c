@@ -14,20 +14,6 @@
 #include "doctor.h"
 #include "passwd_file.h"
 
-/* What no receiver sees. The documentation networks are treated as the public ones that they stand for. */
-static bool
-address_is_public(const struct sockaddr *sa)
-{
-	static const char *const nets[] = { "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-		"172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7", "fe80::/10" };
-	struct cidr net;
-
-	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++)
-		if (cidr_parse(nets[i], &net) == 0 && cidr_match(&net, sa))
-			return false;
-	return true;
-}
-
 static void
 source_add(struct doctor *d, const struct pool_source *from)
 {
@@ -45,7 +31,7 @@ source_add(struct doctor *d, const struct pool_source *from)
 	}
 	sockaddr_text((const struct sockaddr *)&s->sa, text);
 	s->address = xstrdup(text);
-	s->is_public = address_is_public((const struct sockaddr *)&s->sa);
+	s->is_public = sockaddr_is_public((const struct sockaddr *)&s->sa);
 }
 
 static bool

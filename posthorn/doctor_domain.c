@@ -5,7 +5,9 @@
 #include <strings.h>
 
 #include "base/xalloc.h"
+#include "mail/orgdomain.h"
 #include "mail/spf_private.h"
+#include "mail/tags.h"
 
 #include "doctor.h"
 
@@ -171,44 +173,10 @@ doctor_spf_source(struct doctor *d)
 
 /* ---- DMARC, RFC 7489 ---- */
 
-/* The value of a tag, lower case, cut at size; "" if it is not there. */
-static void
-tag_value(const char *record, const char *tag, char *out, size_t size)
+const char *
+doctor_dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r)
 {
-	const char *p = record, *end, *eq;
-	size_t n = 0, len;
-
-	out[0] = '\0';
-	for (; p != NULL && *p != '\0'; p = *end == ';' ? end + 1 : NULL) {
-		p += strspn(p, " \t");
-		end = p + strcspn(p, ";");
-		eq = memchr(p, '=', (size_t)(end - p));
-		if (eq == NULL)
-			continue;
-		for (len = (size_t)(eq - p); len > 0 && (p[len - 1] == ' ' || p[len - 1] == '\t');)
-			len--;
-		if (len != strlen(tag) || strncasecmp(p, tag, len) != 0)
-			continue;
-		for (eq++; eq < end && n + 1 < size; eq++)
-			if (*eq != ' ' && *eq != '\t')
-				out[n++] = *eq >= 'A' && *eq <= 'Z' ? (char)(*eq + 32) : *eq;
-		out[n] = '\0';
-		return;
-	}
-}
-
-static bool
-is_dmarc(const struct dns_record *d)
-{
-	return d->len >= 8 && strncmp(d->text, "v=DMARC1", 8) == 0 && (d->text[8] == '\0' ||
-	    strchr("; \t", d->text[8]) != NULL);
-}
-
-/* The record for a domain: its own, else that of the nearest domain above it that has one. *n_r: how many were found
- * there. NULL: none; *failed_r: nobody knows. */
-static const char *
-dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_r, bool *failed_r)
-{
+	const char *const places[] = { domain, orgdomain_of(domain) };
 	const struct dns_reply *r;
 	const char *found = NULL;
 	char name[512];
@@ -216,12 +184,13 @@ dmarc_find(struct doctor *d, const char *domain, const char **at_r, unsigned *n_
 
 	*n_r = 0;
 	*failed_r = false;
-	for (*at_r = domain; strchr(*at_r, '.') != NULL; *at_r = strchr(*at_r, '.') + 1) {
+	for (size_t k = 0; k < 2 && (k == 0 || places[1] != domain); k++) {
+		*at_r = places[k];
 		snprintf(name, sizeof(name), "_dmarc.%s", *at_r);
 		r = doctor_ask(d, name, DNS_TYPE_TXT);
 		*failed_r |= r->status == DNS_TEMPORARY;
 		for (i = 0; i < r->n_records; i++)
-			if (is_dmarc(&r->records[i]) && (*n_r)++ == 0)
+			if (tags_are_dmarc(r->records[i].text, r->records[i].len) && (*n_r)++ == 0)
 				found = r->records[i].text;
 		if (*n_r > 0)
 			break;
@@ -237,7 +206,7 @@ doctor_dmarc(struct doctor *d)
 	bool failed;
 	unsigned n;
 
-	record = dmarc_find(d, name, &at, &n, &failed);
+	record = doctor_dmarc_find(d, name, &at, &n, &failed);
 	if (record == NULL && failed) {
 		doctor_say(d, DOCTOR_WARNING, NULL, "its DMARC record is not known: name servers do not answer");
 		return;

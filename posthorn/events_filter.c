@@ -12,7 +12,8 @@
 #include "human.h"
 
 static const char *const event_types[] = { "Reception", "Delivery", "TransientFailure", "Bounce", "Expiration",
-	"AdminBounce", "AdminRebind", "Rejection", "Delayed", "Override", "OOB", "Feedback", NULL };
+	"AdminBounce", "AdminRebind", "Rejection", "Delayed", "Override", "OOB", "Feedback", "TlsSession",
+	NULL };
 
 static const char *
 text_of(const json_t *event, const char *key)

@@ -170,6 +170,8 @@ sup_on_child(void *arg)
 
 		if (d != NULL)
 			sup_daemon_gone(d, status);
+		else
+			(void)sup_report_gone(sup, pid, status);
 	}
 	sup_advance(sup);
 }
@@ -294,6 +296,7 @@ sup_run(struct supervisor *sup, const struct pool_list *pools)
 	(void)sup_daemon_new(sup, SUP_SMTPD, NULL);
 	log_info("posthorn %s starting config=%s pid=%d", POSTHORN_VERSION, sup->config_dir, (int)getpid());
 	sup_watch_open(sup);
+	sup_report_open(sup);
 	sup->stage = SUP_QUEUED;
 	sup_start_stage(sup);
 	sup_advance(sup);
@@ -336,6 +339,7 @@ sup_close(struct supervisor *sup)
 		close(sup->lock_fd);
 	timer_cancel(&sup->retry);
 	timer_cancel(&sup->watch);
+	timer_cancel(&sup->report);
 	config_image_free(&sup->image);
 	free(sup->image_path);
 	loop_free(&sup->loop);

@@ -81,6 +81,9 @@ struct supervisor {
 	struct timer retry;       /* daemons that have not followed */
 	unsigned retries;
 	struct timer watch;       /* supervise_watch.c */
+	struct timer report;      /* supervise_report.c */
+	pid_t report_pid;         /* 0: none */
+	int64_t report_day, report_due; /* since the epoch; wall, 0: not today any more */
 	uint64_t seen, handled;   /* signatures of the files: at the last look; when last acted upon */
 	unsigned disk_errors;     /* of the files as they are now; 0: none, or in force */
 	int64_t disk_errors_since;
@@ -156,6 +159,10 @@ uint32_t sup_generation_first(const struct supervisor *);
 bool sup_generation_reached(const struct supervisor *, char **text_r);
 /* supervise_watch.c: policy_reload = auto. */
 void sup_watch_open(struct supervisor *);
+
+/* supervise_report.c: the daily reports of TLS. True: it was that child. */
+void sup_report_open(struct supervisor *);
+bool sup_report_gone(struct supervisor *, pid_t, int wait_status);
 
 /* supervise_status.c: sends one QL_ADMIN_DATA for the supervisor and one for each daemon. */
 void sup_status(struct supervisor *, struct ipc *, uint32_t id);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/xalloc.h"
+#include "mail/sts_link.h"
 
 #include "admin.h"
 #include "supervise.h"
@@ -109,44 +110,64 @@ dir_make(const char *path, mode_t mode, const struct dir_owner *owner)
 	return 0;
 }
 
-/* queued's user and the group that may read the log; nobody where the suite has no users of its own. */
-static int
-dir_owners(struct dir_owner *queue, struct dir_owner *logs, struct dir_owner *run)
-{
-	bool has_users = suite_has_users();
-	const struct passwd *pw;
-	const struct group *gr;
+struct owners {
+	struct dir_owner root;
+	struct dir_owner queue; /* queued's user */
+	struct dir_owner logs;  /* the same, and the group that may read them */
+	struct dir_owner policies; /* deliverd's */
+};
 
-	memset(queue, 0, sizeof(*queue));
-	memset(run, 0, sizeof(*run));
-	*logs = *queue;
-	if (geteuid() != 0)
-		return 0;
-	if ((pw = getpwnam(has_users ? SUITE_QUEUE_USER : "nobody")) == NULL) {
-		adm_fail("there is no user %s", has_users ? SUITE_QUEUE_USER : "nobody");
+/* One of the suite's users; nobody where it has no users of its own. */
+static int
+owner_of(const char *user, struct dir_owner *owner)
+{
+	const char *name = suite_has_users() ? user : "nobody";
+	const struct passwd *pw = getpwnam(name);
+
+	if (pw == NULL) {
+		adm_fail("there is no user %s", name);
 		return -1;
 	}
-	*queue = (struct dir_owner){ true, pw->pw_uid, pw->pw_gid, has_users ? SUITE_QUEUE_USER : "nobody" };
-	*logs = *queue;
-	if (has_users && (gr = getgrnam(SUITE_GROUP)) != NULL)
-		logs->gid = gr->gr_gid;
-	*run = (struct dir_owner){ true, 0, 0, "root" };
+	*owner = (struct dir_owner){ true, pw->pw_uid, pw->pw_gid, name };
+	return 0;
+}
+
+static int
+dir_owners(struct owners *o)
+{
+	const struct group *gr;
+
+	memset(o, 0, sizeof(*o));
+	if (geteuid() != 0)
+		return 0;
+	if (owner_of(SUITE_QUEUE_USER, &o->queue) == -1 || owner_of(SUITE_DELIVER_USER, &o->policies) == -1)
+		return -1;
+	o->logs = o->queue;
+	if (suite_has_users() && (gr = getgrnam(SUITE_GROUP)) != NULL)
+		o->logs.gid = gr->gr_gid;
+	o->root = (struct dir_owner){ true, 0, 0, "root" };
 	return 0;
 }
 
 int
 sup_dirs_make(const struct params *p)
 {
-	struct dir_owner queue, logs, run;
 	char *events = xasprintf("%s/events", p->log_directory);
 	char *image = xasprintf("%s/" CONFIG_IMAGE_DIR, p->run_directory);
+	char *policies = xasprintf("%s/" STS_CACHE_DIR, p->data_directory);
+	char *reports = xasprintf("%s/tlsrpt", p->data_directory);
+	struct owners o;
 	int rv = -1;
 
 	/* Daemons reach the sockets in run_directory by the modes of the sockets; queue and logs are queued's. */
-	if (dir_owners(&queue, &logs, &run) == 0 && dir_make(p->run_directory, 0755, &run) == 0 &&
-	    dir_make(p->queue_directory, 0700, &queue) == 0 && dir_make(p->log_directory, 02750, &logs) == 0 &&
-	    dir_make(events, 02750, &logs) == 0 && dir_make(image, 0755, &run) == 0)
+	if (dir_owners(&o) == 0 && dir_make(p->run_directory, 0755, &o.root) == 0 &&
+	    dir_make(p->queue_directory, 0700, &o.queue) == 0 && dir_make(p->log_directory, 02750, &o.logs) == 0 &&
+	    dir_make(events, 02750, &o.logs) == 0 && dir_make(image, 0755, &o.root) == 0 &&
+	    dir_make(p->data_directory, 0755, &o.root) == 0 && dir_make(policies, 0700, &o.policies) == 0 &&
+	    dir_make(reports, 0700, &o.policies) == 0)
 		rv = 0;
+	free(reports);
+	free(policies);
 	free(events);
 	free(image);
 	return rv;
@@ -155,13 +176,14 @@ sup_dirs_make(const struct params *p)
 void
 check_directories(const struct params *p, struct conf_errors *errors)
 {
-	struct dir_owner queue, logs, run;
+	struct owners o;
 	const struct {
 		const char *path;
 		const struct dir_owner *owner;
-	} dirs[] = { { p->run_directory, &run }, { p->queue_directory, &queue }, { p->log_directory, &logs } };
+	} dirs[] = { { p->run_directory, &o.root }, { p->queue_directory, &o.queue }, { p->log_directory, &o.logs },
+		{ p->data_directory, &o.root } };
 
-	if (dir_owners(&queue, &logs, &run) == -1)
+	if (dir_owners(&o) == -1)
 		return;
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
 		struct stat st;

@@ -14,7 +14,7 @@ static const struct admin_verb verbs[] = {
 	{ "restart", cmd_restart, "DAEMON", "restart one daemon: smtpd, queued, bouncerd, fblproc, deliverd/POOL" },
 	{ "status", cmd_status, "", "daemons and queue at a glance" },
 	{ "check", cmd_check, "", "check the configuration and what it refers to" },
-	{ "doctor", cmd_doctor, "[--domain D] ... [--source S] ...",
+	{ "doctor", cmd_doctor, "[--domain D] ... [--source S] ... [--probe D]",
 	    "what receivers would hold against the mail of sources and domains" },
 	{ "dns", cmd_dns, "DOMAIN", "the records to publish for a sender domain" },
 	{ "shaping", cmd_shaping, "check [--live] [FILE ...] | show DOMAIN [--mx HOST] ... [--source NAME]",
@@ -39,6 +39,8 @@ static const struct admin_verb verbs[] = {
 	{ "suppress", cmd_suppress, "add ADDRESS ... | remove ADDRESS ... | check ADDRESS | list | stats | report | "
 	    "import FILE ... | export [--tenant T | --sender-domain D] [--reason R] ...",
 	    "addresses and domains that are not to be mailed" },
+	{ "token", cmd_token, "TOKEN",
+	    "the message and recipient that a token of List-Unsubscribe or X-Posthorn-Ref names" },
 	{ "overrides", cmd_overrides, "[list | show ID ... | cancel ID ... | cancel --rule RULE]",
 	    "what was suspended, limited or bounced, by people or rules" },
 	{ "events", cmd_events, "[-f] [-n N] [--since T] [filters]", "what happened to messages; -f follows" },
@@ -49,6 +51,8 @@ static const struct admin_verb verbs[] = {
 	    "keys for DKIM, their DNS records, whether these are published" },
 	{ "sendmail", cmd_sendmail, "[sendmail(1) options] [RECIPIENT ...]", "submit a message from standard input" },
 	{ "mailq", cmd_mailq, "", "the queue as mailq(1) shows it" },
+	{ "tlsrpt", cmd_tlsrpt, "[--date YYYY-MM-DD] [--send]",
+	    "the reports on TLS to receivers who want them (RFC 8460)" },
 	{ "version", cmd_version, "", "versions of the suite and of its libraries" },
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))

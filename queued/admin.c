@@ -6,11 +6,13 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/token.h"
 
 #include "queued/admin.h"
 #include "queued/changes.h"
 #include "queued/consumer.h"
 #include "queued/explain.h"
+#include "queued/keys.h"
 #include "queued/queued.h"
 #include "queued/rebind.h"
 
@@ -266,6 +268,45 @@ admin_status(struct client *cl, uint32_t request)
 	admin_send_end(cl, request, 0, "");
 }
 
+/* Whose message a token names, if it is ours (mail/token.h). Of what is no longer queued the recipient is in the event
+ * log. */
+static void
+admin_token(struct client *cl, uint32_t request, const struct ql_admin *a)
+{
+	const char *text = a->n_args == 1 && strcmp(a->args[0].key, "token") == 0 ? a->args[0].value : "";
+	struct wbuf *out = &cl->q->clients->out;
+	struct admin_view v;
+	uint8_t key[ENV_KEY_LEN];
+	char hex[MSGID_HEX];
+	struct envid id;
+	struct json j;
+
+	if (strlen(text) != TOKEN_TEXT - 1 || keys_token_check(cl->q->keys, text, &id) == -1) {
+		admin_send_end(cl, request, 1, "that is no token of this node");
+		return;
+	}
+	msgid_hex(&id.msg, hex);
+	json_init(&j);
+	json_obj(&j, NULL);
+	json_str(&j, "id", hex);
+	json_int(&j, "recipient_index", id.rcpt == TOKEN_MANY ? -1 : id.rcpt);
+	json_int(&j, "received", msgid_time(&id.msg));
+	env_key_pack(&id, key);
+	if (id.rcpt != TOKEN_MANY && admin_view_open(cl->q, key, &v)) {
+		admin_view_read(cl->q, &v);
+		if (v.msg != NULL && v.msg->env != NULL && id.rcpt < v.msg->env->n_rcpts)
+			json_str(&j, "recipient", v.msg->env->rcpts[id.rcpt].address);
+		admin_view_close(cl->q, &v);
+	}
+	json_obj_end(&j);
+	wbuf_u8(&j.out, 0);
+	wbuf_reset(out);
+	ql_str_encode((const char *)j.out.p, out);
+	ipc_send(cl->ipc, QL_ADMIN_DATA, request, out, -1);
+	json_clear(&j);
+	admin_send_end(cl, request, 0, "");
+}
+
 static void
 on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
@@ -288,6 +329,10 @@ on_admin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	if (strcmp(a.verb, "status") == 0) {
 		admin_status(cl, m->id);
+		goto out;
+	}
+	if (strcmp(a.verb, "token") == 0) {
+		admin_token(cl, m->id, &a);
 		goto out;
 	}
 	if (strcmp(a.verb, "explain") == 0) {

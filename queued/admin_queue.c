@@ -187,7 +187,7 @@ change_waiting(struct queued *q, struct admin_job *j, struct qenv *e)
 		result_hold(q, e);
 		break;
 	case ADMIN_RELEASE:
-		if (!(e->flags & ENV_HELD))
+		if (!(e->flags & (ENV_HELD | ENV_GUARDED)))
 			return;
 		e->flags &= (uint16_t)~(ENV_HELD | ENV_DAMAGED);
 		result_defer(q, e, now);

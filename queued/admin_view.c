@@ -120,7 +120,7 @@ view_from_row(struct queued *q, struct admin_view *v)
 	store_read_begin(q->store);
 	if (!store_get_env(q->store, v->key, &row) || (v->sq = squeue_by_id(q->queues, row.queue)) == NULL)
 		goto out;
-	v->state = row.flags & ENV_HELD ? ENVELOPE_HELD : row.due <= queue_now(q) ? ENVELOPE_READY
+	v->state = row.flags & (ENV_HELD | ENV_GUARDED) ? ENVELOPE_HELD : row.due <= queue_now(q) ? ENVELOPE_READY
 	    : ENVELOPE_DEFERRED;
 	v->attempts = row.attempts;
 	v->flags = row.flags;
@@ -146,7 +146,8 @@ admin_view_open(struct queued *q, const uint8_t key[ENV_KEY_LEN], struct admin_v
 	if ((v->e = qenv_find_key(q->mem, key)) != NULL) {
 		v->sq = v->e->queue;
 		v->msg = v->e->msg;
-		v->state = v->e->state;
+		v->state = v->e->state == ENVELOPE_DEFERRED && (v->e->flags & ENV_GUARDED) != 0 ? ENVELOPE_HELD :
+		    v->e->state;
 		v->attempts = v->e->attempts;
 		v->flags = v->e->flags;
 		v->code = v->e->code;
@@ -200,6 +201,8 @@ view_reason(struct queued *q, const struct admin_view *v)
 	case ENVELOPE_INFLIGHT:
 		return xasprintf("with deliverd of pool %s", v->e->with->consumer->pool->name);
 	case ENVELOPE_HELD:
+		if ((v->flags & (ENV_HELD | ENV_GUARDED)) == ENV_GUARDED)
+			return xasprintf("held: %s", v->text);
 		return xstrdup(v->flags & ENV_DAMAGED ? "held: its record is damaged" : "held by the operator");
 	case ENVELOPE_DEFERRED:
 		if ((v->flags & ENV_PATH_WAIT) && (why = overrides_path_why(q, sq)) != NULL)
@@ -233,7 +236,7 @@ admin_view_json(struct queued *q, const struct admin_view *v, bool is_full, stru
 	json_int(j, "received", env == NULL ? msgid_time(&v->id.msg) : env->received);
 	json_int(j, "size", env == NULL ? 0 : (int64_t)(v->msg->rec.body_len + v->msg->rec.headers_len));
 	json_int(j, "attempts", v->attempts);
-	if (v->state == ENVELOPE_DEFERRED)
+	if (v->state == ENVELOPE_DEFERRED || (v->flags & (ENV_HELD | ENV_GUARDED)) == ENV_GUARDED)
 		json_int(j, "next_attempt", v->due);
 	json_int(j, "expires", v->expires);
 	json_str(j, "reason", reason);

@@ -27,6 +27,8 @@ struct notice {
 	enum dsn_action action;
 	struct enhanced_code status;
 	char *remote_mta, *diagnostic;
+	char *to;         /* who is told in place of the sender; NULL */
+	const char *hint; /* static; NULL */
 	bool is_local;
 	int64_t when, will_retry_until;
 };
@@ -62,6 +64,7 @@ notice_free(struct notice *n)
 {
 	free(n->remote_mta);
 	free(n->diagnostic);
+	free(n->to);
 	free(n);
 }
 
@@ -91,15 +94,16 @@ notices_pending(const struct notices *ns)
 }
 
 static bool
-notice_is_wanted(const struct params *p, const struct qenv *e, enum dsn_action action)
+notice_is_wanted(const struct params *p, const struct qenv *e, const struct notice_facts *f)
 {
 	const struct envelope *env = e->msg->env;
+	int notices = e->queue->config.notices;
 	const char *domain = address_domain(env->sender);
 	size_t i;
 
-	if (*env->sender == '\0' || e->rcpt >= env->n_rcpts || !dsn_wanted(env->rcpts[e->rcpt].notify, action))
+	if (*env->sender == '\0' || e->rcpt >= env->n_rcpts || !dsn_wanted(env->rcpts[e->rcpt].notify, f->action))
 		return false;
-	if (!p->bounce_notice)
+	if (!p->bounce_notice || notices == NOTICES_NONE || (notices == NOTICES_HARD && f->hard == NULL))
 		return false;
 	for (i = 0; i < p->bounce_notice_disabled_domains.n; i++)
 		if (strcasecmp(p->bounce_notice_disabled_domains.v[i], domain) == 0)
@@ -119,7 +123,7 @@ notice_add(struct queued *q, struct qenv *e, const struct notice_facts *f)
 	struct notices *ns = q->notices;
 	struct notice *n;
 
-	if (!notice_is_wanted(q->params, e, f->action))
+	if (!notice_is_wanted(q->params, e, f))
 		return;
 	n = xcalloc(1, sizeof(*n));
 	n->env = e;
@@ -131,6 +135,8 @@ notice_add(struct queued *q, struct qenv *e, const struct notice_facts *f)
 	}
 	n->remote_mta = dup_or_null(f->remote_mta);
 	n->diagnostic = dup_or_null(f->diagnostic);
+	n->to = dup_or_null(e->queue->config.notices_to);
+	n->hint = e->queue->config.notices == NOTICES_HARD ? f->hard : NULL;
 	n->is_local = f->is_local;
 	n->when = loop_wall(q->loop);
 	n->will_retry_until = f->will_retry_until;
@@ -166,6 +172,15 @@ original_part(struct queued *q, const struct message *msg, uint64_t off, uint64_
 	return buf;
 }
 
+/* One DSN is for one address: that of the first of them. */
+static bool
+is_together(const struct message *msg, const struct notice *n)
+{
+	const char *to = TAILQ_FIRST(&msg->notices)->to;
+
+	return n->to == to || (n->to != NULL && to != NULL && strcmp(n->to, to) == 0);
+}
+
 static unsigned
 notice_rcpts(const struct message *msg, struct dsn_rcpt **v_r)
 {
@@ -179,6 +194,8 @@ notice_rcpts(const struct message *msg, struct dsn_rcpt **v_r)
 	v = xcalloc(i, sizeof(*v));
 	i = 0;
 	TAILQ_FOREACH(n, &msg->notices, next) {
+		if (!is_together(msg, n))
+			continue;
 		rcpt = &msg->env->rcpts[n->env->rcpt];
 		v[i].address = rcpt->address;
 		v[i].orcpt = rcpt->orcpt;
@@ -186,6 +203,7 @@ notice_rcpts(const struct message *msg, struct dsn_rcpt **v_r)
 		v[i].status = n->status;
 		v[i].remote_mta = n->remote_mta;
 		v[i].diagnostic = n->diagnostic;
+		v[i].hint = n->hint;
 		v[i].is_local = n->is_local;
 		v[i].last_attempt = n->when;
 		v[i].will_retry_until = n->will_retry_until;
@@ -243,14 +261,17 @@ notice_envelope(struct queued *q, const struct message *msg, const struct msgid 
 {
 	struct envelope *env = envelope_new();
 	struct header_field f;
+	const char *to = TAILQ_FIRST(&msg->notices)->to;
 	char value[512];
 
+	if (to == NULL)
+		to = msg->env->sender;
 	env->id = *id;
 	env->received = loop_wall(q->loop);
 	free(env->sender);
 	env->sender = xstrdup("");
 	env->flags = flags;
-	if (!is_ascii(msg->env->sender, strlen(msg->env->sender)))
+	if (!is_ascii(to, strlen(to)))
 		env->flags |= MSG_SMTPUTF8;
 	if (msg->env->tenant != NULL)
 		env->tenant = xstrdup(msg->env->tenant);
@@ -259,7 +280,7 @@ notice_envelope(struct queued *q, const struct message *msg, const struct msgid 
 		free(env->message_id);
 		env->message_id = xstrdup(value);
 	}
-	envelope_add_rcpt(env, msg->env->sender, NULL, NOTIFY_NEVER);
+	envelope_add_rcpt(env, to, NULL, NOTIFY_NEVER);
 	return env;
 }
 
@@ -299,16 +320,29 @@ notice_done(struct notices *ns, struct written *w)
 	struct queued *q = ns->q;
 	struct message *about = w->about;
 	struct segment *seg = segment_find(q->segs, w->rec.segment);
-	struct notice *n;
+	struct notice *n, *next;
+	struct notice_list written;
 
 	intake_record(q, seg, &w->rec, w->env);
 	seg->seen = w->rec.offset + record_len(&w->rec);
 	segment_mark_dirty(q->segs, seg);
 	q->count.notices++;
-	while ((n = TAILQ_FIRST(&about->notices)) != NULL) {
-		TAILQ_REMOVE(&about->notices, n, next);
+	TAILQ_INIT(&written);
+	for (n = TAILQ_LAST(&about->notices, notice_chain); n != NULL; n = next) {
+		next = TAILQ_PREV(n, notice_chain, next);
+		if (is_together(about, n)) {
+			TAILQ_REMOVE(&about->notices, n, next);
+			TAILQ_INSERT_HEAD(&written, n, next);
+		}
+	}
+	while ((n = TAILQ_FIRST(&written)) != NULL) {
+		TAILQ_REMOVE(&written, n, next);
 		changes_notice_written(q->changes, n->env);
 		notice_free(n);
+	}
+	if (!TAILQ_EMPTY(&about->notices)) {
+		changes_poke(q->changes); /* those for somebody else: by the next commit */
+		return;
 	}
 	TAILQ_REMOVE(&ns->messages, about, noticed);
 	message_unref(q->mem, about);

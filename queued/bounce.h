@@ -18,12 +18,13 @@ struct notice_facts {
 	const char *diagnostic; /* NULL */
 	bool is_local;
 	int64_t will_retry_until;
+	const char *hard;       /* the address is no good: in words that programs know; NULL: it may be good */
 };
 
 struct notices *notices_new(struct queued *);
 void notices_free(struct notices **);
 bool notices_pending(const struct notices *);
-/* Notes that the sender is to be told, if he has an address, asked for it (NOTIFY), and the parameters say so. The
+/* Notes that the sender is to be told, if he has an address, asked for it (NOTIFY), and parameters and policy say so. The
  * envelope's message must have been read. */
 void notice_add(struct queued *, struct qenv *, const struct notice_facts *);
 /* Writes what is pending; what cannot be written stays pending. Called by the commit. */

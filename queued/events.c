@@ -67,6 +67,7 @@ events_failure(struct queued *q, const struct qenv *e, const struct ql_result *r
 	r.tls_version = res->tls_version;
 	r.tls_cipher = res->tls_cipher;
 	r.tls_verified = res->tls_verified;
+	r.tls_policy = res->tls_policy;
 	r.session = res->session;
 	r.phase = res->phase;
 	r.is_local = res->is_local;
@@ -221,7 +222,7 @@ events_override(struct queued *q, const struct effect *ef, const char *action, c
 void
 events_alert(struct queued *q, const struct automation_hit *h, const char *made_by, const char *reason)
 {
-	struct event_alert alert = { made_by, reason };
+	struct event_alert alert = { .kind = "bounce", .made_by = made_by, .reason = reason };
 	struct event_record r;
 
 	memset(&r, 0, sizeof(r));

@@ -82,6 +82,9 @@ put_settings(struct queued *q, const struct squeue *sq, struct json *json)
 	conf_time_text(c->max_age, text, sizeof(text));
 	put_setting(json, "max_age", text, said.max_age >= 0 ? where : "main.cf");
 	put_setting(json, "priority", policy_priority_words[c->priority], said.priority >= 0 ? where : "default");
+	put_setting(json, "notices", policy_notices_words[c->notices], said.notices >= 0 ? where : "default");
+	if (c->notices_to != NULL)
+		put_setting(json, "notices_to", c->notices_to, where);
 	(void)snprintf(text, sizeof(text), "%" PRId64, c->tenant_share);
 	put_setting(json, "tenant_share", text, said.tenant_share >= 0 ? where : "default");
 	json_arr_end(json);

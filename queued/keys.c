@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "mail/token.h"
 
 #include "queued/identity.h"
 #include "queued/keys.h"
@@ -126,6 +127,29 @@ keys_free(struct keys **kp)
 	explicit_bzero(*kp, sizeof(**kp));
 	free(*kp);
 	*kp = NULL;
+}
+
+int
+keys_token_check(const struct keys *k, const char *text, struct envid *env)
+{
+	struct ql_token_key key;
+	char name[16];
+	int rv = -1;
+	unsigned id;
+	MDB_val v;
+
+	store_read_begin(k->q->store);
+	for (id = 0; rv == -1 && id <= UINT8_MAX; id++) {
+		key_name((uint8_t)id, name);
+		if (!store_get(k->q->store, DB_META, name, 9, &v) || v.mv_size != TOKEN_KEY_LEN)
+			continue;
+		key.id = (uint8_t)id;
+		memcpy(key.key, v.mv_data, TOKEN_KEY_LEN);
+		rv = token_check(text, &key, 1, env);
+	}
+	store_read_end(k->q->store);
+	explicit_bzero(&key, sizeof(key));
+	return rv;
 }
 
 const char *

@@ -18,6 +18,8 @@ const char *keys_nodeid(const struct keys *);
 void keys_welcome(const struct keys *, struct ql_welcome *);
 /* The current key, and as many of before as is_checking asks for. */
 void keys_all(const struct keys *, bool is_checking, struct ql_keys *);
+/* token_check() with every key that there is. */
+int keys_token_check(const struct keys *, const char *text, struct envid *) __attribute__((warn_unused_result));
 /* A new key each month, which consumers are told; the old ones stay, so that what returns after months is still
  * recognised. */
 void keys_second(struct keys *);

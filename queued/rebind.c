@@ -44,8 +44,8 @@ rebind_set(struct rebind *r, const char *key, const char *value)
 
 	for (i = 0; i < r->n_set && strcmp(r->set[i].key, key) != 0; i++)
 		;
-	if (i == META_MAX)
-		return xasprintf("at most %d values can be set", META_MAX);
+	if (i == META_POLICY_MAX)
+		return xasprintf("at most %d values can be set", META_POLICY_MAX);
 	if (i == r->n_set) {
 		r->set = xreallocarray(r->set, r->n_set + 1, sizeof(*r->set));
 		r->set[r->n_set++] = (struct meta){ xstrdup(key), NULL };

@@ -356,7 +356,7 @@ rebind_plan_take(struct queued *q, struct qenv *e, struct rebind_plan *plan)
 	if (plan->to != NULL) {
 		qenv_move(q->mem, e, plan->to);
 		e->returns = 0;
-		e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
+		e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_GUARDED);
 	}
 	if (is_changed)
 		changes_add(q->changes, e);

@@ -85,7 +85,7 @@ result_expire(struct queued *q, struct qenv *e)
 {
 	static const struct enhanced_code code = { 5, 4, 7 };
 	char text[FAIL_TEXT_MAX + 128];
-	struct notice_facts facts = { DSN_FAILED, code, NULL, NULL, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, code, NULL, NULL, true, 0, NULL };
 	int64_t age;
 
 	if (!result_can_end(q, e))
@@ -106,7 +106,7 @@ void
 result_admin_bounce(struct queued *q, struct qenv *e, const char *reason, bool is_quiet)
 {
 	static const struct enhanced_code code = { 5, 7, 1 };
-	struct notice_facts facts = { DSN_FAILED, code, NULL, reason, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, code, NULL, reason, true, 0, NULL };
 
 	if (message_envelope(q->mem, e->msg, &(const char *){ NULL }) == NULL)
 		is_quiet = true; /* damaged: nobody to write to, but an operator may remove it */
@@ -128,7 +128,7 @@ result_suppressed(struct queued *q, struct qenv *e, const char *text)
 bool
 result_reject(struct queued *q, struct qenv *e, const char *line)
 {
-	struct notice_facts facts = { DSN_FAILED, { 5, 7, 1 }, NULL, NULL, true, 0 };
+	struct notice_facts facts = { DSN_FAILED, { 5, 7, 1 }, NULL, NULL, true, 0, NULL };
 	char *end;
 	uint16_t code = (uint16_t)strtoul(line, &end, 10);
 	size_t used;
@@ -227,7 +227,7 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	static const struct enhanced_code code = { 2, 0, 0 };
 	char reply[SAID_MAX];
-	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0 };
+	struct notice_facts facts = { DSN_RELAYED, code, r->peer_name, said(r, reply), false, 0, NULL };
 
 	squeue_grow_window(q, e->queue);
 	automation_delivered(q, e, r);
@@ -240,7 +240,8 @@ result_delivered(struct queued *q, struct qenv *e, const struct ql_result *r)
 static void
 result_bounce(struct queued *q, struct qenv *e, const struct ql_result *r, const struct verdict *v)
 {
-	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0 };
+	struct notice_facts facts = { DSN_FAILED, r->enhanced, r->peer_name, e->text, r->is_local, 0,
+	    verdict_hard_words(v) };
 
 	if (!result_can_end(q, e))
 		return;
@@ -256,7 +257,7 @@ static void
 result_delay_notice(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
 	struct notice_facts facts = { DSN_DELAYED, r->enhanced, r->peer_name, e->text, r->is_local,
-	    queue_wall(q, e->expires) };
+	    queue_wall(q, e->expires), NULL };
 	int64_t after = q->params->delay_notice_after;
 
 	if (after <= 0 || (e->flags & ENV_DELAY_NOTIFIED) || e->msg->env == NULL ||
@@ -329,7 +330,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 	if (e->attempts < UINT16_MAX)
 		e->attempts++;
 	e->returns = 0;
-	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_GUARDED);
 	qenv_set_failure(e, r->code, &r->enhanced, said(r, reply));
 	in.code = r->code;
 	in.enhanced = r->enhanced;
@@ -367,6 +368,20 @@ note_path_held(struct qenv *e, const struct ql_result *r)
 	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
 }
 
+/* Its sender would fail DMARC: held, and for that reason, until a later look finds it right or it expires. */
+static void
+note_guarded(struct qenv *e, const struct ql_result *r)
+{
+	bool is_guarded = ql_result_is_guarded(r);
+
+	if (is_guarded)
+		qenv_set_failure(e, r->code, &r->enhanced, r->text);
+	if (is_guarded == ((e->flags & ENV_GUARDED) != 0) || r->retry_after == 0)
+		return;
+	e->flags ^= ENV_GUARDED;
+	e->flags &= (uint16_t)~ENV_DELAY_LOGGED;
+}
+
 static void
 result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -382,6 +397,7 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 		return;
 	}
 	note_path_held(e, r);
+	note_guarded(e, r);
 	if (overrides_returned(q, e))
 		return;
 	e->returns = was_soon && e->returns < UINT8_MAX ? (uint8_t)(e->returns + 1) : 0;

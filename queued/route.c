@@ -36,6 +36,8 @@ route_fill(const struct params *p, struct policy_queue_config *c)
 		c->max_age = p->maximal_queue_lifetime;
 	if (c->priority < 0)
 		c->priority = PRIORITY_NORMAL;
+	if (c->notices < 0)
+		c->notices = NOTICES_ALL;
 	if (c->tenant_share < 0)
 		c->tenant_share = 1;
 }

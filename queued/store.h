@@ -35,7 +35,8 @@ enum {
 	ENV_DAMAGED = 1 << 3,       /* its record cannot be read; held so that somebody looks */
 	ENV_PATH_WAIT = 1 << 4,     /* given back because its path is suspended: due again when that ends */
 	ENV_BORN = 1 << 5,          /* the row says when it came: it expires by the queue's max_age */
-	ENV_REBOUND = 1 << 6        /* the row says what has become of it (rebound.h) */
+	ENV_REBOUND = 1 << 6,       /* the row says what has become of it (rebound.h) */
+	ENV_GUARDED = 1 << 7        /* held by the guard: looked at again when it is due, until it expires */
 };
 
 struct env_row {

@@ -81,6 +81,19 @@ verdict_obey(struct verdict *v, const struct verdict_input *in, struct bounce_to
 	follow(v, in, &v->of_policy);
 }
 
+const char *
+verdict_hard_words(const struct verdict *v)
+{
+	const struct bounce_cause *c = v->found.cause;
+
+	/* A stranger's word counts if it would suppress; a domain that is not there is what we found ourselves. */
+	if (c->kind != BOUNCE_HARD || (v->found.rule.file != NULL && !v->found.is_suppressing))
+		return NULL;
+	if (c->scope == BOUNCE_OF_RECIPIENT_DOMAIN)
+		return "Host not found";
+	return strcmp(c->class, "InactiveMailbox") == 0 ? "mailbox unavailable" : "User unknown";
+}
+
 void
 verdict_clear(struct verdict *v)
 {

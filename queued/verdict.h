@@ -37,6 +37,8 @@ struct verdict {
 void verdict_decide(const struct bounce_rules *, const struct verdict_input *, struct verdict *);
 /* Policy wants something else: takes it over. */
 void verdict_obey(struct verdict *, const struct verdict_input *, struct bounce_todo *);
+/* The address is no good: in the words by which programs (Mautic's monitored mailbox) know that. NULL: it may be good. */
+const char *verdict_hard_words(const struct verdict *);
 void verdict_clear(struct verdict *);
 
 #endif

@@ -20,7 +20,7 @@ void check_dkim_library_free(struct check_dkim_library **);
 /* The header block is read during the call. At most AUTH_SIGNATURES_MAX signatures, from the top, are looked at. */
 struct check_dkim *check_dkim_new(struct check_dkim_library *, const char *head, size_t len);
 void check_dkim_free(struct check_dkim **);
-/* The name whose TXT records are to be known for the i'th signature, or NULL: none is needed. i < AUTH_SIGNATURES_MAX. */
+/* The name whose TXT records are to be known for the i'th signature (i < AUTH_SIGNATURES_MAX); NULL: none. */
 const char *check_dkim_key_name(const struct check_dkim *, unsigned i);
 /* The answer; NULL: there is none in time. */
 void check_dkim_key(struct check_dkim *, unsigned i, const struct dns_reply *);

@@ -16,27 +16,36 @@
 
 #define RECORD_MAX 1000 /* octets; libopendmarc copies it to buffers of its own */
 
-/* A second address behind the first one's end: nobody can say whose mail it is. Quoted strings and comments do not
- * count, and a comma at the end is no address. */
+/* A second address: nobody can say whose mail it is. Addresses are told apart by commas that are in no quotes, comment
+ * or angle brackets; an '@' in a display name, where it should be quoted, is none. */
 static bool
 has_more_authors(const char *p)
 {
-	unsigned depth = 0, n = 0;
-	bool is_quoted = false;
+	unsigned depth = 0, n = 0, n_angles = 0;
+	bool is_quoted = false, is_angle = false, has_at = false;
 
 	for (; *p != '\0'; p++) {
-		if ((is_quoted || depth > 0) && *p == '\\' && p[1] != '\0')
+		if ((is_quoted || depth > 0) && *p == '\\' && p[1] != '\0') {
 			p++;
-		else if (depth == 0 && *p == '"')
+		} else if (depth == 0 && *p == '"') {
 			is_quoted = !is_quoted;
-		else if (!is_quoted && *p == '(')
+		} else if (!is_quoted && *p == '(') {
 			depth++;
-		else if (!is_quoted && depth > 0 && *p == ')')
+		} else if (!is_quoted && depth > 0 && *p == ')') {
 			depth--;
-		else if (!is_quoted && depth == 0 && *p == '@')
-			n++;
+		} else if (is_quoted || depth > 0) {
+			continue;
+		} else if ((*p == ',' || *p == ';') && !is_angle) {
+			n += has_at;
+			has_at = false;
+		} else if (*p == '@') {
+			has_at = true;
+		} else if (*p == '<' || *p == '>') {
+			is_angle = *p == '<';
+			n_angles += is_angle;
+		}
 	}
-	return n > 1;
+	return n + has_at > 1 || n_angles > 1;
 }
 
 const char *
@@ -147,7 +156,8 @@ align(struct auth_results *r, const struct suffix_list *list, const struct polic
 	unsigned i;
 
 	d->result = AUTH_FAIL;
-	if (r->spf.result == AUTH_PASS && is_aligned(list, r->spf.domain, d->domain, pol->aspf == DMARC_RECORD_A_STRICT))
+	if (r->spf.result == AUTH_PASS &&
+	    is_aligned(list, r->spf.domain, d->domain, pol->aspf == DMARC_RECORD_A_STRICT))
 		d->result = AUTH_PASS;
 	for (i = 0; i < r->n_signatures; i++) {
 		if (r->signatures[i].result == AUTH_PASS &&

@@ -117,7 +117,7 @@ static void
 dmarc_begin(struct check_job *j)
 {
 	struct auth_dmarc *d = &j->results.dmarc;
-	const char *why = check_dmarc_author((const char *)j->head.p, j->head.len, d->domain);
+	const char *why = check_dmarc_author(head_of(j), j->head.len, d->domain);
 	char name[AUTH_DOMAIN_MAX + 16];
 
 	if (why != NULL) {

@@ -1,6 +1,6 @@
 /* Encoding of the link between worker and check role (check_link.h). The role reads strangers' signatures with a
- * library that was not written for that, so the worker treats what it says as a stranger's word: every text that ends in
- * a header field or in policy is printable ASCII of bounded length, every result is one of the list. */
+ * library that was not written for that, so the worker treats what it says as a stranger's word: every text that ends
+ * in a header field or in policy is printable ASCII of bounded length, every result is one of the list. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +8,21 @@
 
 #include "smtpd/check_link.h"
 
+/* Whoever says too much must not cost others the link. */
+static void
+put_cut(struct wbuf *w, const char *text, size_t max)
+{
+	wbuf_bytes(w, text != NULL ? text : "", text != NULL ? strnlen(text, max) : 0);
+}
+
 void
 check_begin_encode(const struct check_begin *b, struct wbuf *w)
 {
 	wbuf_u8(w, b->want);
-	wbuf_str(w, b->client);
-	wbuf_str(w, b->helo);
-	wbuf_str(w, b->sender);
-	wbuf_str(w, b->receiver);
+	put_cut(w, b->client, CHECK_CLIENT_MAX);
+	put_cut(w, b->helo, CHECK_HELO_MAX);
+	put_cut(w, b->sender, ADDRESS_MAX);
+	put_cut(w, b->receiver, CHECK_HELO_MAX);
 	wbuf_u32(w, b->head_len);
 	wbuf_u64(w, b->body_len);
 }

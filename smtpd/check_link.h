@@ -24,7 +24,7 @@ enum check_link_type {
 #define CHECK_REPLY_MAX (DNS_ANSWER_MAX + 4)
 #define CHECK_QUESTION_MAX 512u
 #define CHECK_RESULT_MAX (16u << 10)
-#define CHECK_HEAD_MAX (16u << 20) /* header_size_limit goes no further */
+#define CHECK_HEAD_MAX ((16u << 20) + 16) /* header_size_limit goes no further, but for a blank line of ours */
 #define CHECK_QUESTIONS_MAX 200    /* of one check: SPF's, keys, DMARC */
 #define CHECK_CLIENT_MAX 45
 #define CHECK_HELO_MAX 255
@@ -45,6 +45,7 @@ struct check_question {
 	char name[MX_NAME_MAX + 1]; /* dns_name_askable() */
 };
 
+/* A text that is too long is cut. */
 void check_begin_encode(const struct check_begin *, struct wbuf *);
 int check_begin_decode(struct rbuf *, struct check_begin *) __attribute__((warn_unused_result));
 void check_begin_clear(struct check_begin *);

@@ -2,6 +2,7 @@
  * It has one socket, to its worker, that gives it content and asks name servers for it; it can open nothing and reach
  * nobody. If it dies, the checks that were under way are answered with temperror by the worker, and it is started
  * again. The worker may have been broken into: what it says is validated, and bounded. */
+#include <bsd/sys/queue.h>
 #include <bsd/sys/tree.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,11 @@
 #define WATCHDOG_CPU_SECONDS 5
 #define JOBS_MAX 512 /* twice what a worker has at a time: those that were dropped may cross */
 
+TAILQ_HEAD(job_list, job);
+
 struct job {
 	RB_ENTRY(job) entry;
+	TAILQ_ENTRY(job) in_list;
 	struct checkd *d;
 	uint32_t id;
 	bool is_done;
@@ -44,6 +48,7 @@ struct checkd {
 	struct ipc *worker;
 	struct job_tree jobs;
 	unsigned n_jobs;
+	struct job_list live, done; /* each is in one; those that are done are freed by `reap` */
 	struct timer reap;
 	struct role_link *link;
 };
@@ -52,6 +57,7 @@ static void
 job_free(struct job *j)
 {
 	RB_REMOVE(job_tree, &j->d->jobs, j);
+	TAILQ_REMOVE(j->is_done ? &j->d->done : &j->d->live, j, in_list);
 	j->d->n_jobs--;
 	check_job_free(&j->check);
 	free(j);
@@ -93,6 +99,8 @@ job_done(const struct auth_results *r, void *arg)
 	check_result_encode(r, &w);
 	send_to_worker(j, CHECK_RESULT, &w);
 	j->is_done = true;
+	TAILQ_REMOVE(&j->d->live, j, in_list);
+	TAILQ_INSERT_TAIL(&j->d->done, j, in_list);
 	timer_set(&j->d->reap, 0);
 }
 
@@ -103,11 +111,10 @@ static void
 on_reap(void *arg)
 {
 	struct checkd *d = arg;
-	struct job *j, *next;
+	struct job *j;
 
-	RB_FOREACH_SAFE(j, job_tree, &d->jobs, next)
-		if (j->is_done)
-			job_free(j);
+	while ((j = TAILQ_FIRST(&d->done)) != NULL)
+		job_free(j);
 }
 
 static void
@@ -130,6 +137,7 @@ on_begin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	j->d = d;
 	j->id = m->id;
 	RB_INSERT(job_tree, &d->jobs, j);
+	TAILQ_INSERT_TAIL(&d->live, j, in_list);
 	d->n_jobs++;
 	j->check = check_job_new(d->loop, d->library, d->suffixes, &b, &job_ops, j);
 	check_begin_clear(&b);
@@ -188,7 +196,7 @@ forget_all(struct checkd *d)
 {
 	struct job *j;
 
-	while ((j = RB_MIN(job_tree, &d->jobs)) != NULL)
+	while ((j = TAILQ_FIRST(&d->live)) != NULL || (j = TAILQ_FIRST(&d->done)) != NULL)
 		job_free(j);
 }
 
@@ -220,6 +228,8 @@ checkd_new(struct loop *loop, struct suffix_list *suffixes)
 	d->loop = loop;
 	d->suffixes = suffixes;
 	RB_INIT(&d->jobs);
+	TAILQ_INIT(&d->live);
+	TAILQ_INIT(&d->done);
 	timer_init(&d->reap, loop, on_reap, d);
 	if ((d->library = check_dkim_library_new()) == NULL)
 		checkd_free(&d);
@@ -275,8 +285,7 @@ suffixes_load(void)
 	struct suffix_list *l = suffix_list_load(SUFFIX_LIST_FILE, &err);
 
 	if (l == NULL) {
-		log_warn("there is no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s",
-		    err);
+		log_warn("no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s", err);
 		free(err);
 	}
 	return l;

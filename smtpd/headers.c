@@ -53,6 +53,20 @@ take_tenant(const struct header_field *f, struct header_facts *facts)
 	facts->has_tenant = true;
 }
 
+/* Whether one of the URIs of List-Unsubscribe is of the kind that takes a POST (RFC 8058). */
+static bool
+has_https(const struct header_field *f)
+{
+	static const char https[] = "<https:";
+	const size_t len = sizeof(https) - 1;
+	size_t i;
+
+	for (i = 0; i + len <= f->value.len; i++)
+		if (f->value.base[i] == '<' && strncasecmp(f->value.base + i, https, len) == 0)
+			return true;
+	return false;
+}
+
 static bool
 name_is(const struct header_field *f, const char *name, size_t len)
 {
@@ -71,6 +85,11 @@ judge_field(const struct params *p, const struct header_field *f, struct header_
 		if (!facts->has_message_id)
 			take_value(f, facts->message_id, sizeof facts->message_id);
 		facts->has_message_id = true;
+	} else if (name_is(f, "List-Unsubscribe", 16)) {
+		facts->has_unsubscribe = true;
+		facts->has_unsubscribe_https = facts->has_unsubscribe_https || has_https(f);
+	} else if (name_is(f, "List-Unsubscribe-Post", 21)) {
+		facts->has_unsubscribe_post = true;
 	} else if (name_is(f, "Return-Path", 11)) {
 		if (!facts->has_return_path)
 			take_value(f, facts->return_path, sizeof facts->return_path);

@@ -15,6 +15,7 @@ struct header_facts {
 	unsigned hops;                /* Received fields */
 	bool has_date, has_message_id, has_tenant, has_campaign, has_return_path;
 	bool has_schedule, has_two_schedules;
+	bool has_unsubscribe, has_unsubscribe_https, has_unsubscribe_post;
 	bool has_two_tenants;         /* fields that contradict each other */
 	char tenant[TENANT_MAX + 2];  /* one more than allowed: tells "too long" */
 	char campaign[CAMPAIGN_MAX + 1];

@@ -1,11 +1,12 @@
-/* Questions to the key role that are waited for (key_client.h), in the worker. What the role says is checked as anybody's.
- * The wait is bounded; who did not answer in time is not asked again before that answer has come, so that a role that
- * hangs costs the worker's sessions one second and not one for each handshake. */
+/* Questions to the key role that are waited for (key_client.h), in the worker. What the role says is checked as
+ * anybody's. The wait is bounded; who did not answer in time is not asked again before that answer has come, so that a
+ * role that hangs costs the worker's sessions one second and not one for each handshake. */
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,9 +64,23 @@ key_client_free(struct key_client **cp)
 	free(c);
 }
 
+/* Our end of the link is a blocking one: the usual question is one call to send it and one that waits. */
+static void
+set_blocking(int fd)
+{
+	struct timeval limit = { .tv_sec = ANSWER_MS / 1000, .tv_usec = ANSWER_MS % 1000 * 1000 };
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags == -1 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == -1 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == -1 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == -1)
+		fatal("cannot set up the link to the key role: %m");
+}
+
 void
 key_client_set_peer(struct key_client *c, int fd)
 {
+	set_blocking(fd);
 	if (c->fd != -1)
 		close(c->fd);
 	c->fd = fd;
@@ -80,21 +95,6 @@ now_ms(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* 1: ready, 0: not in time. */
-static int
-wait_for(int fd, short events, int64_t until)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-	int64_t left;
-	int r;
-
-	do {
-		left = until - now_ms();
-		r = poll(&p, 1, left > 0 ? (int)left : 0);
-	} while (r == -1 && errno == EINTR);
-	return r == 1;
 }
 
 /* Takes a whole frame apart: 1, with its id and body; 0: not here yet; -1: none of ours. */
@@ -121,7 +121,7 @@ frame_take(struct key_client *c, uint32_t *id_r, struct rbuf *body_r)
 	return 1;
 }
 
-/* 1: the answer to the last question; 0: not until then; -1: the link is of no use any more. */
+/* 1: the answer to the last question; 0: not until then (0: now); -1: the link is of no use any more. */
 static int
 answer_read(struct key_client *c, int64_t until, struct slice *signature_r)
 {
@@ -131,14 +131,14 @@ answer_read(struct key_client *c, int64_t until, struct slice *signature_r)
 	int r;
 
 	while ((r = frame_take(c, &id, &body)) == 0) {
-		n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
+		n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, until == 0 ? MSG_DONTWAIT : 0);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR)) {
 			drop(c, n == 0 ? "has gone" : strerror(errno));
 			return -1;
 		}
 		if (n > 0)
 			c->in_len += (size_t)n;
-		else if (errno == EAGAIN && !wait_for(c->fd, POLLIN, until))
+		else if (until == 0 || now_ms() >= until)
 			return 0;
 	}
 	if (r == -1 || id != c->id || key_answer_decode(&body, signature_r) == -1) {
@@ -166,10 +166,9 @@ key_client_is_there(struct key_client *c)
 }
 
 static bool
-question_send(struct key_client *c, const struct key_ask *a, int64_t until)
+question_send(struct key_client *c, const struct key_ask *a)
 {
 	struct wbuf body;
-	size_t done = 0;
 	ssize_t n;
 
 	wbuf_init(&body);
@@ -181,14 +180,13 @@ question_send(struct key_client *c, const struct key_ask *a, int64_t until)
 	wbuf_u32(&c->out, ++c->id);
 	wbuf_raw(&c->out, body.p, body.len);
 	wbuf_clear(&body);
-	while (done < c->out.len) {
-		n = send(c->fd, c->out.p + done, c->out.len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n > 0) {
-			done += (size_t)n;
-		} else if (errno != EINTR && (errno != EAGAIN || !wait_for(c->fd, POLLOUT, until))) {
-			drop(c, errno == EAGAIN ? "takes no question" : "has gone");
-			return false;
-		}
+	/* The last one was answered, so there is room for all of it. */
+	do
+		n = send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	if (n != (ssize_t)c->out.len) {
+		drop(c, n == -1 ? strerror(errno) : "takes no question");
+		return false;
 	}
 	c->is_owed = true;
 	return true;
@@ -203,10 +201,10 @@ key_client_sign(struct key_client *c, const uint8_t id[KEY_ID], enum key_operati
 	struct slice got;
 	int r;
 
-	if (len == 0 || len > KEY_DATA_MAX || !key_client_is_there(c))
+	if (len == 0 || len > KEY_DATA_MAX || c->fd == -1 || (c->is_owed && !key_client_is_there(c)))
 		return 0;
 	memcpy(a.id, id, KEY_ID);
-	if (!question_send(c, &a, until))
+	if (!question_send(c, &a))
 		return 0;
 	if ((r = answer_read(c, until, &got)) != 1) {
 		if (r == 0)

@@ -1,5 +1,5 @@
-/* Encoding of the link between worker and key role. Each end treats the other as hostile: the worker talks to strangers,
- * and may be theirs one day. */
+/* Encoding of the link between worker and key role. Each end treats the other as hostile: the worker talks to
+ * strangers, and may be theirs one day. */
 #include "smtpd/key_link.h"
 
 void

@@ -7,8 +7,8 @@
 #include "base/wire.h"
 
 enum key_link_type { KEY_ASK = 1, KEY_ANSWER };
-/* RSA_PKCS1: a DigestInfo, to be padded and signed. RSA_PSS: the encoded message of RFC 8017 9.1, as long as the modulus;
- * the role signs nothing else without padding. ECDSA: a hash. ED25519: the message. */
+/* RSA_PKCS1: a DigestInfo, to be padded and signed. RSA_PSS: the encoded message of RFC 8017 9.1, as long as the
+ * modulus; the role signs nothing else without padding. ECDSA: a hash. ED25519: the message. */
 enum key_operation { KEY_RSA_PKCS1 = 1, KEY_RSA_PSS, KEY_ECDSA, KEY_ED25519 };
 
 #define KEY_ID 32u          /* SHA-256 of the public key's SubjectPublicKeyInfo */

@@ -1,9 +1,9 @@
-/* Private keys without a private part (key_client.h): OpenSSL's worker side of a handshake asks them for a signature, and
- * they ask the key role. The public part is the certificate's. In the worker; no input but OpenSSL's.
+/* Private keys without a private part (key_client.h): OpenSSL's worker side of a handshake asks them for a signature,
+ * and they ask the key role. The public part is the certificate's. In the worker; no input but OpenSSL's.
  *
- * For RSA and EC this is what the interface of methods is for, which OpenSSL 3 calls deprecated and has nothing simpler
- * for: a key with a method that is not the library's own is never handed to a provider. Ed25519 has no such method, but
- * the operation on all keys of the kind can be replaced; this process has no others. */
+ * For RSA and EC this is what the interface of methods is for, which OpenSSL 3 calls deprecated and has nothing
+ * simpler for: a key with a method that is not the library's own is never handed to a provider. Ed25519 has no such
+ * method, but the operation on all keys of the kind can be replaced; this process has no others. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/ec.h>
 #include <openssl/err.h>

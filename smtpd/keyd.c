@@ -1,9 +1,9 @@
-/* The key role: signs for its worker with the long-term private keys of TLS, which it reads before its jail and which no
- * other process that lives on holds. Whoever breaks into the worker can shake hands in our name while that lasts, and
- * takes no key along.
+/* The key role: signs for its worker with the long-term private keys of TLS, which it reads before its jail and which
+ * no other process that lives on holds. Whoever breaks into the worker can shake hands in our name while that lasts,
+ * and takes no key along.
  *
- * What it signs is bounded in form: a padded DigestInfo, a hash, or a message that PSS encoded. So it never computes the
- * bare RSA operation on numbers of the worker's choice, with which old recordings could be decrypted. */
+ * What it signs is bounded in form: a padded DigestInfo, a hash, or a message that PSS encoded. So it never computes
+ * the bare RSA operation on numbers of the worker's choice, with which old recordings could be decrypted. */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -63,9 +63,9 @@ mgf1_xor(uint8_t *out, size_t len, const uint8_t *seed, size_t seed_len, const E
 	return true;
 }
 
-/* Whether the octets are an encoded message of PSS with that hash, and a salt as long as it (RFC 8017 9.1.2, but for the
- * hash of the message, which nobody told us): DB || H || 0xbc, where DB unmasked is zeros, 1, salt. All these zeros are
- * what no other number has. */
+/* Whether the octets are an encoded message of PSS with that hash, and a salt as long as it (RFC 8017 9.1.2, but for
+ * the hash of the message, which nobody told us): DB || H || 0xbc, where DB unmasked is zeros, 1, salt. All these
+ * zeros are what no other number has. */
 static bool
 is_pss_of(const uint8_t *em, size_t len, unsigned bits, const EVP_MD *md)
 {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/author.h"
 #include "mail/token.h"
 
 #include "smtpd/headers.h"
@@ -27,6 +28,19 @@ message_free(struct message **mp)
 	envelope_free(&m->envelope);
 	free(m);
 	*mp = NULL;
+}
+
+void
+message_seal(struct message *m, bool note_author)
+{
+	char line[AUTHOR_MAX];
+
+	if (note_author) {
+		author_write((const char *)m->head.p, m->head.len, line);
+		envelope_set_meta(m->envelope, AUTHOR_META, line);
+	}
+	envelope_encode(m->envelope, &m->env);
+	m->rec.envelope_len = (uint32_t)m->env.len;
 }
 
 uint64_t
@@ -135,6 +149,37 @@ complete_header(const struct message_context *c, const struct msgid *id, struct 
 	}
 }
 
+/* RFC 8058, for tenants so configured. The URI must tell who it is that wants no more of it (section 3.1), so what goes
+ * to several people in one copy gets none. False: not now, there is no key for the token. */
+static bool
+add_unsubscribe(const struct message_context *c, const struct header_facts *f, const struct envelope *e,
+    bool has_blank, struct wbuf *head)
+{
+	const struct policy_unsubscribe *u = c->policy != NULL ? policy_unsubscribe_of(c->policy, e->tenant) : NULL;
+	struct envid eid = { .msg = e->id, .rcpt = 0 };
+	char token[TOKEN_TEXT], *url, *mailto = NULL, *text;
+
+	if (u == NULL || e->n_rcpts != 1)
+		return true;
+	if (!f->has_unsubscribe) {
+		if (c->token == NULL)
+			return false;
+		token_make(c->token, &eid, token);
+		url = policy_unsubscribe_fill(u->url, token);
+		if (u->mailto != NULL)
+			mailto = policy_unsubscribe_fill(u->mailto, token);
+		text = xasprintf("List-Unsubscribe: <%s>%s%s%s\r\n", url, mailto != NULL ? ",\r\n\t<mailto:" : "",
+		    mailto != NULL ? mailto : "", mailto != NULL ? ">" : "");
+		add_field(head, has_blank, text);
+		free(text);
+		free(url);
+		free(mailto);
+	}
+	if (!f->has_unsubscribe_post && (!f->has_unsubscribe || (u->complete && f->has_unsubscribe_https)))
+		add_field(head, has_blank, "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+	return true;
+}
+
 static uint32_t
 flags_of(const struct message_context *c, const struct content *content, const struct envelope *e)
 {
@@ -176,11 +221,9 @@ assemble(struct content *content, struct envelope **ep, struct wbuf *head)
 	m->envelope = *ep;
 	*ep = NULL;
 	wbuf_init(&m->env);
-	envelope_encode(m->envelope, &m->env);
 	m->rec.id = m->envelope->id;
 	m->rec.body_len = m->body.len;
 	m->rec.headers_len = (uint32_t)m->head.len;
-	m->rec.envelope_len = (uint32_t)m->env.len;
 	m->rec.flags = m->envelope->flags;
 	m->rec.n_rcpts = m->envelope->n_rcpts;
 	return m;
@@ -297,7 +340,8 @@ head_again(struct draft *d, const struct message_context *c, struct content *con
 }
 
 struct message *
-draft_end(struct draft *d, const struct message_context *c, struct content *content, struct envelope **ep)
+draft_end(struct draft *d, const struct message_context *c, struct content *content, struct envelope **ep,
+    const char **reply_r)
 {
 	struct envelope *e = *ep;
 	struct wbuf head;
@@ -307,6 +351,10 @@ draft_end(struct draft *d, const struct message_context *c, struct content *cont
 	if (c->is_trusted) {
 		complete_header(c, &e->id, &d->facts, e->n_rcpts == 1, content->in_body, &d->head);
 		replace(&e->message_id, *d->facts.message_id != '\0' ? d->facts.message_id : NULL);
+		if (!add_unsubscribe(c, &d->facts, e, content->in_body, &d->head)) {
+			*reply_r = "451 4.3.0 The queue is not available, try again later";
+			return NULL;
+		}
 	}
 	e->flags = (e->flags & MSG_LARGE) | flags_of(c, content, e);
 	head = d->head;
@@ -321,7 +369,7 @@ message_new(const struct message_context *c, struct content *content, struct env
 	struct message *m = NULL;
 
 	if (draft_begin(&d, c, content, *ep, reply_r) == 0)
-		m = draft_end(&d, c, content, ep);
+		m = draft_end(&d, c, content, ep, reply_r);
 	draft_clear(&d);
 	return m;
 }

@@ -29,7 +29,8 @@ typedef void message_done_fn(struct message *, enum message_result, void *arg);
 struct message {
 	TAILQ_ENTRY(message) entry;
 	struct record rec;
-	struct wbuf body, head, env;
+	struct wbuf body, head;
+	struct wbuf env;     /* encoded by message_seal() */
 	struct envelope *envelope;
 	struct large *large; /* the body, but for what is in `body`, is in a segment of its own already; owned */
 	uint8_t fixed[RECORD_HDR];
@@ -54,6 +55,7 @@ struct message_context {
 	const char *session;
 	const struct token_signer *token; /* NULL: not known yet */
 	const struct wbuf *auth;     /* a whole Authentication-Results field, or empty; NULL: none */
+	const struct policy *policy;      /* NULL: none */
 	int64_t now;                 /* wall ms */
 };
 
@@ -68,8 +70,10 @@ int draft_begin(struct draft *, const struct message_context *, struct content *
 struct policy_msg *draft_msg(struct draft *);
 /* The content is another now: msg shows that. */
 void draft_content(struct draft *, const struct content *);
-/* Makes the message of it, with what policy changed; takes content and envelope over. */
-struct message *draft_end(struct draft *, const struct message_context *, struct content *, struct envelope **ep);
+/* Makes the message of it, with what policy changed; takes content and envelope over. NULL and a reply as above; *ep is
+ * kept then. */
+struct message *draft_end(struct draft *, const struct message_context *, struct content *, struct envelope **ep,
+    const char **reply_r);
 
 /* All of that at once. Makes the message out of the content and the envelope of a transaction; takes both over (content
  * is left empty, *ep NULL). NULL and a whole reply in *reply_r (valid until the next call) if it must be refused; *ep
@@ -78,6 +82,9 @@ struct message *message_new(const struct message_context *, struct content *, st
     const char **reply_r);
 /* With a `large` still attached: a broken invariant (spool_cancel() first). */
 void message_free(struct message **);
+/* The header block is final, signatures and all; the envelope is encoded now, as the spool takes it, on request with
+ * what the header says of the author (mail/author.h). */
+void message_seal(struct message *, bool note_author);
 /* Octets on the wire. */
 uint64_t message_content_len(const struct message *);
 

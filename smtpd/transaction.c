@@ -259,6 +259,7 @@ context_of(const struct session *s)
 		.protocol = session_protocol(s),
 		.session = s->session_id,
 		.auth = &s->tx.auth_field,
+		.policy = w->policy,
 		.token = w->qlink != NULL ? qlink_token(w->qlink) : NULL,
 		.now = loop_wall(w->loop)
 	};
@@ -274,8 +275,12 @@ context_of(const struct session *s)
 static void
 submit(struct session *s, struct message *m)
 {
+	const struct worker *w = s->worker;
 	struct tx *tx = &s->tx;
 
+	/* Mail of strangers that is relayed is not sent in our name. */
+	message_seal(m, session_is_trusted(s) && w->policy != NULL &&
+	    policy_guards(w->policy, w->params->require_authenticated_senders != GUARD_NO));
 	m->done = on_done;
 	m->arg = s;
 	if (tx->large != NULL) {
@@ -378,6 +383,7 @@ message_then(struct session *s, const struct policy_verdict *v)
 	struct tx *tx = &s->tx;
 	struct policy_msg *msg = draft_msg(tx->draft);
 	struct message_context c = context_of(s);
+	const char *line = NULL;
 	struct message *m;
 
 	if (event_refused(s, v, PHASE_DOT, NULL)) {
@@ -386,7 +392,11 @@ message_then(struct session *s, const struct policy_verdict *v)
 	}
 	policy_msg_settle(msg);
 	c.now = tx->env->received;
-	m = draft_end(tx->draft, &c, &tx->content, &tx->env);
+	m = draft_end(tx->draft, &c, &tx->content, &tx->env, &line);
+	if (m == NULL) {
+		refuse(s, line);
+		return;
+	}
 	sign(s, m, msg);
 	draft_free(&tx->draft);
 }

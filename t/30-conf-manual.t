@@ -83,7 +83,7 @@ for my $name (sort keys %$code) {
 # What is shown as an example works.
 my $dir = tempdir(CLEANUP => 1);
 chmod 0755, $dir; # policy is checked by a process without privileges
-my $dirs = join '', map { "${_}_directory = $dir/$_\n" } qw(queue log run);
+my $dirs = join '', map { "${_}_directory = $dir/$_\n" } qw(queue log run data);
 
 sub put {
 	my ($file, $text) = @_;

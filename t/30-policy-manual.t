@@ -44,7 +44,7 @@ for (split /\n/, $man =~ s/^\.Sh EXAMPLES.*//msr) {
 
 # What the code has. Each table of functions is either here or forgotten, which is a failure.
 my %prefix = (
-	module_functions => 'posthorn.', top_functions => 'posthorn.', functions => 'posthorn.dns.', conn_methods => 'conn:', methods => 'msg:',
+	module_functions => 'posthorn.', top_functions => 'posthorn.', functions => 'posthorn.dns.', spf_functions => 'posthorn.spf.', conn_methods => 'conn:', methods => 'msg:',
 	policy_header_methods => 'msg:', regex_methods => 'regex:', map_methods => 'map:',
 	dkim_functions => 'posthorn.dkim.',
 	(map { ("policy_lib_$_" => "posthorn.$_.") } qw(regex string serde time encode digest domain_map)),
@@ -60,7 +60,7 @@ for my $file (sort keys %source) {
 }
 is_deeply \@unknown, [], 'every table of functions is known here';
 $code{'posthorn.dkim'} = 1;    # a table that is called
-$code{"posthorn.$_"} = 1 for grep { $_ ne 'dns' } $source{'lib/mail/policy_call.c'} =~ /lua_setfield\(L, -2, "([a-z]+)"\)/g;
+$code{"posthorn.$_"} = 1 for grep { $_ ne 'dns' && $_ ne 'spf' } $source{'lib/mail/policy_call.c'} =~ /lua_setfield\(L, -2, "([a-z]+)"\)/g;
 my ($events) = $source{'lib/mail/policy_event.c'} =~ /policy_event_names\[[^\]]*\] = \{(.*?)\};/s;
 my %events = map { $_ => 1 } $events =~ /"(\w+)"/g;
 is_deeply { map { $_ => 1 } grep { !/[.:]/ } keys %seen }, \%events, 'the manual has the events of the code';
@@ -69,6 +69,7 @@ cmp_ok length($text{$_} // ''), '>', 20, "$_ is explained" for sort keys %events
 
 # Keys of tables, with bounds and words.
 my %where = (source => 'posthorn.source', pool => 'posthorn.pool', listener => 'posthorn.listener_domain', sender => 'posthorn.sender_domain', map => 'posthorn.map',
+	unsubscribe => 'posthorn.list_unsubscribe', feedback => 'posthorn.feedback_source',
 	signer => 'posthorn.dkim.signer', definition => 'posthorn.dkim', queue => 'get_queue_config', path => 'get_egress_path_config');
 my (%fields, %words);
 for my $file (sort keys %source) {

@@ -117,7 +117,8 @@ for my $r (grep { $_->{part} eq 'tuned' && $_->{rules}{class} ne $_->{class} } @
 # What is shown.
 ($status, $out) = run(q{bounce classify '550 5.1.1 <x@y.example>: Recipient address rejected: User unknown in relay recipient table'});
 is $status, 0, 'classify';
-like $out, qr{^class    InvalidRecipient \(rcpt_unknown\)\nkind     hard\nscope    recipient\naction   suppress\nsuppress yes\nrule     \Q$dir\E/bounce_rules:\d+  /.+/$}m,
+like $out, qr{^class    InvalidRecipient \(rcpt_unknown\)\nkind     hard\nscope    recipient\naction   suppress\nsuppress yes\nrule     \Q$dir\E/bounce_rules:\d+  /.+/
+do       by-code suppress scope=global for=365d\nby       \Q$dir\E/bounce_rules:\d+$}m,
     'class, kind, scope, action and the rule';
 ($status, $out) = run(q{bounce classify '550 5.1.1 user unknown (policy)'});
 like $out, qr{^suppress no\n.*^veto     \Q$dir\E/bounce_rules:\d+  /}ms, 'a veto and where it is';
@@ -130,7 +131,8 @@ is $status, 2, 'phases are checked';
 ($status, $out) = run('bounce classify one two');
 is $status, 2, 'one text';
 my ($json) = classify('-', '571 zzz');
-is_deeply $json, { class => 'Uncategorized', cause => 'unclassified', kind => 'unknown', scope => 'unknown', action => 'give-up', suppress => JSON::PP::false },
+is_deeply $json, { class => 'Uncategorized', cause => 'unclassified', kind => 'unknown', scope => 'unknown', action => 'give-up', suppress => JSON::PP::false,
+	do => 'by-code', would_suppress => JSON::PP::false },
     'nothing is known';
 
 # A file of one's own comes first; the example of the manual is good.
@@ -153,7 +155,8 @@ my @code = map { [map { lc tr/_/-/r } @$_] } map { [$_->[0] =~ tr/_/~/r, @$_[1 .
 my @table = map { [map { lc } split / Ta /, tr/_/~/r] } $manual =~ /^\.It Li (\w+ Ta .*)$/gm;
 cmp_ok scalar @code, '>', 50, 'causes';
 is_deeply \@table, \@code, 'the table of causes';
-is_deeply [$manual =~ /^\.It Li (\w+)$/gm], [map { $_->[0] =~ tr/~/_/r } @code], 'and what they mean';
+my ($meanings) = $manual =~ /^\.Bl -tag -width "throttle_reputation" -compact\n(.*?)^\.El/ms;
+is_deeply [$meanings =~ /^\.It Li (\w+)$/gm], [map { $_->[0] =~ tr/~/_/r } @code], 'and what they mean';
 
 # Mistakes are all reported, with their lines.
 my $bad = put('bad', <<'RULES');

@@ -4,13 +4,18 @@ use warnings;
 use Test::More;
 use PosthornTest;
 
-# A policy that answers events of smtpd gives its workers a dns role each, one that has mail signed a sign role.
+# A policy that answers events of smtpd gives its workers a dns role each, one that has mail signed a sign role, one that asks who sent a
+# message a check role.
 my $p = PosthornTest->new(tls => 1, users => [['u', 'secret']], sandbox => 'required', conf => { smtpd_processes => 1 });
 $p->sink;
 $p->{policy} = $p->default_policy . <<'L';
 posthorn.dkim { domain = 'never.example' }
 kumo.on('smtp_server_mail_from', function(address)
   assert(kumo.dns.lookup_mx(address.domain))
+end)
+kumo.on('smtp_server_message_received', function(msg)
+  assert(kumo.spf.check_msg(msg).disposition == 'none')
+  assert(#msg:dkim_verify() == 0)
 end)
 L
 $p->start;
@@ -34,7 +39,7 @@ for my $daemon (sort keys %user) {
 		my $is_sign = PosthornTest::slurp("/proc/$pid/cmdline") =~ /\0-r\0(?:sign|key)\0/;
 		is getpwuid $uid, $is_sign ? 'posthorn-sign' : $user{$daemon}, "$daemon $pid: user" if $separate;
 	}
-	ok $confined >= ($daemon eq 'smtpd' ? 4 : 1), "$daemon: $confined confined role(s)";
+	ok $confined >= ($daemon eq 'smtpd' ? 5 : 1), "$daemon: $confined confined role(s)";
 }
 my $log = PosthornTest::slurp($p->dir . '/posthorn.err');
 like $log, qr/sandbox.*landlock/i, 'the log says what was achieved';

@@ -115,7 +115,7 @@ my %type = (
 		next_attempt phase)),
 	feedback_report => 'null',
 );
-my %optional = map { $_ => 'string' } qw(tls_cipher tls_protocol_version tls_verified provider_name session_id);
+my %optional = map { $_ => 'string' } qw(tls_cipher tls_protocol_version tls_verified tls_policy tls_result provider_name session_id);
 my (@wrong, %nested);
 %nested = (response => { code => 'integer', enhanced_code => 'hash|null', content => 'string', command => 'string|null' },
 	peer_address => { name => 'string', addr => 'string' }, source_address => { address => 'string' },

@@ -80,6 +80,7 @@ for my $pid ($p->daemon_pids('smtpd')) {
 	my ($role) = PosthornTest::slurp("/proc/$pid/cmdline") =~ /\0-r\0(\w+)\0/;
 	push @{ $role{ $role // 'parent' } }, $pid;
 }
+$role{supervisor} = [$p->{main}];
 is scalar @{ $role{worker} // [] }, 2, 'two workers';
 is scalar @{ $role{key} // [] }, 2, 'and a key role for each';
 SKIP: {

@@ -213,5 +213,24 @@ is +($p->posthorn('reload'))[0], 0, 'reload with another password';
 $p->load('-p', 'again', '-c', 1, '-m', 1, '-d', 30, '-q', '-t', 'v@good.test');
 ok $p->wait_for('again', sub { grep { $_->{recipient} eq 'v@good.test' } $p->events('Delivery') }, 20), 'delivered';
 like PosthornTest::slurp($p->dir . '/good.log'), qr{^rcpt v\@good\.test as /scott/Lion-77aa }m, 'as the new one';
+
+# In shaping data they are looked at before the configuration is in force.
+sub shaping {
+	my ($settings) = @_;
+	PosthornTest::write_file("$etc/shaping.lua", "posthorn.shaping.domain { name = 'shaped.test', $settings }\n");
+	my ($status, $out, $err) = $p->posthorn('reload');
+	return "$status $out$err";
+}
+my $pair = "tls_certificate = 'whole.pem', tls_private_key";
+like shaping("$pair = 'client.key'"), qr/^0 /, 'a certificate and its key';
+like shaping("$pair = 'other.key'"), qr/^1 .*shaping\.lua.*the tls_private_key other\.key does not belong to the tls_certificate whole\.pem/s, 'and another key';
+like shaping("$pair = { key_data = 'nothing' }"), qr/^1 .*tls_private_key: \(key_data, not shown\) has no private key in PEM/s, 'what is no key';
+like shaping("$pair = { key = 'nothing' }"), qr/^1 .*tls_private_key is a table other than \{ key_data = '\.\.\.' \}/s, 'what is no source';
+like shaping("$auth, smtp_auth_plain_password = 'open'"), qr/^1 .*open may be read by everybody/s, 'a password that everybody may read';
+unlike shaping("$auth, smtp_auth_plain_password = [[$password\n]]"), qr/\Q$password\E/, 'a password where the name of its file should be is not repeated';
+like shaping("$auth, $data"), qr/^0 /, 'a password';
+my (undef, $out) = $p->posthorn('shaping', 'show', 'shaped.test');
+like $out, qr/key_data, not shown/, 'shaping show has it';
+unlike $out, qr/\Q$password\E/, 'and does not show it';
 is $p->stop, 0, 'stop';
 done_testing;

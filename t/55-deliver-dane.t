@@ -57,6 +57,30 @@ insecurehost.test. IN MX 10 mx.plain.
 alias.test. IN MX 10 aliasmx.test.
 aliasmx.test. IN CNAME mx.plain.
 _25._tcp.aliasmx.test. IN TLSA 3 1 1 $spki
+signedalias.test. IN MX 10 signedaliasmx.test.
+signedaliasmx.test. IN CNAME ee.test.
+aliasname.test. IN MX 10 aliasnamemx.test.
+aliasnamemx.test. IN CNAME hop.test.
+hop.test. IN CNAME ta.test.
+aliasfirst.test. IN MX 10 aliasfirstmx.test.
+aliasfirstmx.test. IN CNAME mismatch.test.
+_25._tcp.aliasfirstmx.test. IN TLSA 3 1 1 $spki
+aliasown.test. IN MX 10 aliasownmx.test.
+aliasownmx.test. IN CNAME absent.test.
+_25._tcp.aliasownmx.test. IN TLSA 3 1 1 $spki
+aliasownwrong.test. IN MX 10 aliasownwrongmx.test.
+aliasownwrongmx.test. IN CNAME nodata.test.
+_25._tcp.aliasownwrongmx.test. IN TLSA 3 1 1 $other
+nodata.test. IN A 127.0.0.1
+_25._tcp.nodata.test. IN TXT nothing
+aliasnone.test. IN MX 10 aliasnonemx.test.
+aliasnonemx.test. IN CNAME nodata.test.
+aliasbogus.test. IN MX 10 aliasbogusmx.test.
+aliasbogusmx.test. IN CNAME bogus.test.
+_25._tcp.aliasbogusmx.test. IN TLSA 3 1 1 $spki
+servfail.test. IN MX 10 servfail.test.
+servfail.test. IN A 127.0.0.1
+_tcp.servfail.test. IN NS ns.test.
 bogus.test. IN MX 10 bogus.test.
 bogus.test. IN A 127.0.0.1
 _25._tcp.bogus.test. IN TLSA 3 1 1 $spki
@@ -87,6 +111,7 @@ mx IN A 127.0.0.1
 _25._tcp.mx IN TLSA 3 1 1 0000000000000000000000000000000000000000000000000000000000000000
 untrustedlist IN MX 10 mismatch.test.
 Z
+$p->{zones}{'_tcp.servfail.test'} = "a file that the name server cannot load\n";    # so it answers SERVFAIL
 $p->{signed} = sub {    # one signature that is not its record's
 	my ($text) = @_;
 	$text =~ s/^(_25\._tcp\.bogus\.test\.\s+\d+\s+IN\s+RRSIG\s+TLSA .* )(\S)(\S+)$/$1 . ($2 eq 'A' ? 'B' : 'A') . $3/me or die 'no signature found';
@@ -124,6 +149,12 @@ $p->start;
 # [delivered?, verified by, TLS?] or a pattern of the failure
 my %want = (
 	'ee.test' => ['dane'], 'ta.test' => ['dane'], 'eewrongname.test' => ['dane'], 'second.test' => ['dane'], 'alias.test' => ['dane'],
+	# RFC 7672 section 2.2.2: at the end of the CNAMEs first, where all of them are signed, and that is the server's name then
+	'signedalias.test' => ['dane'], 'aliasname.test' => ['dane'], 'aliasown.test' => ['dane'], 'aliasnone.test' => [undef],
+	'aliasfirst.test' => qr/^451 4\.7\.5 .*does not match its TLSA records \(DANE\)/,
+	'aliasownwrong.test' => qr/^451 4\.7\.5 .*does not match its TLSA records \(DANE\)/,
+	'aliasbogus.test' => qr/^451 4\.7\.5 .*TLSA records cannot be had/,
+	'servfail.test' => qr/^451 4\.7\.5 .*TLSA records cannot be had/,
 	'tawrongname.test' => qr/^451 4\.7\.5 .*does not match its TLSA records \(DANE\): /,
 	'mismatch.test' => qr/^451 4\.7\.5 .*the server's certificate does not match its TLSA records \(DANE\): /,
 	'unusable.test' => [undef], 'absent.test' => [undef], 'insecurehost.test' => [undef], 'untrustedlist.plain' => [undef],

@@ -232,3 +232,16 @@ cidr_text(const struct cidr *c, char out[64])
 	else
 		(void)snprintf(out, 64, "%s/%u", addr, c->bits);
 }
+
+bool
+sockaddr_is_public(const struct sockaddr *sa)
+{
+	static const char *const nets[] = { "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+		"172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7", "fe80::/10" };
+	struct cidr net;
+
+	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++)
+		if (cidr_parse(nets[i], &net) == 0 && cidr_match(&net, sa))
+			return false;
+	return true;
+}

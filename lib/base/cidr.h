@@ -32,6 +32,8 @@ void sockaddr_port_text(const struct sockaddr *, char out[56]);
 /* Numeric only: "192.0.2.1", "2001:db8::1", optional brackets. 0 or -1. */
 int sockaddr_parse(const char *addr, uint16_t port, struct sockaddr_storage *, socklen_t *)
     __attribute__((warn_unused_result));
+/* Whether others can reach it. The documentation networks are treated as the public ones that they stand for. */
+bool sockaddr_is_public(const struct sockaddr *);
 bool sockaddr_equal_addr(const struct sockaddr *, const struct sockaddr *);
 
 #endif

@@ -40,6 +40,7 @@ struct sandbox {
 	unsigned allow;    /* enum sandbox_allow */
 	const struct sandbox_path *paths; /* what Landlock leaves reachable */
 	size_t n_paths;
+	unsigned connect_port; /* SB_CONNECT_IN: only to this TCP port, where the kernel can tell; 0: any */
 	size_t max_fds;    /* RLIMIT_NOFILE; 0: keep */
 	size_t max_memory; /* RLIMIT_AS in bytes; 0: none (the LMDB owner maps more than it uses) */
 };

@@ -86,7 +86,7 @@ handled_rights(const struct sandbox *sb, int abi)
 	if (abi >= 4) {
 		attr.handled_net = LL_NET_BIND_TCP;
 		/* Where mail goes, and which port a name server has, is not known here. */
-		if ((sb->allow & (SB_CONNECT_IN | SB_UDP)) == 0)
+		if ((sb->allow & (SB_CONNECT_IN | SB_UDP)) == 0 || sb->connect_port != 0)
 			attr.handled_net |= LL_NET_CONNECT_TCP;
 	}
 	if (abi >= 5)
@@ -137,6 +137,7 @@ add_rules(const struct sandbox *sb, int ruleset, const struct ll_ruleset_attr *a
 {
 	/* An outgoing connection may choose its address, not a port to be found at. */
 	struct ll_port_attr any_port = { .allowed = LL_NET_BIND_TCP, .port = 0 };
+	struct ll_port_attr the_port = { .allowed = LL_NET_CONNECT_TCP, .port = sb->connect_port };
 	uint64_t rights;
 
 	for (size_t i = 0; i < sb->n_paths; i++) {
@@ -150,6 +151,9 @@ add_rules(const struct sandbox *sb, int ruleset, const struct ll_ruleset_attr *a
 	}
 	if (SANDBOX_SANITIZED)
 		add_sanitizer_paths(ruleset);
+	if ((attr->handled_net & LL_NET_CONNECT_TCP) != 0 && sb->connect_port != 0 &&
+	    syscall(SYS_landlock_add_rule, ruleset, LL_RULE_NET_PORT, &the_port, 0U) == -1)
+		return -1;
 	if (attr->handled_net != 0 && (sb->allow & (SB_CONNECT_IN | SB_UDP)) != 0)
 		return (int)syscall(SYS_landlock_add_rule, ruleset, LL_RULE_NET_PORT, &any_port, 0U);
 	return 0;

@@ -292,6 +292,21 @@ tls_expect_name(SSL *ssl, const char *host)
 	return expect(ssl) == 0 && SSL_set1_host(ssl, host) == 1 ? 0 : -1;
 }
 
+static int
+go_on(int is_good, X509_STORE_CTX *store)
+{
+	(void)is_good, (void)store;
+	return 1;
+}
+
+int
+tls_observe_name(SSL *ssl, const char *host)
+{
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, host) == 1 ? 0 : -1;
+}
+
 int
 tls_expect_dane(SSL *ssl, const char *host, const char *domain)
 {

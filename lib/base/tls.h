@@ -6,10 +6,9 @@
 
 #include "base/conf.h"
 
-/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on, no
- * key exchange that the key decrypts,
- * session id context `name` (tickets of one listener kind are of no use at another). NULL and *err_r (malloced
- * sentence). */
+/* Server context: TLS 1.2 and up, ALPN "smtp" if offered, no renegotiation, no compression, no early data, tickets on,
+ * no key exchange that the key decrypts, session id context `name` (tickets of one listener kind are of no use at
+ * another). NULL and *err_r (malloced sentence). */
 SSL_CTX *tls_server_ctx(const char *cert_file, const char *key_file, const char *name, char **err_r);
 /* The same with several certificates, each of another kind of key (RSA, ECDSA, Ed25519): each client gets the one that
  * it can check. As many keys as certificates, in the same order. */
@@ -29,6 +28,8 @@ int tls_client_trust(SSL_CTX *, const char *ca_file, char **err_r);
 /* To be called between io_tls_connect() and the handshake, which then fails unless the server shows a certificate for
  * that name by somebody trusted (RFC 5280, RFC 6125), with TLS 1.2 and up. */
 int tls_expect_name(SSL *, const char *host);
+/* The same without consequences: the handshake succeeds, and tls_unexpected() says what was wrong. */
+int tls_observe_name(SSL *, const char *host);
 /* The same by TLSA records of the host, RFC 7672: usages DANE-TA(2) and DANE-EE(3), the others are of no use in SMTP.
  * domain: where the mail goes, which a certificate may name too. Adds one record after the other: 1 it is used, 0 it
  * cannot be (unknown parameters), -1 no memory. At least one must have been used. */

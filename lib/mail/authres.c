@@ -303,6 +303,8 @@ authres_strip(struct wbuf *head, const char *id)
 	size_t from;
 	unsigned n = 0;
 
+	if (head->len == 0)
+		return 0;
 	header_iter_init(&it, (const char *)head->p, head->len);
 	while (header_next(&it, &f)) {
 		if (!is_forged(&f, id))

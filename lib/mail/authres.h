@@ -72,13 +72,13 @@ void auth_results_domains(const struct auth_results *, char *out, size_t size);
 void auth_text(char *out, size_t size, const char *text);
 
 /* Appends the whole field. id: who says so. */
-void authres_write(const struct auth_results *, const char *id, struct wbuf *out);
+void authres_write(const struct auth_results *, const char *id, struct wbuf *w);
 /* The field in pieces: its beginning, clauses, its end. */
-void authres_begin(struct wbuf *out, const char *id);
-void authres_end(struct wbuf *out);
+void authres_begin(struct wbuf *w, const char *id);
+void authres_end(struct wbuf *w);
 /* One clause, "method=result reason="..." prop=value", of parts that anybody may have said: what does not fit the
  * grammar is quoted or left out. For policy's own results. props: pairs of name and value, the last name NULL. */
-void authres_clause(struct wbuf *out, const char *method, const char *result, const char *reason,
+void authres_clause(struct wbuf *w, const char *method, const char *result, const char *reason,
     const char *const *props);
 /* "pass" and the like: something that may stand in the field as it is. */
 bool authres_is_keyword(const char *);

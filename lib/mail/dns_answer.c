@@ -252,7 +252,7 @@ int
 dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answer *out, const char **err_r)
 {
 	struct packet k = { pkt, len };
-	char name[DNS_NAME_MAX + 1];
+	char name[DNS_NAME_MAX + 1] = "";
 	unsigned count, hops;
 	size_t pos = 12;
 	bool is_clean;
@@ -280,6 +280,7 @@ dns_answer_parse(const uint8_t *pkt, size_t len, uint16_t type, struct dns_answe
 	}
 	if (r == -1 || answers_walk(&k, pos, count, name, type, false, out) == -1)
 		return -1;
+	memcpy(out->final, name, sizeof(out->final));
 	if (out->n == 0 && out->n_skipped == 0 && is_referral(&k, pos, count, get16(pkt + 8))) {
 		*err_r = "the name server only refers to others";
 		return -1;

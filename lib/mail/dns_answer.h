@@ -30,6 +30,7 @@ struct dns_rr {
 struct dns_answer {
 	unsigned n;
 	bool is_alias;      /* a CNAME leads to the records, or to none */
+	char final[DNS_NAME_MAX + 1]; /* that name, behind the last CNAME */
 	unsigned n_skipped; /* of the type, but with a name that is no host name, or too many */
 	uint32_t ttl;       /* least of the records used, CNAMEs included; UINT32_MAX without any */
 	struct dns_rr rr[DNS_RRS_MAX];

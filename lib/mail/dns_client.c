@@ -30,6 +30,7 @@ RB_GENERATE_INTERNAL(dns_request_tree, dns_request, entry, request_cmp, __attrib
 struct dns_client {
 	struct loop *loop;
 	struct ipc *peer;
+	bool is_shared; /* the link is another's */
 	struct dns_request_tree pending;
 	unsigned n_pending;
 	uint32_t next_id;
@@ -66,11 +67,19 @@ fail_pending(struct dns_client *c)
 		finish(c, r, &reply);
 }
 
+void
+dns_client_answer(struct dns_client *c, uint32_t id, const struct dns_reply *reply)
+{
+	struct dns_request probe = { .id = id }, *r = RB_FIND(dns_request_tree, &c->pending, &probe);
+
+	if (r != NULL)
+		finish(c, r, reply);
+}
+
 static void
 on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 {
 	struct dns_client *c = arg;
-	struct dns_request probe = { .id = m->id }, *r;
 	struct dns_reply reply;
 
 	if (dns_reply_decode(&m->body, &reply) == -1 || reply.mx != NULL) {
@@ -78,8 +87,7 @@ on_answer(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		ipc_reject(ipc, "malformed answer");
 		return;
 	}
-	if ((r = RB_FIND(dns_request_tree, &c->pending, &probe)) != NULL)
-		finish(c, r, &reply);
+	dns_client_answer(c, m->id, &reply);
 	dns_reply_clear(&reply);
 }
 
@@ -122,9 +130,18 @@ dns_client_free(struct dns_client **cp)
 		return;
 	while ((r = RB_MIN(dns_request_tree, &c->pending)) != NULL)
 		forget(c, r);
-	ipc_close(&c->peer);
+	if (!c->is_shared)
+		ipc_close(&c->peer);
 	free(c);
 	*cp = NULL;
+}
+
+void
+dns_client_share(struct dns_client *c, struct ipc *ipc)
+{
+	c->is_shared = true;
+	c->peer = ipc;
+	fail_pending(c);
 }
 
 void
@@ -146,12 +163,12 @@ dns_client_ask(struct dns_client *c, const char *name, uint16_t type, uint32_t t
 		return NULL;
 	memcpy(ask.name, name, strlen(name) + 1);
 	r = xcalloc(1, sizeof(*r));
-	r->id = c->next_id++;
+	r->id = c->next_id++ | DNS_CLIENT_IDS;
 	r->fn = fn;
 	r->arg = arg;
 	/* Ids come around after 2^32 questions; one that is still open then is skipped. */
 	while (RB_INSERT(dns_request_tree, &c->pending, r) != NULL)
-		r->id = c->next_id++;
+		r->id = c->next_id++ | DNS_CLIENT_IDS;
 	c->n_pending++;
 	wbuf_init(&w);
 	dns_ask_encode(&ask, &w);

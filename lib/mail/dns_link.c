@@ -64,6 +64,7 @@ dns_ask_encode(const struct dns_ask *a, struct wbuf *w)
 	wbuf_str(w, a->name);
 	wbuf_u16(w, a->tlsa_port);
 	wbuf_u16(w, a->type);
+	wbuf_u8(w, a->wants_sts);
 }
 
 static bool
@@ -87,7 +88,8 @@ dns_ask_decode(struct rbuf *r, struct dns_ask *a)
 	s = rbuf_bytes(r, MX_NAME_MAX);
 	a->tlsa_port = rbuf_u16(r);
 	a->type = rbuf_u16(r);
-	if (!rbuf_done(r))
+	a->wants_sts = rbuf_u8(r);
+	if (!rbuf_done(r) || a->wants_sts > (a->want == DNS_WANT_MX))
 		return -1;
 	memcpy(a->name, s.base, s.len);
 	if (strlen(a->name) != s.len)
@@ -136,13 +138,38 @@ dane_encode(const struct mx_host *h, struct wbuf *w)
 		wbuf_u8(w, h->tlsa[i].matching);
 		wbuf_bytes(w, (const char *)h->tlsa[i].data, h->tlsa[i].len);
 	}
+	wbuf_str(w, h->dane == MX_DANE_RECORDS ? h->tlsa_base : NULL);
+}
+
+static void
+host_encode(const struct mx_host *h, struct wbuf *w)
+{
+	unsigned j;
+
+	wbuf_u16(w, h->pref);
+	wbuf_str(w, h->name);
+	wbuf_u16(w, (uint16_t)h->n_addrs);
+	for (j = 0; j < h->n_addrs; j++) {
+		wbuf_u8(w, h->addrs[j].family == AF_INET ? 4 : 6);
+		wbuf_raw(w, h->addrs[j].ip, h->addrs[j].family == AF_INET ? 4 : 16);
+	}
+	dane_encode(h, w);
+}
+
+static void
+sts_encode(const struct dns_reply *d, struct wbuf *w)
+{
+	wbuf_u8(w, d->sts);
+	if (d->sts != DNS_STS_FOUND)
+		return;
+	wbuf_str(w, d->sts_id);
+	host_encode(&d->sts_host->hosts[0], w);
 }
 
 void
 dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 {
-	const struct mx_host *h;
-	unsigned i, j;
+	unsigned i;
 
 	wbuf_u8(w, d->status);
 	wbuf_u8(w, d->security);
@@ -157,17 +184,9 @@ dns_reply_encode(const struct dns_reply *d, struct wbuf *w)
 	wbuf_u8(w, (uint8_t)d->mx->kind);
 	wbuf_u8(w, d->mx->is_secure);
 	wbuf_u16(w, (uint16_t)d->mx->n_hosts);
-	for (i = 0; i < d->mx->n_hosts; i++) {
-		h = &d->mx->hosts[i];
-		wbuf_u16(w, h->pref);
-		wbuf_str(w, h->name);
-		wbuf_u16(w, (uint16_t)h->n_addrs);
-		for (j = 0; j < h->n_addrs; j++) {
-			wbuf_u8(w, h->addrs[j].family == AF_INET ? 4 : 6);
-			wbuf_raw(w, h->addrs[j].ip, h->addrs[j].family == AF_INET ? 4 : 16);
-		}
-		dane_encode(h, w);
-	}
+	for (i = 0; i < d->mx->n_hosts; i++)
+		host_encode(&d->mx->hosts[i], w);
+	sts_encode(d, w);
 }
 
 static int
@@ -177,6 +196,7 @@ dane_decode(struct rbuf *r, struct mx_host *h)
 	uint16_t n = rbuf_u16(r);
 	struct mx_tlsa t;
 	struct slice s;
+	char *base;
 
 	if (dane > MX_DANE_FAILED || n > MX_TLSA_MAX || (n > 0) != (dane == MX_DANE_RECORDS))
 		return -1;
@@ -192,7 +212,15 @@ dane_decode(struct rbuf *r, struct mx_host *h)
 		t.data = (uint8_t *)(uintptr_t)s.base;
 		mx_host_add_tlsa(h, &t);
 	}
-	return 0;
+	base = rbuf_strdup(r, MX_NAME_MAX);
+	if (*base != '\0' && dane == MX_DANE_RECORDS && dns_name_valid(base)) {
+		free(h->tlsa_base); /* of a host that is named twice */
+		h->tlsa_base = base;
+		return 0;
+	}
+	n = *base == '\0' ? 0 : 1;
+	free(base);
+	return n == 0 ? 0 : -1;
 }
 
 static int
@@ -216,6 +244,22 @@ host_decode(struct rbuf *r, struct mx_list *mx)
 		mx_host_add(&mx->hosts[at], family == 4 ? AF_INET : AF_INET6, ip);
 	}
 	return dane_decode(r, &mx->hosts[at]);
+}
+
+static int
+sts_decode(struct rbuf *r, struct dns_reply *d)
+{
+	struct slice id;
+
+	d->sts = rbuf_u8(r);
+	if (d->sts != DNS_STS_FOUND)
+		return d->sts > DNS_STS_FAILED ? -1 : 0;
+	id = rbuf_bytes(r, STS_ID_MAX);
+	if (id.len == 0 || !sts_id_valid(id.base, id.len))
+		return -1;
+	memcpy(d->sts_id, id.base, id.len);
+	d->sts_host = mx_list_new(MX_IMPLICIT);
+	return host_decode(r, d->sts_host);
 }
 
 static int
@@ -252,7 +296,7 @@ hosts_decode(struct rbuf *r, struct dns_reply *d)
 		if (host_decode(r, d->mx) == -1)
 			return -1;
 	mx_list_sort(d->mx);
-	return 0;
+	return sts_decode(r, d);
 }
 
 int
@@ -283,4 +327,5 @@ dns_reply_clear(struct dns_reply *d)
 	free(d->records);
 	d->records = NULL;
 	mx_list_unref(&d->mx);
+	mx_list_unref(&d->sts_host);
 }

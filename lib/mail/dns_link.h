@@ -6,6 +6,7 @@
 
 #include "base/wire.h"
 #include "mail/mx.h"
+#include "mail/sts_policy.h"
 
 enum dns_type { DNS_ASK = 1, DNS_ANSWER };
 #define DNS_ASK_MAX 512u
@@ -28,6 +29,13 @@ struct dns_ask {
 	char name[MX_NAME_MAX + 1]; /* dns_name_valid(); with DNS_WANT_RECORDS dns_name_askable() does */
 	uint16_t tlsa_port; /* TLSA records of the hosts for this port are wanted (RFC 7672); 0: not */
 	uint16_t type;      /* DNS_WANT_RECORDS: DNS_TYPE_* of dns_answer.h; else 0 */
+	uint8_t wants_sts;  /* DNS_WANT_MX: the name's MTA-STS record too, and where its policy is (RFC 8461) */
+};
+
+enum dns_sts {
+	DNS_STS_NONE,  /* there is no record, or none that counts */
+	DNS_STS_FOUND,
+	DNS_STS_FAILED /* could not be found out */
 };
 
 enum dns_status {
@@ -63,6 +71,10 @@ struct dns_reply {
 	/* Set exactly if DNS_OK and the question was another; hosts without address are kept (they belong to the
 	 * name of the site). */
 	struct mx_list *mx;
+	/* With mx, if it was wanted. */
+	uint8_t sts; /* DNS_STS_* */
+	char sts_id[STS_ID_MAX + 1];
+	struct mx_list *sts_host; /* DNS_STS_FOUND: mta-sts.NAME, with what addresses it has */
 };
 
 void dns_ask_encode(const struct dns_ask *, struct wbuf *);

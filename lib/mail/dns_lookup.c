@@ -18,6 +18,8 @@
 #define BOGUS 1 /* of libunbound's secure flag; 0: no validation is possible */
 #define SECURE 2
 #define TLSA_ROOM (128u << 10) /* octets of all hosts' records: the answer has to fit into its frame, DNS_ANSWER_MAX */
+#define STS_LATE_MS 5000
+#define STS_ADDRS_MAX 16
 #define TLSA_BESIDE 8 /* octets of a record in the frame, beside its data */
 
 /* Lives until its last question to the library is answered, even if the asker was told earlier that time is up. */
@@ -38,12 +40,19 @@ struct lookup {
 	bool has_asked_tlsa[MX_HOSTS_MAX];
 	size_t tlsa_used; /* of TLSA_ROOM */
 	struct dns_reply found; /* DNS_WANT_RECORDS */
+	/* MTA-STS: no mail waits for long for who does not answer this, nor is its failure one of the rest. */
+	unsigned n_sts;      /* of n_open */
+	bool is_sts_late;    /* nothing else is open */
+	uint8_t sts;         /* DNS_STS_* */
+	char sts_id[STS_ID_MAX + 1];
+	struct mx_list *sts_host;
 };
 
 struct question {
 	struct lookup *l;
 	uint16_t type;
 	int host; /* index in mx; -1: the first question, of the name itself */
+	bool is_sts;
 };
 
 static void lookup_query(struct lookup *, const char *name, uint16_t type, int host);
@@ -57,6 +66,7 @@ lookup_release(struct lookup *l)
 		return;
 	timer_cancel(&l->timer);
 	mx_list_unref(&l->mx);
+	mx_list_unref(&l->sts_host);
 	dns_reply_clear(&l->found);
 	free(l);
 }
@@ -75,6 +85,11 @@ lookup_answer(struct lookup *l, enum dns_status status, const char *text, uint32
 		reply.security = status == DNS_TEMPORARY ? DNS_BOGUS : DNS_SECURE;
 	if (status == DNS_OK) {
 		reply.mx = l->mx;
+		if (l->n_sts > 0 && l->sts == DNS_STS_NONE)
+			l->sts = DNS_STS_FAILED;
+		reply.sts = l->sts;
+		memcpy(reply.sts_id, l->sts_id, sizeof(reply.sts_id));
+		reply.sts_host = l->sts_host;
 		reply.records = l->found.records;
 		reply.n_records = l->found.n_records;
 	} else {
@@ -84,12 +99,18 @@ lookup_answer(struct lookup *l, enum dns_status status, const char *text, uint32
 	l->done(&reply, l->arg);
 }
 
+static void lookup_conclude(struct lookup *);
+
 static void
 lookup_timeout(void *arg)
 {
 	struct lookup *l = arg;
 	unsigned i;
 
+	if (l->is_sts_late) {
+		lookup_conclude(l);
+		return;
+	}
 	l->was_insecure = true; /* what has not come is not secure either */
 	/* Some addresses are better than none: one host's dead name server does not hold up the others. */
 	for (i = 0; l->mx != NULL && i < l->mx->n_hosts; i++)
@@ -103,7 +124,7 @@ lookup_timeout(void *arg)
 static void on_dns(void *, int, void *, int, int, char *, int);
 
 static void
-lookup_query(struct lookup *l, const char *name, uint16_t type, int host)
+ask_library(struct lookup *l, const char *name, uint16_t type, int host, bool is_sts)
 {
 	struct question *q = xcalloc(1, sizeof(*q));
 	int r;
@@ -111,14 +132,93 @@ lookup_query(struct lookup *l, const char *name, uint16_t type, int host)
 	q->l = l;
 	q->type = type;
 	q->host = host;
+	q->is_sts = is_sts;
 	l->n_open++;
+	l->n_sts += is_sts;
 	r = ub_resolve_event(l->ub, name, type, 1, q, on_dns, NULL);
 	if (r == 0)
 		return; /* and on_dns may have been called already */
+	if (is_sts) {
+		l->n_sts--;
+		l->sts = l->sts == DNS_STS_NONE ? DNS_STS_FAILED : l->sts;
+		free(q);
+		l->n_open--;
+		return;
+	}
 	snprintf(l->problem, sizeof(l->problem), "%s", ub_strerror(r));
 	l->was_temporary = true;
 	free(q);
 	l->n_open--; /* never the last: whoever asks holds one */
+}
+
+static void
+lookup_query(struct lookup *l, const char *name, uint16_t type, int host)
+{
+	ask_library(l, name, type, host, false);
+}
+
+/* RFC 8461 section 3.1. */
+static void
+ask_sts(struct lookup *l)
+{
+	char name[MX_NAME_MAX + 16];
+
+	(void)snprintf(name, sizeof(name), "_mta-sts.%s", l->ask.name);
+	if (dns_name_valid(name))
+		ask_library(l, name, DNS_TYPE_TXT, -1, true);
+}
+
+/* One record that counts, or none at all; then the addresses of the policy's host. */
+static void
+take_sts_txt(struct lookup *l, const struct dns_answer *a, const uint8_t *packet)
+{
+	char text[DNS_RECORD_MAX], id[STS_ID_MAX + 1], name[MX_NAME_MAX + 16];
+	unsigned i, n_ours = 0;
+	bool is_good = false;
+	size_t n;
+
+	for (i = 0; i < a->n; i++) {
+		n = dns_answer_txt(packet, &a->rr[i], text, sizeof(text));
+		if (!sts_txt_is_ours(text, n))
+			continue;
+		n_ours++;
+		is_good = sts_txt_parse(text, n, id);
+	}
+	(void)snprintf(name, sizeof(name), "mta-sts.%s", l->ask.name);
+	if (n_ours != 1 || !is_good || !dns_name_valid(name))
+		return;
+	l->sts = DNS_STS_FOUND;
+	memcpy(l->sts_id, id, sizeof(id));
+	if (a->ttl < l->ttl)
+		l->ttl = a->ttl;
+	l->sts_host = mx_list_new(MX_IMPLICIT);
+	(void)mx_list_add(l->sts_host, name, 0);
+	/* Not by the families of the sources: policies are fetched from any address. */
+	ask_library(l, name, DNS_TYPE_A, 0, true);
+	ask_library(l, name, DNS_TYPE_AAAA, 0, true);
+}
+
+/* Whatever goes wrong here leaves things as they were without (section 3.1): a policy that is known stays in force. */
+static void
+take_sts_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t *packet, int len, int sec)
+{
+	struct dns_answer a;
+	const char *err;
+	unsigned i;
+
+	l->n_sts--;
+	if (l->is_answered || (rcode == RCODE_NXDOMAIN && sec != BOGUS))
+		return;
+	if (rcode != RCODE_NOERROR || sec == BOGUS || dns_answer_parse(packet, (size_t)len, q->type, &a, &err) == -1) {
+		if (q->type == DNS_TYPE_TXT)
+			l->sts = DNS_STS_FAILED;
+		return;
+	}
+	if (q->type == DNS_TYPE_TXT)
+		take_sts_txt(l, &a, packet);
+	else
+		for (i = 0; i < a.n && l->sts_host->hosts[0].n_addrs < STS_ADDRS_MAX; i++)
+			mx_host_add(&l->sts_host->hosts[0], q->type == DNS_TYPE_A ? AF_INET : AF_INET6, a.rr[i].ip);
 }
 
 /* Asks for the addresses of every host. */
@@ -194,23 +294,52 @@ take_addresses(struct lookup *l, const struct dns_answer *a, uint16_t type, stru
 		mx_host_add(h, type == DNS_TYPE_A ? AF_INET : AF_INET6, a->rr[i].ip);
 }
 
-/* TLSA records of a host (RFC 7672 section 2.2): where the host's addresses are signed, or an alias, which may be
- * signed although what it leads to is not; elsewhere nobody is asked, as name servers of unsigned zones often cannot
- * cope with the question. The host counts as failed until there is an answer. */
+/* TLSA records at a name of the host. It counts as failed until there is an answer. */
 static void
-ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
+ask_tlsa_at(struct lookup *l, const char *base, int host)
 {
 	struct mx_host *h = &l->mx->hosts[host];
 	char name[MX_NAME_MAX + 16];
 
-	if (l->ask.tlsa_port == 0 || !l->mx->is_secure || (sec != SECURE && !a->is_alias) || l->has_asked_tlsa[host])
-		return;
-	l->has_asked_tlsa[host] = true;
-	(void)snprintf(name, sizeof(name), "_%u._tcp.%s", (unsigned)l->ask.tlsa_port, h->name);
+	h->dane = MX_DANE_NONE;
+	(void)snprintf(name, sizeof(name), "_%u._tcp.%s", (unsigned)l->ask.tlsa_port, base);
 	if (!dns_name_valid(name))
 		return;
 	h->dane = MX_DANE_FAILED;
 	lookup_query(l, name, DNS_TYPE_TLSA, host);
+}
+
+/* There are none at that name, or none that DNSSEC vouches for: the host's own is next. */
+static void
+no_tlsa(struct lookup *l, int host)
+{
+	struct mx_host *h = &l->mx->hosts[host];
+
+	h->dane = MX_DANE_NONE;
+	if (h->tlsa_base == NULL)
+		return;
+	free(h->tlsa_base);
+	h->tlsa_base = NULL;
+	ask_tlsa_at(l, h->name, host);
+}
+
+/* TLSA records of a host (RFC 7672 section 2.2): where the host's addresses are signed, or an alias, which may be
+ * signed although what it leads to is not; elsewhere nobody is asked, as name servers of unsigned zones often cannot
+ * cope with the question. Of an alias all of which is signed, those at the name that it leads to come first (section
+ * 2.2.2); if there are none, those at its own. */
+static void
+ask_tlsa(struct lookup *l, const struct dns_answer *a, int sec, int host)
+{
+	struct mx_host *h = &l->mx->hosts[host];
+
+	if (l->ask.tlsa_port == 0 || !l->mx->is_secure || (sec != SECURE && !a->is_alias) || l->has_asked_tlsa[host])
+		return;
+	l->has_asked_tlsa[host] = true;
+	if (a->is_alias && sec == SECURE && dns_name_valid(a->final))
+		h->tlsa_base = xstrdup(a->final);
+	ask_tlsa_at(l, h->tlsa_base != NULL ? h->tlsa_base : h->name, host);
+	if (h->tlsa_base != NULL && h->dane == MX_DANE_NONE)
+		no_tlsa(l, host); /* too long a name to have any */
 }
 
 /* Whether they still fit. A host whose records do not is one that cannot be known. */
@@ -229,15 +358,19 @@ tlsa_fits(struct lookup *l, const struct dns_answer *a)
 }
 
 static void
-take_tlsa(struct lookup *l, struct mx_host *h, const struct dns_answer *a, int sec, const uint8_t *packet)
+take_tlsa(struct lookup *l, int host, const struct dns_answer *a, int sec, const uint8_t *packet)
 {
+	struct mx_host *h = &l->mx->hosts[host];
 	struct mx_tlsa t;
 	unsigned i;
 
 	if (sec == SECURE && !tlsa_fits(l, a))
 		return; /* it stays failed */
-	h->dane = MX_DANE_NONE;
-	for (i = 0; sec == SECURE && i < a->n; i++) {
+	if (sec != SECURE || a->n == 0) {
+		no_tlsa(l, host);
+		return;
+	}
+	for (i = 0; i < a->n; i++) {
 		t.usage = packet[a->rr[i].rdata];
 		t.selector = packet[a->rr[i].rdata + 1];
 		t.matching = packet[a->rr[i].rdata + 2];
@@ -307,13 +440,17 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	const char *err = NULL;
 	struct dns_answer a;
 
+	rcode = real_rcode(rcode, packet, len);
+	if (q->is_sts) {
+		take_sts_answer(l, q, rcode, packet, len, sec);
+		return;
+	}
 	if (l->is_answered)
 		return;
-	rcode = real_rcode(rcode, packet, len);
 	l->was_insecure |= sec != SECURE;
 	l->was_bogus |= sec == BOGUS;
 	if (q->type == DNS_TYPE_TLSA && rcode == RCODE_NXDOMAIN && sec != BOGUS) {
-		l->mx->hosts[q->host].dane = MX_DANE_NONE;
+		no_tlsa(l, q->host);
 		return;
 	}
 	if (rcode == RCODE_NXDOMAIN && sec != BOGUS) {
@@ -339,10 +476,23 @@ take_answer(struct lookup *l, const struct question *q, int rcode, const uint8_t
 	else if (q->host == -1)
 		take_mx(l, &a, sec);
 	else if (q->type == DNS_TYPE_TLSA)
-		take_tlsa(l, &l->mx->hosts[q->host], &a, sec, packet);
+		take_tlsa(l, q->host, &a, sec, packet);
 	else {
 		take_addresses(l, &a, q->type, &l->mx->hosts[q->host]);
 		ask_tlsa(l, &a, sec, q->host);
+	}
+}
+
+/* An answer less is open; ours is one of them still. */
+static void
+lookup_step(struct lookup *l)
+{
+	if (l->n_open == 1) {
+		lookup_conclude(l);
+	} else if (l->n_open == 1 + l->n_sts && !l->is_sts_late && !l->is_answered) {
+		l->is_sts_late = true;
+		if (l->ask.timeout > STS_LATE_MS)
+			timer_set(&l->timer, STS_LATE_MS);
 	}
 }
 
@@ -355,8 +505,7 @@ on_dns(void *arg, int rcode, void *packet, int len, int sec, char *why, int was_
 	(void)was_ratelimited;
 	take_answer(l, q, rcode, packet, packet != NULL ? len : 0, sec, why);
 	free(q);
-	if (l->n_open == 1)
-		lookup_conclude(l);
+	lookup_step(l);
 	lookup_release(l);
 }
 
@@ -377,13 +526,14 @@ dns_lookup_start(struct loop *loop, struct ub_ctx *ub, const struct dns_ask *ask
 	if (ask->want == DNS_WANT_RECORDS) {
 		lookup_query(l, ask->name, ask->type, -1);
 	} else if (ask->want == DNS_WANT_MX) {
+		if (ask->wants_sts)
+			ask_sts(l);
 		lookup_query(l, ask->name, DNS_TYPE_MX, -1);
 	} else {
 		l->mx = mx_list_new(MX_IMPLICIT);
 		(void)mx_list_add(l->mx, ask->name, 0);
 		lookup_addresses(l);
 	}
-	if (l->n_open == 1)
-		lookup_conclude(l);
+	lookup_step(l);
 	lookup_release(l);
 }

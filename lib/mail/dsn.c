@@ -14,6 +14,7 @@
 #include "mail/address.h"
 #include "mail/dsn_write.h"
 
+#define DSN_DIAGNOSTIC_MAX 1024
 #define BOUNDARY_MAX (MSGID_HEX + 8)
 
 static const char *const action_names[] = {
@@ -59,6 +60,23 @@ needs_global(const struct dsn *dsn)
 }
 
 static void
+put_diagnostic(struct wbuf *w, const struct dsn_rcpt *rcpt, bool is_global)
+{
+	const char *name = rcpt->is_local ? "Diagnostic-Code: X-Posthorn; " : "Diagnostic-Code: smtp; ";
+	char text[DSN_DIAGNOSTIC_MAX];
+
+	if (rcpt->diagnostic == NULL || rcpt->diagnostic[0] == '\0')
+		return;
+	if (rcpt->hint != NULL && strcasestr(rcpt->diagnostic, rcpt->hint) == NULL) {
+		(void)snprintf(text, sizeof(text), "%.*s (%s)", (int)(sizeof(text) - strlen(rcpt->hint) - 4),
+		    rcpt->diagnostic, rcpt->hint);
+		dsn_put_field(w, name, text, is_global);
+	} else {
+		dsn_put_field(w, name, rcpt->diagnostic, is_global);
+	}
+}
+
+static void
 put_status_rcpt(struct wbuf *w, const struct dsn_rcpt *rcpt, bool is_global)
 {
 	struct enhanced_code code = dsn_status(rcpt);
@@ -72,9 +90,7 @@ put_status_rcpt(struct wbuf *w, const struct dsn_rcpt *rcpt, bool is_global)
 	dsn_put_field(w, "Action: ", action_names[rcpt->action], false);
 	dsn_put_field(w, "Status: ", status, false);
 	dsn_put_field(w, "Remote-MTA: dns; ", rcpt->remote_mta, false);
-	if (rcpt->diagnostic != NULL && rcpt->diagnostic[0] != '\0')
-		dsn_put_field(w, rcpt->is_local ? "Diagnostic-Code: X-Posthorn; " : "Diagnostic-Code: smtp; ",
-		    rcpt->diagnostic, is_global);
+	put_diagnostic(w, rcpt, is_global);
 	dsn_put_date(w, "Last-Attempt-Date: ", rcpt->last_attempt);
 	if (rcpt->action == DSN_DELAYED)
 		dsn_put_date(w, "Will-Retry-Until: ", rcpt->will_retry_until);

@@ -16,6 +16,7 @@ struct dsn_rcpt {
 	struct enhanced_code status;
 	const char *remote_mta; /* NULL */
 	const char *diagnostic; /* the peer's reply, "550 5.1.1 text"; NULL */
+	const char *hint;       /* what it means, for programs that know words only: a comment behind it; NULL */
 	bool is_local;          /* the text is ours: no Diagnostic-Code "smtp;" */
 	int64_t last_attempt;   /* wall ms */
 	int64_t will_retry_until;/* wall ms, 0 */

@@ -11,7 +11,8 @@
 
 #define ENVELOPE_MAX_RCPTS 65535
 #define ENVELOPE_MAX_BYTES (32u << 20)
-#define META_MAX 64
+#define META_MAX 72
+#define META_POLICY_MAX 64 /* of them policy's; keys of our own begin with '@' */
 
 /* RFC 3461 NOTIFY */
 enum { NOTIFY_DEFAULT = 0, NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };

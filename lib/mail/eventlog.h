@@ -13,11 +13,12 @@
 #include "base/loop.h"
 #include "mail/queue_link.h"
 
+struct arf_report;
 struct eventlog;
 
 enum event_type { EV_RECEPTION, EV_DELIVERY, EV_TRANSIENT_FAILURE, EV_BOUNCE, EV_EXPIRATION, EV_ADMIN_BOUNCE,
 	EV_REJECTION, EV_DELAYED, EV_SOURCE_OUT, EV_SOURCE_IN, EV_OVERRIDE, EV_ADMIN_REBIND, EV_ALERT,
-	EV_OOB, EV_TYPES };
+	EV_FEEDBACK, EV_TLS_SESSION, EV_OOB, EV_TYPES };
 extern const char *const event_type_names[EV_TYPES];
 
 /* What an Override record says of it. */
@@ -35,8 +36,25 @@ struct event_bounce {
 	bool is_of_policy; /* action: policy said so, not the rules */
 };
 
+/* What an Alert says. */
 struct event_alert {
+	const char *kind;    /* "bounce": what a reply means; "sender_not_authenticated" */
+	const char *action;  /* "begun", "ended"; NULL: it was said once */
 	const char *made_by, *reason;
+	const char *author;  /* domain; NULL */
+};
+
+/* What a Feedback record says of the complaint. */
+struct event_feedback {
+	const struct arf_report *report;
+	const struct meta *trace; /* what our trace header said, if it is ours */
+	uint32_t n_trace;
+	const char *source, *source_by, *proof; /* fblproc/finding.h; NULL: none */
+	bool is_trusted, is_duplicate;
+	const char *why;               /* nothing comes of it; NULL: something does */
+	const struct msgid *message;   /* complained about; NULL: not known */
+	const char *recipient, *recipient_by;
+	const char *suppressed;        /* the scope; NULL: nobody */
 };
 
 /* What an OOB record says of the bounce. NULL: not said. */
@@ -76,7 +94,7 @@ struct event_record {
 	const struct meta *meta;
 	uint32_t n_meta;
 	const char *delivery_protocol, *reception_protocol;
-	const char *tls_version, *tls_cipher, *tls_verified;
+	const char *tls_version, *tls_cipher, *tls_verified, *tls_policy, *tls_result;
 	const char *provider;
 	const char *session;
 	const char *message_id;
@@ -86,6 +104,7 @@ struct event_record {
 	bool is_local;
 	const struct ql_timing *timing;
 	const struct event_override *override; /* NULL but for Override */
+	const struct event_feedback *feedback; /* NULL but for Feedback */
 	const struct event_bounce *bounce;     /* NULL: not a failure */
 	const struct event_oob *oob;           /* NULL but for OOB */
 	const struct event_alert *alert;       /* NULL but for Alert */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "mail/eventlog_json.h"
+#include "mail/report_json.h"
 
 #define STRING_MAX 2048
 #define CONTENT_MAX 4096
@@ -27,6 +28,8 @@ const char *const event_type_names[EV_TYPES] = {
 	[EV_SOURCE_IN] = "SourceIn",
 	[EV_OVERRIDE] = "Override",
 	[EV_ALERT] = "Alert",
+	[EV_FEEDBACK] = "Feedback",
+	[EV_TLS_SESSION] = "TlsSession",
 	[EV_OOB] = "OOB",
 };
 
@@ -138,7 +141,8 @@ put_meta(struct json *j, const struct event_record *ev)
 	for (uint32_t i = 0; i < ev->n_meta; i++) {
 		const char *key = ev->meta[i].key;
 
-		if (strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 && strcmp(key, "authn_id") != 0)
+		if (*key != '@' && strcmp(key, "tenant") != 0 && strcmp(key, "campaign") != 0 &&
+		    strcmp(key, "authn_id") != 0)
 			put_string(j, key, ev->meta[i].value);
 	}
 	json_obj_end(j);
@@ -197,8 +201,32 @@ static void
 put_alert(struct json *j, const struct event_alert *a)
 {
 	json_obj(j, "alert");
+	json_str(j, "kind", a->kind);
+	put_string(j, "action", a->action);
 	put_string(j, "made_by", a->made_by);
 	put_string(j, "reason", a->reason);
+	put_string(j, "author_domain", a->author);
+	json_obj_end(j);
+}
+
+static void
+put_feedback(struct json *j, const struct event_feedback *f)
+{
+	char id[MSGID_HEX];
+
+	json_obj(j, "feedback");
+	json_bool(j, "trusted", f->is_trusted);
+	put_string(j, "why", f->why);
+	put_string(j, "source", f->source);
+	put_string(j, "source_by", f->source_by);
+	put_string(j, "proof", f->proof);
+	if (f->message != NULL)
+		msgid_hex(f->message, id);
+	json_str(j, "message", f->message != NULL ? id : NULL);
+	put_string(j, "recipient", f->recipient);
+	put_string(j, "recipient_by", f->recipient_by);
+	json_bool(j, "duplicate", f->is_duplicate);
+	put_string(j, "suppressed", f->suppressed);
 	json_obj_end(j);
 }
 
@@ -254,7 +282,10 @@ put_kumomta(struct json *j, const struct event_record *ev, const struct event_or
 	put_string(j, "egress_pool", ev->egress_pool);
 	put_string(j, "egress_source", ev->egress_source);
 	put_source_address(j, ev);
-	json_none(j, "feedback_report");
+	if (ev->feedback != NULL)
+		feedback_report_json(j, "feedback_report", ev->feedback);
+	else
+		json_none(j, "feedback_report");
 	put_meta(j, ev);
 	json_obj(j, "headers");
 	json_obj_end(j);
@@ -264,6 +295,8 @@ put_kumomta(struct json *j, const struct event_record *ev, const struct event_or
 	put_if_any(j, "tls_cipher", ev->tls_cipher);
 	put_if_any(j, "tls_protocol_version", ev->tls_version);
 	put_if_any(j, "tls_verified", ev->tls_verified);
+	put_if_any(j, "tls_policy", ev->tls_policy);
+	put_if_any(j, "tls_result", ev->tls_result);
 	put_if_any(j, "provider_name", ev->provider);
 	put_if_any(j, "session_id", ev->session);
 }
@@ -290,6 +323,8 @@ eventlog_format(struct json *j, const struct event_record *ev, const struct even
 	put_timing(j, ev->timing);
 	if (ev->override != NULL)
 		put_override(j, ev->override);
+	if (ev->feedback != NULL)
+		put_feedback(j, ev->feedback);
 	if (ev->bounce != NULL)
 		put_bounce(j, ev->bounce);
 	if (ev->oob != NULL)

@@ -1,6 +1,6 @@
-/* Where a secret (or a certificate) of policy is: in a file, or in the policy itself ({ key_data = '...' }), as KumoMTA's
- * keysources. Kept as one string, so that it can be copied and laid over another like any other setting; what it holds
- * is never shown. */
+/* Where a secret (or a certificate) of policy is: in a file, or in the policy itself ({ key_data = '...' }), as
+ * KumoMTA's keysources. Kept as one string, so that it can be copied and laid over another like any other setting;
+ * what it holds is never shown. */
 #ifndef MAIL_KEYSOURCE_H
 #define MAIL_KEYSOURCE_H
 

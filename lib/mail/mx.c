@@ -39,6 +39,7 @@ mx_list_unref(struct mx_list **lp)
 		while (l->hosts[i].n_tlsa > 0)
 			free(l->hosts[i].tlsa[--l->hosts[i].n_tlsa].data);
 		free(l->hosts[i].tlsa);
+		free(l->hosts[i].tlsa_base);
 	}
 	free(l->hosts);
 	free(l);

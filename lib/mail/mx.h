@@ -41,14 +41,24 @@ enum mx_dane {
 	MX_DANE_FAILED  /* whether there are any could not be found out: not to be used (RFC 7672 section 2.1.3) */
 };
 
+enum mx_sts { /* what the domain's MTA-STS policy (RFC 8461) says of a host */
+	MX_STS_NONE,           /* nothing: no policy, or one of mode none */
+	MX_STS_TESTING,        /* it is one of the domain's; nothing depends on that, but it is reported */
+	MX_STS_TESTING_NOT,    /* it is none of them */
+	MX_STS_ENFORCE,        /* it is one of the domain's: only with a certificate for its name */
+	MX_STS_ENFORCE_NOT     /* it is none of them: not to be used */
+};
+
 struct mx_host {
 	char *name;
 	uint16_t pref;
 	struct mx_addr *addrs;
 	unsigned n_addrs;
 	uint8_t dane; /* enum mx_dane */
+	char *tlsa_base; /* whose TLSA records these are: where its CNAME leads to; NULL: the host's own */
 	struct mx_tlsa *tlsa;
 	unsigned n_tlsa;
+	uint8_t sts; /* enum mx_sts */
 };
 
 struct mx_list {

@@ -41,6 +41,7 @@
 /* A change needs a restart of the suite. */
 #define STR_RESTART(name, def) PARAM(CONF_STR, name, def, 0, 0, NULL, true)
 #define STRS_RESTART(name, def) PARAM(CONF_STRS, name, def, 0, 0, NULL, true)
+#define TIME_RESTART(name, def, min, max) PARAM(CONF_TIME, name, def, min, max, NULL, true)
 #define ENUM_RESTART(name, def, words) PARAM(CONF_ENUM, name, def, 0, 0, words, true)
 #define INT_RESTART(name, def, min, max) PARAM(CONF_INT, name, def, min, max, NULL, true)
 #define SIZE_RESTART(name, def, min, max) PARAM(CONF_SIZE, name, def, min, max, NULL, true)
@@ -54,6 +55,8 @@ static const char *const log_level_words[] = { "error", "warn", "info", "debug",
 static const char *const automation_words[] = { "off", "dry-run", "on", NULL };
 static const char *const bare_newline_words[] = { "reject", "normalize", NULL };
 static const char *const tenant_mismatch_words[] = { "override", "reject", NULL };
+static const char *const complaint_words[] = { "none", "global", "tenant", "sender-domain", NULL };
+static const char *const guard_words[] = { "no", "yes", "always", NULL };
 static const char *const tls_level_words[] = { "none", "may", "encrypt", "verify", NULL };
 static const char *const suppressed_words[] = { "accept", "reject", NULL };
 static const char *const dns_validation_words[] = { "auto", "yes", "no", NULL };
@@ -65,6 +68,7 @@ const struct conf_param params_table[] = {
 	STR_RESTART(queue_directory, "/var/spool/posthorn"),
 	STR_RESTART(log_directory, "/var/log/posthorn"),
 	STR_RESTART(run_directory, "/run/posthorn"),
+	STR_RESTART(data_directory, "/var/lib/posthorn"),
 	STR_RESTART(daemon_directory, POSTHORN_LIBEXECDIR),
 	STR(policy_file, "$config_directory/policy.lua"),
 	STRS(shaping_files, "$config_directory/shaping.lua"),
@@ -144,6 +148,11 @@ const struct conf_param params_table[] = {
 	ENUM(smtp_tls_security_level, "may", tls_level_words),
 	STR_RESTART(smtp_tls_CAfile, "/etc/ssl/certs/ca-certificates.crt"),
 	STR_RESTART(smtp_secret_directory, "$config_directory/secrets"),
+	BOOL(mta_sts, "yes"),
+	STR(tls_report_contact, ""),
+	STR(tls_report_organization, "$myhostname"),
+	TIME(tls_report_spread, "4h", 0, HOURS(12)),
+	TIME_RESTART(mta_sts_timeout, "60s", SECONDS(1), MINUTES(10)),
 	TIME(smtp_connect_timeout, "30s", SECONDS(1), HOURS(1)),
 	TIME(smtp_banner_timeout, "5m", SECONDS(1), HOURS(1)),
 	TIME(smtp_helo_timeout, "5m", SECONDS(1), HOURS(1)),
@@ -164,7 +173,16 @@ const struct conf_param params_table[] = {
 	TIME(verp_lifetime, "30d", SECONDS(3600), DAYS(365)),
 	STRS(trace_header_fields, "recipient tenant campaign"),
 
+	/* fblproc */
+	ENUM(complaint_suppression, "tenant", complaint_words),
+	TIME(complaint_suppression_time, "0", 0, DAYS(3650)),
+	TIME(feedback_max_age, "30d", HOURS(1), DAYS(365)),
+	ENUM(require_authenticated_senders, "yes", guard_words),
+	TIME(authenticated_senders_refresh, "1h", SECONDS(1), DAYS(1)),
+	TIME(authenticated_senders_retry, "5m", SECONDS(1), HOURS(4)),
+
 	/* posthorn doctor */
+	STR(doctor_probe_domain, "gmail.com"),
 	STRS(dnsbl_zones, "zen.spamhaus.org bl.spamcop.net psbl.surriel.com"),
 };
 const size_t params_count = sizeof(params_table) / sizeof(params_table[0]);
@@ -216,6 +234,7 @@ check_paths(const struct check *c)
 		bool may_be_empty;
 	} paths[] = {
 		{ "queue_directory", false }, { "log_directory", false }, { "run_directory", false },
+		{ "data_directory", false },
 		{ "daemon_directory", false }, { "policy_file", false }, { "passwd_file", true },
 		{ "dkim_key_directory", false },
 		{ "dns_trust_anchor_file", true }, { "smtp_tls_CAfile", true },
@@ -235,6 +254,9 @@ check_paths(const struct check *c)
 	check_path_list(c, "bounce_rules_files", &c->p->bounce_rules_files);
 	check_path_list(c, "smtpd_tls_cert_file", &c->p->smtpd_tls_cert_file);
 	check_path_list(c, "smtpd_tls_key_file", &c->p->smtpd_tls_key_file);
+	if (!dns_name_valid(c->p->doctor_probe_domain))
+		CHECK_ADD(c, "doctor_probe_domain", NULL, "doctor_probe_domain: '%.100s' is not a domain name",
+		    c->p->doctor_probe_domain);
 	for (i = 0; i < c->p->dnsbl_zones.n; i++)
 		if (!dns_name_valid(c->p->dnsbl_zones.v[i]))
 			CHECK_ADD(c, "dnsbl_zones", NULL, "dnsbl_zones: '%.100s' is not a domain name",
@@ -249,10 +271,14 @@ static void
 check_names(const struct check *c)
 {
 	const struct params *p = c->p;
+	char contact[ADDRESS_MAX];
 	size_t i;
 
 	if (!address_domain_valid(p->myhostname, false))
 		CHECK_ADD(c, "myhostname", NULL, "myhostname: '%.100s' is not a host name", p->myhostname);
+	if (p->tls_report_contact[0] != '\0' && address_parse(p->tls_report_contact, false, contact) != 0)
+		CHECK_ADD(c, "tls_report_contact", NULL, "tls_report_contact: '%.100s' is not an address",
+		    p->tls_report_contact);
 	for (i = 0; i < p->relay_domains.n; i++)
 		if (!address_domain_valid(p->relay_domains.v[i], true))
 			CHECK_ADD(c, "relay_domains", NULL, "relay_domains: '%.100s' is not a domain",

@@ -9,15 +9,19 @@ enum { BARE_NEWLINE_REJECT, BARE_NEWLINE_NORMALIZE };
 enum { RELOAD_MANUAL, RELOAD_AUTO };
 enum { AUTOMATION_OFF, AUTOMATION_DRY_RUN, AUTOMATION_ON };
 enum { TENANT_OVERRIDE, TENANT_REJECT };
+enum { COMPLAINT_NONE, COMPLAINT_GLOBAL, COMPLAINT_TENANT, COMPLAINT_SENDER_DOMAIN };
 /* Of outbound TLS: none; if offered, unverified; always, unverified; always, verified; if offered, verified. */
 enum { TLS_LEVEL_NONE, TLS_LEVEL_MAY, TLS_LEVEL_ENCRYPT, TLS_LEVEL_VERIFY, TLS_LEVEL_MAY_VERIFY };
 enum { DNS_VALIDATION_AUTO, DNS_VALIDATION_YES, DNS_VALIDATION_NO };
+
+/* Whose mail must be such that it passes DMARC (deliverd/guard.h): that to public destinations; all. */
+enum guard_mode { GUARD_NO, GUARD_YES, GUARD_ALWAYS };
 
 struct params {
 	/* general */
 	char *myhostname;
 	struct cidr_list mynetworks;
-	char *queue_directory, *log_directory, *run_directory, *daemon_directory;
+	char *queue_directory, *log_directory, *run_directory, *data_directory, *daemon_directory;
 	char *policy_file, *passwd_file, *dkim_key_directory;
 	struct conf_strs shaping_files; /* empty if main.cf is silent and the default does not exist */
 	struct conf_strs bounce_rules_files; /* likewise */
@@ -48,6 +52,8 @@ struct params {
 	int64_t smtpd_data_min_rate;   /* octets a second, measured over the DATA phase after 30 s */
 	int smtpd_bare_newline, submission_bare_newline;
 	struct cidr_list smtpd_authorized_xclient_hosts;
+	int require_authenticated_senders; /* enum guard_mode */
+	int64_t authenticated_senders_refresh, authenticated_senders_retry;
 	int tenant_mismatch;
 	bool envelope_from_return_path; /* default for users that do not say */
 	int smtpd_suppressed;            /* 0: accept, 1: reject; the same */
@@ -73,6 +79,11 @@ struct params {
 	int smtp_tls_security_level;
 	char *smtp_tls_CAfile;
 	char *smtp_secret_directory;     /* of what policy names as secrets */
+	bool mta_sts;
+	char *tls_report_contact;        /* an address; "": no reports */
+	char *tls_report_organization;
+	int64_t tls_report_spread;
+	int64_t mta_sts_timeout;
 	int dns_validation;
 	int64_t smtp_connect_timeout, smtp_banner_timeout, smtp_helo_timeout, smtp_starttls_timeout, smtp_mail_timeout,
 	    smtp_rcpt_timeout, smtp_data_init_timeout, smtp_data_xfer_timeout, smtp_data_done_timeout,
@@ -85,7 +96,13 @@ struct params {
 	int64_t verp_lifetime;           /* a return path is believed so long after the message came */
 	struct conf_strs trace_header_fields; /* what trace.h says of a message */
 
+	/* fblproc */
+	int complaint_suppression; /* COMPLAINT_* */
+	int64_t complaint_suppression_time; /* 0: for ever */
+	int64_t feedback_max_age; /* of the message complained about */
+
 	/* posthorn doctor */
+	char *doctor_probe_domain;
 	struct conf_strs dnsbl_zones;
 };
 

@@ -223,6 +223,7 @@ indexes_build(struct policy *p)
 		p->by_name[i] = p->pools[i];
 	qsort(p->by_name, p->n_pools, sizeof(struct pool_def *), pool_cmp);
 	policy_dkim_index(p);
+	policy_unsubscribe_index(p);
 	if (p->n_listeners > 0)
 		qsort(p->listeners, p->n_listeners, sizeof(struct listener_def *), listener_cmp);
 	for (i = 1; i < p->n_listeners; i++)
@@ -324,6 +325,8 @@ definitions_free(struct policy *p)
 	free(p->listeners);
 	policy_senders_free(p);
 	policy_dkim_free(p);
+	policy_feedback_free(p);
+	policy_unsubscribe_free(p);
 }
 
 void
@@ -375,6 +378,17 @@ policy_pool_find(const struct policy *p, const char *name)
 			lo = mid + 1;
 	}
 	return NULL;
+}
+
+bool
+policy_guards(const struct policy *p, bool by_default)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_pools; i++)
+		if (p->pools[i]->pool.guard == -1 ? by_default : p->pools[i]->pool.guard != 0)
+			return true;
+	return false;
 }
 
 static const struct policy_listener_domain *

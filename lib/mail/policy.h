@@ -12,6 +12,7 @@
 #include "base/conf.h"
 
 struct policy;
+struct sockaddr;
 
 struct policy_source {
 	char *name;
@@ -29,6 +30,7 @@ struct policy_pool {
 	char *name;
 	struct policy_pool_entry *entries;
 	size_t n_entries;
+	int guard;      /* enum guard_mode; -1: the parameter's */
 	char *fallback; /* the pool that takes its mail while all its sources are out; NULL */
 };
 
@@ -40,6 +42,23 @@ struct policy_listener_domain {
 	bool relay_to;
 	enum report_action log_oob, log_arf; /* bounces; complaints */
 };
+
+/* Who may report complaints: known by a signature of one of these domains or of one below, or by the client. */
+struct policy_feedback_source {
+	char *name;
+	char **dkim_domains;
+	size_t n_dkim_domains;
+	struct cidr_list addresses;
+};
+
+/* The fields of RFC 8058 for mail of a tenant. In url and mailto, {token} stands for the recipient's token. */
+struct policy_unsubscribe {
+	char *tenant;  /* "*": of every tenant that has none of its own, and of none */
+	char *url;     /* https */
+	char *mailto;  /* NULL; without "mailto:" */
+	bool complete; /* List-Unsubscribe-Post goes to a List-Unsubscribe of the author's that has an https URI */
+};
+#define POLICY_UNSUBSCRIBE_MAX 400 /* octets of each text */
 
 /* dkim.h: how one signature is made. */
 struct dkim_signer;
@@ -69,6 +88,13 @@ const struct policy_pool *policy_only_pool(const struct policy *);
 const struct policy_listener_domain *policy_listener_domain(const struct policy *, const char *domain);
 /* The same of senders; NULL: none. */
 const struct policy_sender_domain *policy_sender_domain(const struct policy *, const char *domain);
+/* The first that matches; NULL. */
+const struct policy_feedback_source *policy_feedback_by_address(const struct policy *, const struct sockaddr *client);
+const struct policy_feedback_source *policy_feedback_by_domain(const struct policy *, const char *domain, size_t len);
+/* NULL: none for that tenant (NULL: mail without one). */
+const struct policy_unsubscribe *policy_unsubscribe_of(const struct policy *, const char *tenant);
+/* A text of one of these with the token in its place, malloced. */
+char *policy_unsubscribe_fill(const char *text, const char *token) __attribute__((warn_unused_result));
 /* The signers that posthorn.dkim defines for mail whose author is of that domain, in the order of definition: how many,
  * at most `max` of them in out. They are policy's. */
 size_t policy_dkim_signers(const struct policy *, const char *domain, struct dkim_signer **out, size_t max);
@@ -81,6 +107,8 @@ bool policy_may_sign(const struct policy *);
 /* Whether there is a listener domain; whether policy may ask for SPF or DKIM itself. */
 bool policy_has_listeners(const struct policy *);
 bool policy_asks_auth(const struct policy *);
+/* Whether mail of any pool must be such that it passes DMARC; by_default: pools that say nothing. */
+bool policy_guards(const struct policy *, bool by_default);
 bool policy_has(const struct policy *, const char *event);
 /* Folders whose files it reads again when they change (posthorn.map): for the jail of who asks it. */
 const char *const *policy_map_directories(const struct policy *, size_t *n_r);

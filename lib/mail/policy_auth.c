@@ -1,6 +1,6 @@
 /* Authentication in policy: posthorn.spf, msg:dkim_verify, msg:add_authentication_results. Names and results are as
- * KumoMTA has them. The work is the host's (policy_auth_ops: smtpd's check role); the event waits for it as it waits for
- * name servers. What is said in the results is a stranger's. */
+ * KumoMTA has them. The work is the host's (policy_auth_ops: smtpd's check role); the event waits for it as it waits
+ * for name servers. What is said in the results is a stranger's. */
 #include <string.h>
 #include <strings.h>
 
@@ -221,7 +221,7 @@ spf_check_msg(lua_State *L)
 	return spf_ask(L, k, &q);
 }
 
-static const luaL_Reg functions[] = {
+static const luaL_Reg spf_functions[] = {
 	{ "check_host", spf_check_host },
 	{ "check_msg", spf_check_msg },
 	{ NULL, NULL }
@@ -230,7 +230,7 @@ static const luaL_Reg functions[] = {
 void
 policy_auth_open(lua_State *L)
 {
-	luaL_newlib(L, functions);
+	luaL_newlib(L, spf_functions);
 }
 
 /* ---- DKIM ---- */

@@ -83,6 +83,8 @@ policy_meta_key_check(lua_State *L, int arg)
 	key = line_check(L, arg, CODEC_MAX_META_KEY, "the key");
 	if (*key == '\0')
 		luaL_error(L, "the key is empty");
+	if (*key == '@')
+		luaL_error(L, "keys that begin with @ are not policy's");
 	return key;
 }
 
@@ -116,8 +118,8 @@ policy_meta_set(lua_State *L, struct meta **v, uint32_t *n, const char *key, con
 	for (i = 0; i < *n && strcmp((*v)[i].key, key) != 0; i++)
 		;
 	if (value != NULL) {
-		if (i == META_MAX)
-			luaL_error(L, "more than %d values", META_MAX);
+		if (i == *n && i >= META_POLICY_MAX)
+			luaL_error(L, "more than %d values", META_POLICY_MAX);
 		envelope_set_meta(&e, key, value);
 		*v = e.meta;
 		*n = e.n_meta;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/suggest.h"
 #include "base/xalloc.h"
+#include "mail/params.h"
 #include "mail/policy_lib.h"
 #include "mail/policy_private.h"
 
@@ -43,10 +44,26 @@ static const struct policy_field source_fields[] = {
 	{ .name = NULL }
 };
 
+/* true, false, or 'always'. */
+static void
+guard_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
+{
+	struct pool_def *d = target;
+
+	if (lua_type(L, -1) == LUA_TBOOLEAN)
+		d->pool.guard = lua_toboolean(L, -1) ? GUARD_YES : GUARD_NO;
+	else if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "always") == 0)
+		d->pool.guard = GUARD_ALWAYS;
+	else
+		conf_error_add(r->errs, r->policy->file, r->line, "%s: %s must be true, false or 'always'", r->what,
+		    f->name);
+}
+
 static const struct policy_field pool_fields[] = {
 	{ .name = "name", .type = FIELD_NAME, .offset = offsetof(struct pool_def, pool.name) },
 	{ .name = "entries", .type = FIELD_ENTRIES },
 	{ .name = "fallback", .type = FIELD_NAME, .offset = offsetof(struct pool_def, pool.fallback) },
+	{ .name = "require_authenticated_senders", .type = FIELD_CALL, .read = guard_read },
 	LATER("ttl"),
 	{ .name = NULL }
 };
@@ -112,7 +129,6 @@ refuse(lua_State *L, const char *fmt, const char *what, int n)
 	panic("policy: luaL_error returned");
 }
 
-/* Common to the definitions: one table, while policy loads. Where it begins goes into *r. */
 struct policy *
 policy_definition_begin(lua_State *L, struct policy_reader *r, const char *what, size_t n, size_t max)
 {
@@ -167,6 +183,7 @@ pool_define(lua_State *L)
 	p->pools = xreallocarray(p->pools, p->n_pools + 1, sizeof(struct pool_def *));
 	p->pools[p->n_pools++] = d;
 	d->line = r.line;
+	d->pool.guard = -1;
 	policy_table_read(&r, L, pool_fields, d);
 	if (d->pool.name == NULL && r.errs->n == before)
 		conf_error_add(r.errs, p->file, r.line, "posthorn.pool: name is missing");
@@ -270,6 +287,8 @@ static const luaL_Reg module_functions[] = {
 	{ "pool", pool_define },
 	{ "listener_domain", listener_domain_define },
 	{ "sender_domain", policy_sender_domain_define },
+	{ "feedback_source", policy_feedback_define },
+	{ "list_unsubscribe", policy_unsubscribe_define },
 	{ "on", event_on },
 	{ "make_queue_config", table_return },
 	{ "make_egress_path", table_return },

@@ -406,7 +406,7 @@ field_import(lua_State *L, struct policy_msg *m, const struct header_field *f, c
 	}
 	if (is_special(target))
 		return;
-	if (policy_conn_meta(&set, target) != NULL ? only_new : m->env->n_meta >= META_MAX)
+	if (policy_conn_meta(&set, target) != NULL ? only_new : m->env->n_meta >= META_POLICY_MAX)
 		return;
 	policy_meta_set(L, &m->env->meta, &m->env->n_meta, target, value);
 	m->changed |= POLICY_MSG_META;

@@ -73,7 +73,6 @@ const struct policy_field policy_path_fields[] = {
 	PATH_OF(FIELD_HOST, ehlo_domain),
 	PATH_HOSTS(prohibited_hosts),
 	PATH_HOSTS(skip_hosts),
-	LATER("enable_mta_sts"), LATER("use_lmtp"), LATER("refresh_interval"), LATER("refresh_strategy"),
 	PATH_OF(FIELD_TEXT, smtp_auth_plain_username),
 	PATH_OF(FIELD_KEYSOURCE, smtp_auth_plain_password),
 	PATH_OF(FIELD_KEYSOURCE, tls_certificate),
@@ -81,6 +80,8 @@ const struct policy_field policy_path_fields[] = {
 	PATH_OF(FIELD_TRI, allow_smtp_auth_plain_without_tls),
 	PATH_OF(FIELD_TRI, allow_smtp_auth_plain_without_valid_certificate),
 	PATH_TIME(auth_timeout, 1000),
+	PATH_OF(FIELD_TRI, enable_mta_sts),
+	LATER("use_lmtp"), LATER("refresh_interval"), LATER("refresh_strategy"),
 	{ .name = NULL }
 };
 const size_t policy_path_fields_count = sizeof(policy_path_fields) / sizeof(policy_path_fields[0]) - 1;

@@ -48,7 +48,7 @@ struct policy_path_config {
 	int enable_tls;                /* TLS_LEVEL_* */
 	int64_t remember_broken_tls;   /* ms */
 	int opportunistic_tls_reconnect_on_failed_handshake; /* 0, 1; unset: only where nothing is verified */
-	int enable_dane; /* 0, 1 */
+	int enable_dane, enable_mta_sts; /* 0, 1 */
 	int enable_pipelining, enable_rset, try_next_host_on_transport_error; /* 0, 1 */
 	int ip_lookup_strategy;        /* enum policy_ip_lookup */
 	int reconnect_strategy;        /* enum policy_reconnect */

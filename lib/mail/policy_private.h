@@ -20,6 +20,8 @@
 #define POLICY_ENTRIES_MAX 1024
 #define POLICY_LISTENER_DOMAINS_MAX 100000
 #define POLICY_DKIM_MAX 20000
+#define POLICY_FEEDBACK_MAX 1000
+#define POLICY_UNSUBSCRIBES_MAX 10000
 #define POLICY_NAME_MAX 64
 
 enum policy_event_id {
@@ -64,6 +66,11 @@ struct listener_def {
 
 struct sender_def {
 	struct policy_sender_domain domain;
+	unsigned line;
+};
+
+struct unsubscribe_def {
+	struct policy_unsubscribe u;
 	unsigned line;
 };
 
@@ -115,6 +122,10 @@ struct policy {
 	size_t n_dkim;
 	struct dkim_sender *dkim_senders; /* sorted by domain, then by definition */
 	size_t n_dkim_senders;
+	struct policy_feedback_source *feedback; /* policy_feedback.c */
+	size_t n_feedback;
+	struct unsubscribe_def **unsubscribe;
+	size_t n_unsubscribe;
 	struct policy_handler handlers[POLICY_EVENTS];
 	struct shaping *shaping;   /* the jail reads a file of shaping data into it; NULL: policy.lua */
 
@@ -181,6 +192,15 @@ unsigned policy_caller_line(lua_State *);
 void policy_dkim_open(lua_State *);
 void policy_dkim_index(struct policy *);
 void policy_dkim_free(struct policy *);
+
+/* policy_feedback.c */
+int policy_feedback_define(lua_State *);
+void policy_feedback_free(struct policy *);
+/* policy_unsubscribe.c: posthorn.list_unsubscribe. After the load: the index of tenants, and what signatures must
+ * cover. */
+int policy_unsubscribe_define(lua_State *);
+void policy_unsubscribe_index(struct policy *);
+void policy_unsubscribe_free(struct policy *);
 
 /* shaping_read.c: the same for a file of shaping data. */
 void shaping_define_open(lua_State *);
@@ -249,6 +269,10 @@ void policy_table_read(struct policy_reader *, lua_State *, const struct policy_
 /* For FIELD_CALL: the string at the top of the stack, or the length of the list there; NULL or -1 after a complaint. */
 const char *policy_string_value(struct policy_reader *, lua_State *, const char *key);
 lua_Integer policy_list_length(struct policy_reader *, lua_State *, const char *key, size_t max);
+
+/* policy_define.c: common to the definitions: one table, while policy loads, if there are fewer than max yet. Where it
+ * begins goes into *r. */
+struct policy *policy_definition_begin(lua_State *, struct policy_reader *r, const char *what, size_t n, size_t max);
 
 /* policy_path.c: the fields of struct policy_path_config, for events and for layers of shaping data alike. */
 extern const struct policy_field policy_path_fields[];

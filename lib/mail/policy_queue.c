@@ -5,17 +5,20 @@
 
 #include "base/conf.h"
 #include "base/xalloc.h"
+#include "mail/address.h"
 #include "mail/policy_private.h"
 #include "mail/policy_queue.h"
 
 #define DAY_MS 86400000ll
 #define FACTOR_MAX 100
 
+const char *const policy_notices_words[NOTICES + 1] = { "all", "hard", "none", NULL };
 const char *const policy_priority_words[PRIORITIES + 1] = { "high", "normal", "low", NULL };
 
 static void intervals_read(struct policy_reader *, lua_State *, const struct policy_field *, void *);
 static void factor_read(struct policy_reader *, lua_State *, const struct policy_field *, void *);
 static void classes_read(struct policy_reader *, lua_State *, const struct policy_field *, void *);
+static void address_read(struct policy_reader *, lua_State *, const struct policy_field *, void *);
 
 #define SCHEDULE_FIELDS(base) \
 	{ .name = "retry_interval", .type = FIELD_TIME, .min = 100, .max = 7 * DAY_MS, \
@@ -41,6 +44,8 @@ const struct policy_field policy_queue_fields[] = {
 	{ .name = "tenant_max_message_rate", .type = FIELD_RATE, .offset = QUEUE(tenant_max_message_rate) },
 	{ .name = "campaign_max_message_rate", .type = FIELD_RATE, .offset = QUEUE(campaign_max_message_rate) },
 	{ .name = "priority", .type = FIELD_WORD, .offset = QUEUE(priority), .words = policy_priority_words },
+	{ .name = "notices", .type = FIELD_WORD, .offset = QUEUE(notices), .words = policy_notices_words },
+	{ .name = "notices_to", .type = FIELD_CALL, .read = address_read, .offset = QUEUE(notices_to) },
 	{ .name = "tenant_share", .type = FIELD_INT, .offset = QUEUE(tenant_share), .min = 1, .max = 1000 },
 	LATER("protocol"), LATER("provider_name"), LATER("reap_interval"), LATER("refresh_interval"),
 	LATER("refresh_strategy"), LATER("strategy"), LATER("shrink_policy"), LATER("timerwheel_tick_interval"),
@@ -108,6 +113,20 @@ intervals_read(struct policy_reader *r, lua_State *L, const struct policy_field 
 }
 
 static void
+address_read(struct policy_reader *r, lua_State *L, const struct policy_field *f, void *target)
+{
+	char **out = (char **)(void *)((char *)target + f->offset), address[ADDRESS_MAX];
+	const char *said = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+
+	if (address_parse(said, true, address) == -1 || *address_domain(address) == '\0') {
+		COMPLAIN(r, "%s: %s must be an address like 'bounces@example.com'", r->what, f->name);
+		return;
+	}
+	free(*out);
+	*out = xstrdup(address);
+}
+
+static void
 schedule_init(struct policy_schedule *s)
 {
 	*s = (struct policy_schedule){ .retry_interval = -1, .max_retry_interval = -1, .factor = -1 };
@@ -153,7 +172,8 @@ classes_read(struct policy_reader *r, lua_State *L, const struct policy_field *f
 void
 policy_queue_config_init(struct policy_queue_config *c)
 {
-	*c = (struct policy_queue_config){ .max_age = -1, .priority = -1, .tenant_share = -1 };
+	*c = (struct policy_queue_config){ .max_age = -1, .priority = -1, .tenant_share = -1,
+		.notices = -1 };
 	schedule_init(&c->schedule);
 }
 
@@ -169,6 +189,7 @@ policy_queue_config_clear(struct policy_queue_config *c)
 	free(c->by_class);
 	free(c->schedule.intervals);
 	free(c->egress_pool);
+	free(c->notices_to);
 	policy_queue_config_init(c);
 }
 

@@ -23,6 +23,10 @@ struct policy_class_schedule {
 	struct policy_schedule schedule; /* what is absent is as in the queue's own */
 };
 
+/* Of what the sender is told: all; addresses that are no good, and nothing else; nothing. */
+enum policy_notices { NOTICES_ALL, NOTICES_HARD, NOTICES_NONE, NOTICES };
+extern const char *const policy_notices_words[NOTICES + 1];
+
 #define POLICY_INTERVALS_MAX 100
 #define POLICY_CLASSES_MAX 100
 
@@ -38,6 +42,8 @@ struct policy_queue_config {
 	struct rate max_message_rate, tenant_max_message_rate, campaign_max_message_rate; /* quantity 0: none */
 	int priority;                /* enum policy_priority; -1: absent */
 	int64_t tenant_share;        /* -1: absent */
+	int notices;                 /* enum policy_notices; -1: absent */
+	char *notices_to;            /* an address that gets them in place of the sender; NULL: absent */
 };
 
 void policy_queue_config_init(struct policy_queue_config *);

@@ -182,6 +182,7 @@ struct ql_result {
 	char *tls_version;
 	char *tls_cipher;
 	char *tls_verified; /* by what the server was known: "certificate", "dane"; NULL */
+	char *tls_policy; /* what demanded that, or would: "tlsa", "sts" (RFC 8460); NULL: nobody */
 	char *session;
 	uint32_t retry_after; /* seconds the path asks for (QL_RETURNED), 0: as soon as there is credit */
 	struct ql_timing timing;
@@ -191,6 +192,9 @@ struct ql_result {
 /* A returned envelope that an override of its path holds back has this status. */
 #define QL_IMPOSED ((struct enhanced_code){ 4, 7, 1 })
 bool ql_result_is_imposed(const struct ql_result *);
+/* ... and one that the guard holds back, because its author would fail DMARC, this one (RFC 7372). */
+#define QL_GUARDED ((struct enhanced_code){ 4, 7, 26 })
+bool ql_result_is_guarded(const struct ql_result *);
 
 struct ql_received {
 	struct record rec;

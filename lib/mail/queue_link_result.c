@@ -48,6 +48,8 @@ result_string(struct ql_result *result, unsigned i)
 		return &result->session;
 	case 10:
 		return &result->tls_verified;
+	case 11:
+		return &result->tls_policy;
 	default:
 		return NULL;
 	}
@@ -57,6 +59,14 @@ bool
 ql_result_is_imposed(const struct ql_result *r)
 {
 	const struct enhanced_code it = QL_IMPOSED, *e = &r->enhanced;
+
+	return r->outcome == QL_RETURNED && e->class == it.class && e->subject == it.subject && e->detail == it.detail;
+}
+
+bool
+ql_result_is_guarded(const struct ql_result *r)
+{
+	const struct enhanced_code it = QL_GUARDED, *e = &r->enhanced;
 
 	return r->outcome == QL_RETURNED && e->class == it.class && e->subject == it.subject && e->detail == it.detail;
 }

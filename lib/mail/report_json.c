@@ -84,10 +84,28 @@ extensions_json(struct json *j, const struct arf_report *r)
 	json_obj_end(j);
 }
 
-void
-arf_report_json(struct json *j, const char *key, const struct arf_report *r)
+/* As KumoMTA's; the id is ours, and first: no other name may begin the object (eventlog_json.c). */
+static void
+trace_json(struct json *j, const struct event_feedback *f)
 {
-	json_obj(j, key);
+	char id[MSGID_HEX] = "";
+
+	if (f == NULL || f->n_trace == 0) {
+		json_none(j, "supplemental_trace");
+		return;
+	}
+	if (f->message != NULL)
+		msgid_hex(f->message, id);
+	json_obj(j, "supplemental_trace");
+	json_str(j, "id", id);
+	for (uint32_t i = 0; i < f->n_trace; i++)
+		json_str(j, f->trace[i].key, f->trace[i].value);
+	json_obj_end(j);
+}
+
+static void
+kumomta_json(struct json *j, const struct arf_report *r)
+{
 	json_str(j, "feedback_type", r->feedback_type);
 	json_str(j, "user_agent", r->user_agent);
 	json_str(j, "version", r->version);
@@ -112,7 +130,12 @@ arf_report_json(struct json *j, const char *key, const struct arf_report *r)
 	list_json(j, "reported_uri", &r->reported_uri);
 	extensions_json(j, r);
 	json_str(j, "original_message", r->headers);
-	/* Beyond KumoMTA's. */
+}
+
+/* Beyond KumoMTA's. */
+static void
+more_json(struct json *j, const struct arf_report *r)
+{
 	json_bool(j, "report", r->is_report);
 	json_str(j, "shape", r->shape);
 	json_str(j, "recipient", r->recipient);
@@ -133,5 +156,23 @@ arf_report_json(struct json *j, const char *key, const struct arf_report *r)
 	json_str(j, "feedback_id", r->feedback_id);
 	wanted_json(j, r->wanted, r->n_wanted);
 	json_obj_end(j);
+}
+
+void
+arf_report_json(struct json *j, const char *key, const struct arf_report *r)
+{
+	json_obj(j, key);
+	kumomta_json(j, r);
+	more_json(j, r);
+	json_obj_end(j);
+}
+
+void
+feedback_report_json(struct json *j, const char *key, const struct event_feedback *f)
+{
+	json_obj(j, key);
+	kumomta_json(j, f->report);
+	trace_json(j, f);
+	more_json(j, f->report);
 	json_obj_end(j);
 }

@@ -158,8 +158,17 @@ say_held(struct job_link *l, void *arg)
 		job_link_hold(l, &it->env);
 }
 
+static void
+on_up(void *arg)
+{
+	struct report_role *r = arg;
+
+	if (r->spec->up != NULL)
+		r->spec->up(r);
+}
+
 static const struct job_link_ops link_ops = { .identity = identity, .n_held = n_held, .credit = credit,
-	.say_held = say_held, .job = on_job, .cancel = on_cancel };
+	.say_held = say_held, .job = on_job, .cancel = on_cancel, .up = on_up };
 
 static struct report_job *
 next_job(struct report_role *r)

@@ -48,14 +48,16 @@ struct report_spec {
 	void (*start)(struct report_role *);
 	/* One job, of which every open item is to end in report_result(), now or later. One at a time. */
 	void (*work)(struct report_role *, struct report_job *);
+	/* The connection to queued is there again. NULL: nothing. */
+	void (*up)(struct report_role *);
 	/* A new link to the parse role (taken over). NULL if there is none. */
 	void (*parser)(struct report_role *, int fd);
 	void (*close)(struct report_role *);
-	/* Other frames of queued that it takes (struct job_link_ops). */
-	const struct ipc_rule *rules;
-	const size_t *n_rules;
 	/* The parse role: enters its jail and serves ROLE_PARTNER_FD. NULL: there is none. */
 	int (*parse_main)(const struct params *, const char *user);
+	/* Frames of queued's beyond those of all consumers. NULL: none. */
+	const struct ipc_rule *rules;
+	const size_t *n_rules;
 };
 
 struct report_role {

@@ -551,3 +551,17 @@ shaping_rule_find(const struct shaping *s, const char *id)
 	}
 	return NULL;
 }
+
+void
+shaping_each_config(const struct shaping *s, shaping_config_fn *fn, void *arg)
+{
+	const struct block *b;
+	size_t i, j;
+
+	for (i = 0; i < s->said.n; i++) {
+		b = s->said.v[i];
+		fn(&b->settings.config, &b->origin, arg);
+		for (j = 0; j < b->n_sources; j++)
+			fn(&b->sources[j]->settings.config, &b->sources[j]->origin, arg);
+	}
+}

@@ -101,6 +101,10 @@ size_t shaping_match(const struct shaping *, const struct shaping_path *, const 
 /* A rule by its id, after a reload; NULL: gone. */
 const struct shaping_rule *shaping_rule_find(const struct shaping *, const char *id);
 
+/* Every table of settings that the data have, as written: of layers, and of sources in them. */
+typedef void shaping_config_fn(const struct policy_path_config *, const struct shaping_origin *, void *arg);
+void shaping_each_config(const struct shaping *, shaping_config_fn *, void *arg);
+
 /* For `posthorn shaping check`: what is dead or shadowed, providers without a known domain, patterns that hit no
  * sample, as warnings with file and line. Needs no network. */
 void shaping_lint(const struct shaping *, struct conf_errors *findings);

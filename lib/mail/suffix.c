@@ -1,6 +1,6 @@
 /* suffix.h. The file is Mozilla's (publicsuffix.org/list): a rule a line, of labels; "*." stands for any label, "!"
- * takes a name out of such a rule; the longest rule that matches counts, and without any, "*". Rules with letters beyond
- * ASCII are left out: the names that are looked up are ASCII, and the list has comments, not rules, with their
+ * takes a name out of such a rule; the longest rule that matches counts, and without any, "*". Rules with letters
+ * beyond ASCII are left out: the names that are looked up are ASCII, and the list has comments, not rules, with their
  * A-labels, which are read as rules therefore. Looked up by strangers' names in smtpd's check role, read before its
  * jail. */
 #include <ctype.h>

@@ -8,7 +8,8 @@ use warnings;
 
 my %about = (
 	relay => 'relay of 4 KB, plain and TLS, beside Postfix',
-	dkim => 'what DKIM signatures cost',
+	dkim => 'what DKIM signatures cost, plain and with TLS',
+	handshake => 'what a full TLS handshake costs',
 	large => 'relay of 100 KB, beside Postfix',
 	scaling => 'processor time from 1 to 64 connections, from 1 to 2,000 queues',
 	mix => 'realistic mix at 50, 80 and 100 % of capacity',
@@ -17,7 +18,7 @@ my %about = (
 	connections => '10,000 connections in, 5,000 out',
 	soak => 'soak with restarts',
 );
-my @parts = split ' ', $ENV{PART} // 'relay dkim large scaling mix deep domains connections soak';
+my @parts = split ' ', $ENV{PART} // 'relay dkim handshake large scaling mix deep domains connections soak';
 die "bench: there is no part `$_'; there are: @{[sort keys %about]}\n" for grep { !$about{$_} } @parts;
 my ($model) = do { local (@ARGV, $/) = '/proc/cpuinfo'; <> } =~ /^model name\s*:\s*(.*)$/m;
 chomp(my @facts = (`nproc`, `uname -sr`));

@@ -55,6 +55,7 @@ configure() {
 	queue_directory = $run/queue
 	log_directory = $run/log
 	run_directory = $run/run
+	data_directory = $run/data
 	daemon_directory = $build/libexec
 	smtpd_listen = 127.0.0.1:$relay
 	submission_listen = 127.0.0.1:$submission

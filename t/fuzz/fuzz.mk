@@ -21,7 +21,7 @@ FUZZ_MAIN ?= $(call obj,t/fuzz/replay.c)
 $(BUILD)/t/fuzz/%: t/fuzz/fuzz_%.c $(filter %.o,$(FUZZ_MAIN)) $(ARCHIVES)
 	@mkdir -p $(@D)
 	@echo '  LD $@'
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(FUZZ_MAIN) $(ARCHIVES) $(LIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $< $(FUZZ_MAIN) $(ARCHIVES) $(LIBS) $(LIBS_smtpd) $(LIBS_posthorn)
 -include $(FUZZ_TARGETS:%=$(BUILD)/t/fuzz/%.d)
 
 .PHONY: fuzz fuzz-targets

@@ -87,6 +87,21 @@ seed('conf', 'relayhost', "relayhost = [192.0.2.1]:25\nsmtpd_tls_cert_file = /no
 	seed('dkim', 'record-revoked', "\5p=");
 }
 
+# key_link: what the first byte chooses; an even first octet of the id stands for the key that is there
+my $hash = pack 'C32', 1 .. 32;
+sub key_ask { my ($operation, $data, $first) = @_; return pack('C', $first // 0) . "\x07" x 31 . pack('C', $operation) . str($data) }
+seed('key_link', 'ask', "\x00" . key_ask(3, $hash));
+seed('key_link', 'ask-operation', "\x00" . key_ask(5, $hash));
+seed('key_link', 'ask-empty', "\x00" . key_ask(1, ''));
+seed('key_link', 'answer', "\x01" . str('signature'));
+seed('key_link', 'answer-long', "\x01" . str('s' x 2049));
+seed('key_link', 'role', "\x02" . frame(1, 1, key_ask(1, $hash)) . frame(1, 2, key_ask(2, "\x00" . 'm' x 127)) . frame(1, 3, key_ask(3, $hash)) .
+	frame(1, 4, key_ask(1, $hash, 1)) . frame(1, 5, key_ask(2, 'm' x 126 . "\xbc")));
+seed('key_link', 'role-malformed', "\x02" . frame(1, 1, 'x'));
+seed('key_link', 'worker', "\x03" . frame(2, 1, str('signature')));
+seed('key_link', 'worker-two', "\x03" . frame(2, 1, str('signature')) . frame(2, 2, str('signature')));
+seed('key_link', 'worker-raw', "\x03" . frame(0x7f, 0, "\xff\xff\xff\xff\x00\x02\x00\x00\x00\x00\x00\x01"));
+
 # auth_link: what the first byte chooses
 my $ask = "\x01" . str('app') . str('secret');
 my $answer = "\x01" . str('app') . str('t') . str('a.example,.b.example') . pack('Q>Q>C', 5, 1000, 2);
@@ -104,6 +119,38 @@ seed('auth_link', 'role-fd', "\x02" . frame(FD | 1, 1, $ask));
 seed('auth_link', 'worker', "\x03" . frame(2, 1, $answer) . frame(2, 3, "\x02" . str('') x 3 . pack('Q>Q>C', 0, 0, 0)) . frame(2, 2, $answer)
     . frame(2, 200, $answer));
 seed('auth_link', 'worker-malformed', "\x03" . frame(2, 1, substr $answer, 1));
+
+# check: what the first byte chooses
+my $check_begin = "\x07" . str('192.0.2.1') . str('h.example') . str('a@b.example') . str('mx.example') . pack('NQ>', 22, 3);
+my $result = "\x02\x00" . str('a@b.example') . str('b.example') . str('why') . "\x02" . str('') . "\x01" . "\x02" . str('b.example') . str('s')
+    . str('rsa-sha256') . str('abcd') . str('') . "\x02" . str('b.example') . str('reject') . str('');
+my $check_question = pack('Nn', 1, 16) . str('s._domainkey.b.example');
+seed('check', 'begin', "\x00$check_begin");
+seed('check', 'result', "\x00$result");
+seed('check', 'question', "\x00$check_question");
+my $check_reply = pack('N', 1) . "\x01\x00" . pack('N', 60) . str('') . "\x00";
+seed('check', 'role', "\x01" . frame(1, 1, $check_begin) . frame(2, 1, "From: a\@b.example\r\n\r\n") . frame(4, 1, $check_reply) . frame(2, 1, "x\r\n") . frame(3, 1, ''));
+seed('check', 'role-twice', "\x01" . frame(1, 1, $check_begin) . frame(1, 1, $check_begin));
+seed('check', 'role-long', "\x01" . frame(1, 1, $check_begin) . frame(2, 1, 'x' x 100));
+seed('check', 'role-fd', "\x01" . frame(FD | 1, 1, $check_begin));
+seed('check', 'worker', "\x02" . frame(5, 1, $check_question) . frame(6, 1, pack 'N', 65536) . frame(7, 1, $result) . frame(7, 3, $result) . frame(7, 2, $result));
+seed('check', 'worker-bad', "\x02" . frame(6, 1, pack 'N', 1 << 30));
+seed('check', 'worker-many', "\x02" . frame(5, 1, $check_question) x 20);
+sub records { join '', map { pack 'n/a*', $_ } @_ }
+my $rsa = 'v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC'
+    . 'DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB';
+my $football = "From: Joe SixPack <joe\@football.example.com>\r\nTo: Suzie Q <suzie\@shopping.example.net>\r\nSubject: Is dinner ready?\r\n"
+    . "Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\nMessage-ID: <20030712040037.46341.5F8J\@football.example.com>\r\n\r\nHi.\r\n\r\nWe lost the game.  Are you hungry yet?\r\n\r\nJoe.\r\n";
+my $ed = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=\@football.example.com;\r\n q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n"
+    . " subject : date : message-id : from : subject : date;\r\n bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b=/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11Bus\r\n Fa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw==\r\n";
+seed('check', 'signed', "\x03\xff" . records('v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=', 'v=DMARC1; p=reject; sp=none; adkim=s; rua=mailto:a@b', 'v=spf1 ip4:192.0.2.0/24 -all') . $ed . $football);
+seed('check', 'signed-pieces', "\x03\x00" . records('v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=', '', '') . $ed . $football);
+seed('check', 'wrong-key', "\x03\xff" . records($rsa, 'v=DMARC1; p=whatever', 'v=spf1 include:b.example') . $ed . $football);
+seed('check', 'tags', "\x03\xff" . records('p=', 'v=DMARC1', '') . "DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=s; h=from:from::; l=0; x=1; t=2; z=a:b|c; q=dns; i=\@x; bh=AA==; b=AA==\r\n" x 9 . $football);
+seed('check', 'no-from', "\x03\x10" . records('', '', '') . "Subject: x\r\n\r\nx\r\n");
+seed('check', 'empty', "\x03\x10\x00\x29\x00\x00\x00\x00\r\nx");
+seed('check', 'body-only', "\x03\x10" . records('', '', '') . "\r\nx");
+seed('check', 'forged', "\x04Authentication-Results: mx.example; spf=pass\r\nFrom: a\@b\r\nauthentication-results :\r\n (c (d)) \"mx.\\example\" 1; none\r\nAuthentication-Results: other; none\r\nAuthentication-Results: (\r\n\r\n");
 
 # role_link: reload 2, drain 3, stop 4, partner 5
 seed('role_link', 'words', frame(2, 0, '') . frame(3, 0, '') . frame(4, 0, ''));
@@ -323,18 +370,19 @@ seed('queued', 'credit-huge', "\1" . frame(12, 1, pack 'N', 0xffffffff) x 3 . $r
 # dns_answer: 3 is the link of the dns role; 0, 1, 2 packets for A, AAAA, MX
 sub host { my ($pref, $name, @ips) = @_; pack('n', $pref) . str($name) . pack('n', scalar @ips) . join('', map { (length == 4 ? "\4" : "\6") . $_ } @ips) . pack 'Cn', 0, 0 }
 sub dns_reply { my ($status, $text, $tail) = @_; "\3" . pack('CCN', $status, 0, 300) . str($text) . ($tail // '') }
-seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nn', 0, 0));
-seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nn', 0, 16));
+seed('dns_answer', 'ask', "\3" . pack('CCnnN', 1, 3, 10, 5, 30000) . str('mail.example') . pack('nnC', 0, 0, 1));
+seed('dns_answer', 'ask-txt', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str('mail.example') . pack('nnC', 0, 16, 0));
 seed('dns_answer', 'reply-records', dns_reply(1, '', pack('Cn', 9, 2) . pack('n', 0) . str('v=spf1 -all') . pack('n', 0) . str("a\0b")));
-seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nn', 0, 0));
-seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nn', 0, 0));
-seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nn', 0, 1));
+seed('dns_answer', 'ask-name', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str('a..b') . pack('nnC', 0, 0, 0));
+seed('dns_answer', 'ask-nul', "\3" . pack('CCnnN', 2, 1, 10, 5, 30000) . str("a\0b") . pack('nnC', 0, 0, 0));
+seed('dns_answer', 'ask-odd', "\3" . pack('CCnnN', 3, 0, 0, 0, 30000) . str("a+b 'c'._spf.example") . pack('nnC', 0, 1, 0));
 seed('dns_answer', 'reply-bogus', "\3" . pack('CCN', 5, 2, 5) . str('wrong signature'));
 seed('dns_answer', 'reply-none', dns_reply(2, 'the domain does not exist'));
 seed('dns_answer', 'reply-controls', dns_reply(5, "bad\r\n\x1b[31m"));
-seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example')));
-seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1")));
-seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32)));
+seed('dns_answer', 'reply-hosts', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'b.example', "\x7f\0\0\1") . host(10, 'a.example') . "\0"));
+seed('dns_answer', 'reply-sts', dns_reply(1, '', pack('CCn', 1, 0, 1) . host(10, 'a.example') . "\1" . str('20260101') . host(0, 'mta-sts.a.example', "\x7f\0\0\1")));
+seed('dns_answer', 'reply-twice', dns_reply(1, '', pack('CCn', 1, 0, 2) . host(20, 'a.example', "\x7f\0\0\1") . host(10, 'a.example', "\x7f\0\0\1") . "\0"));
+seed('dns_answer', 'reply-dane', dns_reply(1, '', pack('CCn', 1, 1, 1) . pack('n', 10) . str('a.example') . pack('n', 0) . pack('CnCCC', 1, 1, 3, 1, 1) . str('x' x 32) . "\0"));
 seed('dns_answer', 'reply-no-hosts', dns_reply(1, '', pack('CCn', 1, 0, 0)));
 seed('dns_answer', 'reply-relay', dns_reply(1, '', pack('CCn', 4, 0, 1) . host(1, 'a.example')));
 my $question = "\1a\1b\0" . pack 'nn', 1, 1;
@@ -451,3 +499,31 @@ seed('map_json', 'open', '{"a": "b');
 seed('map_json', 'empty', " \n{ }\n");
 seed('map_json', 'array', '["a"]');
 seed('map_json', 'nothing', '');
+
+# sts: TXT records, policies, answers of web servers, frames
+my $sts = "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.com\r\nmx: *.example.net\r\nmax_age: 86400\r\n";
+seed('sts', 'txt', 'tv=STSv1; id=20160831085700Z;');
+seed('sts', 'txt-more', "tv=STSv1\t; x-y=!~ ; id=a ;");
+seed('sts', 'policy', "p$sts");
+seed('sts', 'policy-lf', "pmax_age:1\nmode:none\nversion:STSv1\n\nx: \xc3\xa4");
+seed('sts', 'http', "hHTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " . length($sts) . "\r\n\r\n$sts");
+seed('sts', 'http-chunked', "hHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n");
+seed('sts', 'http-end', "hHTTP/1.0 200\nX: y\n\nhello");
+seed('sts', 'http-hints', "hHTTP/1.1 103 x\r\nLink: x\r\n\r\nHTTP/1.1 302 Found\r\nLocation: x\r\n\r\n");
+seed('sts', 'ask', 'l' . str('a.example') . str('x1') . "\0\1\4\x7f\0\0\1");
+seed('sts', 'answer', 'l' . "\2\0" . str('') . str('x1') . pack('Q>Q>', 1000, 2000) . str($sts));
+seed('sts', 'answer-none', 'l' . "\1\3" . str('the certificate has expired'));
+seed('sts', 'refresh', 'l' . str('a.example'));
+
+# suppress_csv: what services export, and what is no such thing
+for my $file (glob "t/data/suppress/*") {
+	open(my $in, '<:raw', $file) or die "$file: $!";
+	local $/;
+	seed('suppress_csv', $file =~ s{.*/}{}r, scalar <$in>);
+}
+seed('suppress_csv', 'bom', "\xef\xbb\xbfemail\r\na\@b.example\r\n");
+seed('suppress_csv', 'quote-open', "email,x\na\@b.example,\"never closed\nc\@d.example,y\n");
+seed('suppress_csv', 'nul', "email\na\0b\@c.example\n");
+seed('suppress_csv', 'json-lines', "{\"email\":\"a\@b.example\"}\n{\"email\":\n[1]");
+seed('suppress_csv', 'ours', "address,scope,scope_value,reason,origin,added,event_time,expires,event_id,class,cause,source,note\n" .
+	"a\@b.example,tenant,acme,complaint,report,2026-05-03T10:11:12.000Z,2026-05-03T10:11:12.000Z,,0123456789abcdef0123456789abcdef,c,d,e,\"f,\n\"\n");

@@ -292,7 +292,7 @@ sub configure {
 	my ($self) = @_;
 	my %c = (
 		myhostname => 'mail.test', mynetworks => '127.0.0.0/8',
-		queue_directory => "$self->{dir}/queue", log_directory => "$self->{dir}/log", run_directory => "$self->{dir}/run",
+		queue_directory => "$self->{dir}/queue", log_directory => "$self->{dir}/log", run_directory => "$self->{dir}/run", data_directory => "$self->{dir}/data",
 		daemon_directory => "$build/libexec", smtpd_listen => "127.0.0.1:$self->{port}", smtpd_processes => 2,
 		dns_servers => "127.0.0.1\@$self->{dns_port}", dns_trust_anchor_file => '', prohibited_hosts => '',
 		min_free_space => '1M', retry_interval => '1s', max_retry_interval => '4s', sandbox => $self->{sandbox},

@@ -282,7 +282,7 @@ test_mx_hosts(void **state UNUSED)
 static void
 test_link(void **state UNUSED)
 {
-	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 25, 0 }, ask2;
+	struct dns_ask ask = { DNS_WANT_MX, 3, 5, 6, 7000, "a-b.example", 25, 0, 1 }, ask2;
 	struct dns_reply reply = { .status = DNS_OK, .ttl = 77 }, reply2;
 	char none[] = "", bad[] = "ba d.example";
 	struct wbuf w;
@@ -309,6 +309,8 @@ test_link(void **state UNUSED)
 	reply.mx->hosts[0].dane = MX_DANE_FAILED;
 	reply.mx->hosts[1].dane = MX_DANE_RECORDS;
 	mx_host_add_tlsa(&reply.mx->hosts[1], &(struct mx_tlsa){ 3, 1, 2, 3, (uint8_t *)bad });
+	reply.mx->hosts[1].tlsa_base = xstrdup("end.example");
+	reply.mx->hosts[0].tlsa_base = xstrdup("not.sent.without.records.example");
 	wbuf_reset(&w);
 	dns_reply_encode(&reply, &w);
 	for (n = 0; n < w.len; n++) {
@@ -326,7 +328,18 @@ test_link(void **state UNUSED)
 	assert_int_equal(reply2.mx->hosts[0].n_tlsa, 1);
 	assert_int_equal(reply2.mx->hosts[0].tlsa[0].matching, 2);
 	assert_memory_equal(reply2.mx->hosts[0].tlsa[0].data, "ba ", 3);
+	assert_string_equal(reply2.mx->hosts[0].tlsa_base, "end.example");
+	assert_null(reply2.mx->hosts[1].tlsa_base);
 	dns_reply_clear(&reply2);
+
+	free(reply.mx->hosts[1].tlsa_base);
+	reply.mx->hosts[1].tlsa_base = xstrdup(bad);
+	wbuf_reset(&w);
+	dns_reply_encode(&reply, &w);
+	rbuf_init(&r, w.p, w.len);
+	assert_int_equal(dns_reply_decode(&r, &reply2), -1);
+	free(reply.mx->hosts[1].tlsa_base);
+	reply.mx->hosts[1].tlsa_base = NULL;
 
 	free(reply.mx->hosts[0].name);
 	reply.mx->hosts[0].name = xstrdup(bad);

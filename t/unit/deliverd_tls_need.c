@@ -34,7 +34,7 @@ test_names(void **state UNUSED)
 	uint8_t digest[32] = { 1 };
 	struct mx_tlsa ta = { 2, 0, 1, sizeof(digest), digest };
 	struct tls_need need = { .by = TLS_BY_DANE };
-	char *err, name[64];
+	char *err, name[64], end[] = "end.example.net";
 	SSL_CTX *ctx = tls_client_ctx(&err);
 	struct mx_host host;
 	const char *second;
@@ -53,6 +53,16 @@ test_names(void **state UNUSED)
 			fail_msg("%s for %s: %s", rows[i].host, rows[i].domain, second != NULL ? second : "no more");
 		SSL_free(ssl);
 	}
+	/* Records at the end of a CNAME: that is the server's name then, in the handshake and in its certificate; by
+	 * its own name it is known otherwise. */
+	host.tlsa_base = end;
+	ssl = SSL_new(ctx);
+	assert_int_equal(tls_need_expect(&need, &host, "", ssl), 0);
+	assert_string_equal(X509_VERIFY_PARAM_get0_host(SSL_get0_param(ssl), 0), end);
+	assert_string_equal(tls_need_name(&need, &host), end);
+	SSL_free(ssl);
+	need.by = TLS_BY_CERTIFICATE;
+	assert_string_equal(tls_need_name(&need, &host), host.name);
 	SSL_CTX_free(ctx);
 }
 

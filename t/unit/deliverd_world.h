@@ -392,8 +392,11 @@ write_config(struct world *w, const char *main_cf, const char *policy)
 
 	snprintf(text, sizeof(text),
 	    "myhostname = mail.example\nrun_directory = %s\nqueue_directory = %s/q\nlog_directory = %s/l\n"
+	    "data_directory = %s/data\n%s"
 	    "smtp_port = %u\npolicy_file = %s/policy.lua\nlog_level = error\n%s%s",
-	    w->dir, w->dir, w->dir, w->port != 0 ? w->port : 2525u, w->dir,
+	    w->dir, w->dir, w->dir, w->dir,
+	    main_cf == NULL || strstr(main_cf, "mta_sts") == NULL ? "mta_sts = no\n" : "",
+	    w->port != 0 ? w->port : 2525u, w->dir,
 	    main_cf == NULL || strstr(main_cf, "prohibited_hosts") == NULL ? "prohibited_hosts =\n" : "",
 	    main_cf != NULL ? main_cf : "");
 	write_file(w->dir, "main.cf", text);

@@ -523,7 +523,7 @@ test_path_config(void **state)
 		{ "{ additional_connection_limits = { 5 } }", "'' is not a name" },
 		{ "{ additional_connection_limits = { a = '5' } }", "must be a whole number" },
 		{ "{ ip_lookup_strategy = 'Ipv5' }", "ip_lookup_strategy does not know 'Ipv5'" },
-		{ "{ enable_mta_sts = true }", "not supported by this version" },
+		{ "{ use_lmtp = true }", "not supported by this version" },
 		{ "{ prohibited_hosts = '127.0.0.0/8' }", "prohibited_hosts must be a list" },
 		{ "{ prohibited_hosts = { '127.0.0.1/8' } }", "'127.0.0.1/8' has a prefix length" },
 		{ "{ prohibited_hosts = { 7 } }", "prohibited_hosts must be a string" },

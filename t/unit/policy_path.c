@@ -26,6 +26,7 @@ static const struct {
 	{ "smtp_port", "2525", "2525" },
 	{ "enable_tls", "RequiredInsecure", "RequiredInsecure" },
 	{ "enable_dane", "false", "false" },
+	{ "enable_mta_sts", "false", "false" },
 	{ "enable_rset", "false", "false" },
 	{ "ip_lookup_strategy", "Ipv4Only", "Ipv4Only" },
 	{ "ehlo_domain", "mx.example.com", "mx.example.com" },
@@ -84,7 +85,7 @@ test_wrong_texts(void **state)
 		{ "enable_rset", "no", "does not know" },
 		{ "ehlo_domain", "a b", "is not a host name" },
 		{ "prohibited_hosts", "10.0.0.0/8", "cannot be set in this way" },
-		{ "enable_mta_sts", "true", "cannot be set in this way" },
+		{ "use_lmtp", "true", "cannot be set in this way" },
 	};
 	struct policy_path_config c;
 	size_t i, field;
@@ -93,7 +94,7 @@ test_wrong_texts(void **state)
 	(void)state;
 	policy_path_config_init(&c);
 	assert_int_equal(policy_path_find("connection_limt"), -1);
-	assert_int_equal(policy_path_find("enable_mta_sts"), -1);
+	assert_int_equal(policy_path_find("use_lmtp"), -1);
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		for (field = 0; strcmp(policy_path_name(field), wrong[i].name) != 0; field++)
 			;

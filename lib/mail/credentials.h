@@ -1,7 +1,7 @@
 /* What a path shows servers of itself: a user and password for AUTH, a certificate for TLS. Read when the path is
  * configured; every connection of the path has these and no others. */
-#ifndef DELIVERD_CREDENTIALS_H
-#define DELIVERD_CREDENTIALS_H
+#ifndef MAIL_CREDENTIALS_H
+#define MAIL_CREDENTIALS_H
 
 #include <openssl/ssl.h>
 

@@ -1,5 +1,5 @@
-/* Credentials of a path (credentials.h), in the net process. What is read is the administrator's; errors name files and
- * never hold what is in them. RFC 4616 (PLAIN), RFC 4954 (AUTH). */
+/* Credentials of a path (credentials.h), in deliverd's net process and where a configuration is checked. What is read
+ * is the administrator's; errors name files and never hold what is in them. RFC 4616 (PLAIN), RFC 4954 (AUTH). */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "mail/credentials.h"
 #include "mail/keysource.h"
-#include "deliverd/credentials.h"
 
 #define PLAIN_MAX 255 /* of user and password each, RFC 4616 */
 #define CHAIN_MAX 10
