@@ -206,7 +206,8 @@ write_event(struct bouncer *b, const struct report_item *it, const struct findin
 		q->sender, .recipient = trimmed(f->recipient), .queue = q->queue,
 		.domain = f->recipient == NULL ? NULL : address_domain(f->recipient), .tenant = f->id->tenant,
 		.campaign = f->id->campaign, .size = q->rec.body_len + q->rec.headers_len,
-		.code = f->meaning->reply.code, .enhanced = f->meaning->reply.status, .content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
+		.code = f->meaning->reply.code, .enhanced = f->meaning->reply.status,
+		.content = f->meaning->reply.text, .peer_name = oob.reporting_mta,
 		.created = q->received, .num_attempts = it->rcpt->attempts, .bounce_classification = c->class,
 		.meta = f->id->meta, .n_meta = f->id->n_meta, .reception_protocol = "ESMTP", .session = q->session,
 		.message_id = f->report->message_id, .bounce = &bounce, .oob = &oob };

@@ -55,7 +55,8 @@ is_ordinary(const char *head, size_t len)
 			return false;
 	if (value_of(head, len, "Precedence", v) && strncasecmp(v, "auto", 4) == 0)
 		return false;
-	return !value_of(head, len, "From", v) || (strcasestr(v, "daemon") == NULL && strcasestr(v, "postmaster") == NULL);
+	return !value_of(head, len, "From", v) ||
+	    (strcasestr(v, "daemon") == NULL && strcasestr(v, "postmaster") == NULL);
 }
 
 const char *

@@ -110,7 +110,7 @@ enter_jail(const struct args *a, struct report_role *r)
 	struct sandbox_path paths[PATHS_MAX] = { { a->config_dir, false }, { policy_dir, false },
 	    { config_image_directory(a->config_dir, image, sizeof(image)), false } };
 	struct sandbox box = { .role = MAIN_ROLE, .user = a->spec->user, .mode = (enum sandbox_mode)r->params->sandbox,
-		.allow = SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK, .paths = paths, .n_paths = 3, .max_fds = MAIN_FDS };
+		.allow = REPORT_ALLOW, .paths = paths, .n_paths = 3, .max_fds = MAIN_FDS };
 
 	if (a->spec->open != NULL)
 		a->spec->open(r, &box);

@@ -83,6 +83,8 @@ struct report_role {
 	void *own;               /* the daemon's */
 };
 
+/* What the main role's jail leaves, but for what a daemon's open() adds: no network, no writing, no other process. */
+#define REPORT_ALLOW (SB_CONNECT_UN | SB_FILES_RO | SB_FLOCK)
 #define REPORT_CREDIT 200 /* envelopes at a time: what is held is small, content is read when its turn comes */
 
 /* Takes over params and policy. */
