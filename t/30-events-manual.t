@@ -52,7 +52,7 @@ ok $code{$_}, "$_ is written"
 
 my %types = map { $_ => 1 } slurp('lib/mail/eventlog_json.c') =~ /\[EV_\w+\] = "(\w+)"/g;
 my ($table) = $manual =~ /^\.Ss Record types\n(.*?)^\.El/ms or die 'no table in the manual';
-my %table = map { $_ => 1 } $table =~ /^\.It (\w+) Ta \w+ Ta ./mg;
+my %table = map { $_ => 1 } $table =~ /^\.It (\w+) Ta \w+(?:, \w+)* Ta ./mg;
 same(\%types, \%table, 'record types');
 
 my %phases = map { $_ => 1 } grep { $_ ne 'none' } slurp('lib/mail/queue_link_result.c') =~ /\[PHASE_\w+\] = "(\w+)"/g;

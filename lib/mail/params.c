@@ -170,7 +170,7 @@ const struct conf_param params_table[] = {
 	INT(smtp_mx_limit, "20", 1, 100),
 	INT(smtp_address_limit, "16", 1, 100),
 	INT(deliverd_credit, "4000", 1, 1000000),
-	TIME(verp_lifetime, "30d", SECONDS(3600), DAYS(365)),
+	TIME(verp_lifetime, "30d", HOURS(1), DAYS(365)),
 	STRS(trace_header_fields, "recipient tenant campaign"),
 
 	/* fblproc */

@@ -43,8 +43,8 @@
  *   QL_ADMIN     a>q  a verb with arguments; also on bouncerd's socket, as are the two that follow
  *   QL_ADMIN_DATA q>a one JSON object (text)
  *   QL_ADMIN_END q>a  status (0 ok, 1 refused), sentence
- *   QL_SUPPRESS_ROWS a>b  to bouncerd: rows for the suppression list (mail/suppress_rows.h); answered by ADMIN_DATA with
- *                     counts and ADMIN_END, when they are durable
+ *   QL_SUPPRESS_ROWS a>b  to bouncerd: rows for the suppression list (mail/suppress_rows.h); answered by ADMIN_DATA
+ *                     with counts and ADMIN_END, when they are durable
  */
 #ifndef MAIL_QUEUE_LINK_H
 #define MAIL_QUEUE_LINK_H
