@@ -55,8 +55,9 @@ main(int argc, char **argv)
 	static struct ipc_rule rules[RULES_MAX];
 	static size_t n_rules;
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
-		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work, .parser = bounce_parser,
-		.close = on_close, .rules = rules, .n_rules = &n_rules, .parse_main = parse_main };
+		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work,
+		.parser = bounce_parser, .close = on_close, .rules = rules, .n_rules = &n_rules,
+		.parse_main = parse_main };
 
 	for (size_t i = 0; i < list_n_rules && n_rules < RULES_MAX; i++)
 		rules[n_rules++] = list_rules[i];
