@@ -569,7 +569,7 @@ test_many_end(void **state)
 		.scope = SCOPE_DOMAIN, .duration = 60000, .actions = &tenant, .n_actions = 1 };
 	struct automation_hit other = hit;
 	struct effect *ef, *next;
-	int64_t start;
+	clock_t start; /* of processor time: other work on the machine does not count */
 	char name[32];
 	struct core c;
 	uint32_t i;
@@ -585,11 +585,11 @@ test_many_end(void **state)
 		automation_hit(c.q, &rule, &other);
 	}
 	assert_int_equal(n_of(&c), 2000);
-	start = mono_ms();
+	start = clock();
 	HASH_ITER(hh, c.q->overrides->by_id, ef, next)
 		overrides_end(c.q, &ef, "expired");
 	overrides_turn(c.q);
-	assert_in_range(mono_ms() - start, 0, 2000);
+	assert_in_range(clock() - start, 0, 2 * CLOCKS_PER_SEC);
 	assert_true(wake_get(c.q->wake, 1) < INT64_MAX);
 	for (i = 1; i <= 300000; i++)
 		wake_remove(c.q->wake, i);
