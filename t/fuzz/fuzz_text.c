@@ -5,7 +5,7 @@
 
 #include "base/suggest.h"
 #include "base/xalloc.h"
-#include "deliverd/idna.h"
+#include "mail/idna.h"
 #include "smtpd/base64.h"
 #include "t/fuzz/fuzz.h"
 #include "t/unit/token_once.h"
