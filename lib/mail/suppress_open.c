@@ -195,6 +195,14 @@ check_row(const struct pages_cursor *c)
 	return NULL;
 }
 
+static bool
+is_less(const struct suppress_key *a, const uint8_t *b, size_t len)
+{
+	int r = memcmp(a->b, b, a->len < len ? a->len : len);
+
+	return r < 0 || (r == 0 && a->len < len);
+}
+
 static const char *
 check_rows(struct pages_file *f)
 {
@@ -213,8 +221,8 @@ check_rows(struct pages_file *f)
 	if (!is_there && c.why == NULL)
 		return "its first row is missing";
 	for (; is_there && why == NULL; is_there = pages_next(&c)) {
-		if (c.keylen > SUPPRESS_KEY_MAX || (last.len > 0 && memcmp(last.b, c.key,
-		    last.len < c.keylen ? last.len : c.keylen) > 0))
+		/* Strictly: pages that are in the tree twice would be gone through for ever. */
+		if (c.keylen > SUPPRESS_KEY_MAX || (last.len > 0 && !is_less(&last, c.key, c.keylen)))
 			return "rows are out of order";
 		memcpy(last.b, c.key, c.keylen);
 		last.len = c.keylen;

@@ -1,12 +1,14 @@
 /* The suppression list: what is the same address, scopes, expiry, which row stays, thresholds, damage, and readers
  * beside a writer. */
 #include <fcntl.h>
+#include <signal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/suppress.h"
+#include "mail/suppress_pages.h"
 #include "mail/suppress_store.h"
 
 #define NOW INT64_C(1790000000000)
@@ -378,6 +381,11 @@ test_threshold(void **state)
 	assert_int_equal(request(st, "rare@x.example", 2, NOW + 900), SUPPRESS_COUNTED);
 	assert_int_equal(request(st, "rare@x.example", 3, NOW + 1800), SUPPRESS_COUNTED);
 	assert_int_equal(request(st, "rare@x.example", 4, NOW + 1850), SUPPRESS_ADDED);
+	/* The first comes last: one old and two new are not three within the time. */
+	assert_int_equal(request(st, "late@x.example", 2, NOW + 5000), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 3, NOW + 5200), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 1, NOW), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 4, NOW + 4900), SUPPRESS_ADDED);
 	/* Half a count is forgotten. */
 	assert_int_equal(request(st, "once@x.example", 1, NOW), SUPPRESS_COUNTED);
 	while (suppress_store_sweep(st, &at, 10, NOW + 5000, &removed) == 1)
@@ -628,6 +636,110 @@ test_every_bit(void **state)
 	close(fd);
 }
 
+/* A tree that shares its leaves would have no end. */
+static void
+test_rows_twice(void **state)
+{
+	static const char key[] = "many.example\0user000001\0\1";
+	uint8_t page[4096], copy[64];
+	const uint8_t *at, *second;
+	char path[128];
+	off_t i, size;
+	int fd, n = 0;
+
+	(void)state;
+	fill(50);
+	snprintf(path, sizeof(path), "%s/suppress/data.mdb", dir);
+	fd = open(path, O_RDONLY);
+	size = file_size();
+	for (i = 2 * 4096; i < size; i += 4096) {
+		assert_int_equal(pread(fd, page, sizeof(page), i), sizeof(page));
+		at = memmem(page, sizeof(page), key, sizeof(key) - 1);
+		memcpy(copy, "many.example\0user000002\0\1", sizeof(key) - 1);
+		second = memmem(page, sizeof(page), copy, sizeof(key) - 1);
+		if (at == NULL || second == NULL)
+			continue;
+		damage(i + (second - page), key, sizeof(key) - 1);
+		n++;
+	}
+	close(fd);
+	assert_true(n > 0);
+	not_writable();
+}
+
+#define PAGE 4096
+
+/* Two meta pages as a writer leaves them: the root of transaction n is n + 2. */
+static uint8_t *
+make_metas(int fd)
+{
+	uint8_t *map;
+	uint64_t i;
+
+	assert_int_equal(ftruncate(fd, 2 * PAGE), 0);
+	map = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	for (i = 0; i < 2; i++) {
+		uint8_t *m = map + i * PAGE;
+
+		memcpy(m, &i, 8);
+		memcpy(m + 10, &(uint16_t){ 0x08 }, 2);
+		memcpy(m + 16, &(uint32_t){ 0xbeefc0de }, 4);
+		memcpy(m + 20, &(uint32_t){ 1 }, 4);
+		memcpy(m + 40, &(uint32_t){ PAGE }, 4);
+		memcpy(m + 128, &(uint64_t){ i + 2 }, 8);
+		memcpy(m + 144, &i, 8);
+	}
+	return map;
+}
+
+/* Commits without pause, on its own: what a look-up takes for one state is one. */
+static void
+test_torn_meta(void **state)
+{
+	int fd = memfd_create("metas", 0), status;
+	uint8_t *map = make_metas(fd);
+	struct pages_cursor c;
+	struct pages_file f;
+	const char *why = NULL;
+	unsigned i, n_taken = 0;
+	uint64_t txn;
+	pid_t pid;
+
+	(void)state;
+	fflush(NULL);
+	if ((pid = fork()) == 0) {
+		for (txn = 2;; txn++) {
+			uint8_t *m = map + (txn & 1) * PAGE;
+
+			__atomic_store_n((uint64_t *)(void *)(m + 128), txn + 2, __ATOMIC_SEQ_CST);
+			__atomic_store_n((uint64_t *)(void *)(m + 144), txn, __ATOMIC_SEQ_CST);
+		}
+	}
+	assert_int_equal(pages_map(&f, fd, 2 * PAGE, &why), 0);
+	for (i = 0; i < 5000000; i++) {
+		if (!pages_begin(&f, &c) || !pages_is_newest(&c))
+			continue;
+		n_taken++;
+		if (c.root != c.txn + 2)
+			break;
+	}
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(i, 5000000);
+	assert_true(n_taken > 0);
+	/* Malformed, and none the newer for it. */
+	memset(map + 16, 0, 4);
+	memset(map + PAGE + 16, 0, 4);
+	memset(&c, 0, sizeof(c));
+	assert_false(pages_begin(&f, &c));
+	assert_string_equal(c.why, "a meta page is malformed");
+	assert_true(pages_is_newest(&c));
+	pages_unmap(&f);
+	munmap(map, 2 * PAGE);
+	close(fd);
+}
+
 int
 main(void)
 {
@@ -642,6 +754,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_reading_while_writing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_list, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_rows_twice, set_up, tear_down),
+		cmocka_unit_test(test_torn_meta),
 		cmocka_unit_test_setup_teardown(test_every_bit, set_up, tear_down),
 	};
 
