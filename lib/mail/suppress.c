@@ -44,7 +44,7 @@ check_schema(struct pages_file *f)
 static int
 try_open(struct suppress *l, const char **why_r)
 {
-	int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* it may be a FIFO */
 
 	*why_r = NULL;
 	if (fd == -1) {

@@ -667,6 +667,64 @@ test_rows_twice(void **state)
 	not_writable();
 }
 
+/* Whose list it is may have been taken over, and root opens it: links lead root to nobody else's files. */
+static void
+test_links(void **state)
+{
+	char victim[128], lock[128], data[128], list[128], away[128], text[32] = "";
+	struct stat before, after;
+	char *err = NULL;
+	int fd, n;
+
+	(void)state;
+	fill(3);
+	snprintf(victim, sizeof(victim), "%s/victim", dir);
+	snprintf(lock, sizeof(lock), "%s/suppress/lock.mdb", dir);
+	snprintf(data, sizeof(data), "%s/suppress/data.mdb", dir);
+	snprintf(list, sizeof(list), "%s/suppress", dir);
+	snprintf(away, sizeof(away), "%s/away", dir);
+	fd = open(victim, O_RDWR | O_CREAT, 0640);
+	assert_int_equal(write(fd, "precious", 8), 8);
+	close(fd);
+	assert_int_equal(stat(victim, &before), 0);
+	for (n = 0; n < 2; n++) {
+		assert_int_equal(unlink(lock), 0);
+		assert_int_equal(n == 0 ? symlink(victim, lock) : link(victim, lock), 0);
+		err = NULL;
+		assert_null(suppress_store_open(dir, &err));
+		assert_non_null(strstr(err, "a link"));
+		free(err);
+		assert_int_equal(stat(victim, &after), 0);
+		assert_int_equal(after.st_uid, before.st_uid);
+		assert_int_equal(after.st_mode, before.st_mode);
+		assert_int_equal(after.st_size, 8);
+	}
+	fd = open(victim, O_RDONLY);
+	assert_int_equal(read(fd, text, sizeof(text)), 8);
+	assert_string_equal(text, "precious");
+	close(fd);
+	/* The directory itself. */
+	assert_int_equal(unlink(lock), 0);
+	assert_int_equal(rename(list, away), 0);
+	assert_int_equal(symlink("away", list), 0);
+	not_writable();
+	assert_int_equal(unlink(list), 0);
+	assert_int_equal(rename(away, list), 0);
+	/* What an operator put back is given to the daemon; and a FIFO is waited for by nobody. */
+	assert_int_equal(chmod(data, 0444), 0);
+	assert_int_equal(chown(data, geteuid(), getegid()), 0);
+	fill(0);
+	assert_int_equal(unlink(data), 0);
+	assert_int_equal(mkfifo(data, 0600), 0);
+	{
+		struct suppress *l = suppress_open(dir);
+
+		assert_non_null(suppress_trouble(l));
+		suppress_close(&l);
+	}
+	not_writable();
+}
+
 #define PAGE 4096
 
 /* Two meta pages as a writer leaves them: the root of transaction n is n + 2. */
@@ -755,6 +813,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_list, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_rows_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
 		cmocka_unit_test(test_torn_meta),
 		cmocka_unit_test_setup_teardown(test_every_bit, set_up, tear_down),
 	};
