@@ -305,10 +305,10 @@ take(struct bouncer *b, const struct report_item *it, const struct dsn_report *r
 	identity_find(&id, it->rcpt->address, report, job_link_keys(b->r->link), loop_wall(b->r->loop),
 	    b->r->params->verp_lifetime);
 	use_history(b, &id);
-	/* The same envelope can bounce once. */
-	is_failure = identity_is_good(&id) && report->kind == DSN_KIND_FAILED;
-	is_duplicate = is_failure && is_again(b, &id.env);
 	is_one = id.proof != NULL && id.env.rcpt != TOKEN_MANY;
+	/* The same envelope can bounce once; a transaction, once for each of its recipients. */
+	is_failure = is_one && identity_is_good(&id) && report->kind == DSN_KIND_FAILED;
+	is_duplicate = is_failure && is_again(b, &id.env);
 	if (is_one || report->n_rcpts == 0)
 		ok = take_one(b, it, report, proven_rcpt(report, &id), &id, is_duplicate, why_r);
 	for (i = 0; !is_one && i < report->n_rcpts; i++)

@@ -164,6 +164,8 @@ trace_text(const struct envid *env, const char *recipient)
 }
 
 /* As the parse role answers: one recipient failed so. */
+static struct report_job *the_job;
+
 static void
 say(const char *trace, const char *address, const char *diagnostic)
 {
@@ -176,7 +178,7 @@ say(const char *trace, const char *address, const char *diagnostic)
 	job->q.sender = sender;
 	job->n_items = job->n_open = 1;
 	job->items[0] = (struct report_item){ .job = job, .rcpt = &rcpt, .is_open = true };
-	own.bouncer->job = job;
+	own.bouncer->job = the_job = job;
 	a.dsn.kind = DSN_KIND_FAILED;
 	a.dsn.shape = "rfc3464";
 	a.dsn.n_rcpts = 1;
@@ -284,6 +286,29 @@ test_whom(void **state)
 	free(trace);
 }
 
+/* Two of a transaction bounce, each by itself: neither is the other again, and for neither there is a proof. */
+static void
+test_transaction(void **state)
+{
+	struct envid env = new_env();
+	struct report_job *job;
+	char *trace;
+
+	(void)state;
+	env.rcpt = TOKEN_MANY;
+	trace = trace_text(&env, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		say(trace, i == 0 ? "a@b.example" : "b@b.example", "smtp; 550 5.1.1 User unknown");
+		job = the_job;
+		assert_null(own.bouncer->job);
+		assert_int_equal(n_events, i + 1);
+		assert_false(was_duplicate);
+		assert_int_equal(n_asked, 0);
+		free(job);
+	}
+	free(trace);
+}
+
 /* While queued is away nobody can be asked: the bounce waits, and is not taken for one that nobody knows. */
 static void
 test_queued_away(void **state)
@@ -314,6 +339,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_disk_full, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_whom, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_transaction, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_queued_away, set_up, tear_down),
 	};
 

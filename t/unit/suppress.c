@@ -725,6 +725,58 @@ test_links(void **state)
 	not_writable();
 }
 
+/* What LMDB writes meta pages with: the one that writes through. */
+static int
+meta_fd(void)
+{
+	char path[64], to[128];
+	ssize_t n;
+	int fd;
+
+	for (fd = 3; fd < 64; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		to[n < 0 ? 0 : n] = '\0';
+		if (strstr(to, "/suppress/data.mdb") != NULL && (fcntl(fd, F_GETFL) & O_DSYNC) != 0)
+			return fd;
+	}
+	return -1;
+}
+
+/* A meta page that cannot be written: LMDB takes nothing any more, and the process goes. */
+static void
+test_half_written(void **state)
+{
+	struct suppress_row r = row("a@b.example", SUPPRESS_GLOBAL, NULL, SUPPRESS_MANUAL);
+	struct suppress_store *st;
+	int status, rc, full;
+	pid_t pid;
+
+	(void)state;
+	fill(1);
+	fflush(NULL);
+	if ((pid = fork()) == 0) {
+		st = store();
+		full = open("/dev/full", O_WRONLY);
+		if (meta_fd() == -1 || dup2(full, meta_fd()) == -1 || suppress_store_begin(st) == -1 ||
+		    suppress_store_put(st, &r, NOW) != SUPPRESS_ADDED)
+			_exit(10);
+		rc = suppress_store_commit(st);
+		if (rc == 0)
+			_exit(11);
+		rc = suppress_store_begin(st);
+		_exit(12);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	/* The successor. */
+	st = store();
+	assert_int_equal(put(st, "a@b.example", SUPPRESS_GLOBAL, NULL, SUPPRESS_MANUAL), SUPPRESS_ADDED);
+	suppress_store_close(&st);
+	suppress_row_clear(&r);
+}
+
 #define PAGE 4096
 
 /* Two meta pages as a writer leaves them: the root of transaction n is n + 2. */
@@ -814,6 +866,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_no_list, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_rows_twice, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_half_written, set_up, tear_down),
 		cmocka_unit_test(test_torn_meta),
 		cmocka_unit_test_setup_teardown(test_every_bit, set_up, tear_down),
 	};
