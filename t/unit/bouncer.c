@@ -31,7 +31,7 @@ static struct ql_keys keys = { .n = 1, .v = { NOW_KEY } };
 static bool is_disk_full;
 static unsigned n_asked, n_events, n_results;
 static struct suppress_request last;
-static char last_address[256], last_scope[256], suppressed[64];
+static char last_address[256], last_scope[256], last_note[256], suppressed[64], content[256];
 static bool was_duplicate;
 static enum ql_outcome last_outcome;
 
@@ -45,6 +45,7 @@ fake_request(struct list *l, const struct suppress_request *r, int64_t now, cons
 	last = *r;
 	snprintf(last_address, sizeof(last_address), "%s", r->address);
 	snprintf(last_scope, sizeof(last_scope), "%s", r->scope_value == NULL ? "" : r->scope_value);
+	snprintf(last_note, sizeof(last_note), "%s", r->note == NULL ? "" : r->note);
 	return is_disk_full ? -1 : 0;
 }
 
@@ -53,6 +54,7 @@ fake_event(struct eventlog *e, struct event_record *rec)
 {
 	(void)e;
 	n_events++;
+	snprintf(content, sizeof(content), "%s", rec->content);
 	was_duplicate = rec->oob->is_duplicate;
 	snprintf(suppressed, sizeof(suppressed), "%s", rec->oob->suppressed == NULL ? "" : rec->oob->suppressed);
 }
@@ -163,9 +165,9 @@ trace_text(const struct envid *env, const char *recipient)
 	return text;
 }
 
-/* As the parse role answers: one recipient failed so. */
-static struct report_job *the_job;
+static struct report_job *the_job; /* the last one */
 
+/* As the parse role answers: one recipient failed so. */
 static void
 say(const char *trace, const char *address, const char *diagnostic)
 {
@@ -243,6 +245,8 @@ test_disk_full(void **state)
 	assert_int_equal(n_events, 1);
 	assert_false(was_duplicate);
 	assert_string_equal(suppressed, "global");
+	assert_string_equal(last_note, "User unknown");
+	assert_string_equal(content, "User unknown");
 	assert_int_equal(last_outcome, QL_DELIVERED);
 	free(job);
 	/* Only now it has been there before. */
