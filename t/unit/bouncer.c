@@ -31,7 +31,7 @@ static struct ql_keys keys = { .n = 1, .v = { NOW_KEY } };
 static bool is_disk_full;
 static unsigned n_asked, n_events, n_results;
 static struct suppress_request last;
-static char last_address[256], last_scope[256], last_note[256], suppressed[64], content[256];
+static char last_address[256], last_scope[256], last_note[256], suppressed[64], last_content[256];
 static bool was_duplicate;
 static enum ql_outcome last_outcome;
 
@@ -54,7 +54,7 @@ fake_event(struct eventlog *e, struct event_record *rec)
 {
 	(void)e;
 	n_events++;
-	snprintf(content, sizeof(content), "%s", rec->content);
+	snprintf(last_content, sizeof(last_content), "%s", rec->content);
 	was_duplicate = rec->oob->is_duplicate;
 	snprintf(suppressed, sizeof(suppressed), "%s", rec->oob->suppressed == NULL ? "" : rec->oob->suppressed);
 }
@@ -246,7 +246,7 @@ test_disk_full(void **state)
 	assert_false(was_duplicate);
 	assert_string_equal(suppressed, "global");
 	assert_string_equal(last_note, "User unknown");
-	assert_string_equal(content, "User unknown");
+	assert_string_equal(last_content, "User unknown");
 	assert_int_equal(last_outcome, QL_DELIVERED);
 	free(job);
 	/* Only now it has been there before. */
