@@ -113,8 +113,8 @@ pages_begin(struct pages_file *f, struct pages_cursor *c)
 	c->is_end = c->has_leaf = false;
 	txn[0] = get64(f->map + M_TXN);
 	txn[1] = get64(f->map + f->page + M_TXN);
-	/* Not the number in the copy: the page may be written again while it is copied, and then that belongs to a later
-	 * root than the copied one. */
+	/* Not the number in the copy: the page may be written again while it is copied, and then that belongs to a
+	 * later root than the copied one. */
 	c->txn = txn[1] > txn[0] ? txn[1] : txn[0];
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	memcpy(m, f->map + (txn[1] > txn[0] ? f->page : 0), M_LEN);

@@ -92,7 +92,7 @@ fake_conn(struct job_link *l)
 #define report_result fake_result
 #define job_link_keys fake_keys
 #define job_link_conn fake_conn
-#include "../../bouncerd/bounce.c"
+#include "../../bouncerd/bounce.c" /* NOLINT(bugprone-suspicious-include): its calls are the test's */
 
 static struct loop *loop;
 static struct report_role role;

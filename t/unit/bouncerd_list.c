@@ -54,7 +54,7 @@ fake_send(struct ipc *ipc, uint16_t type, uint32_t id, const struct wbuf *body, 
 #define job_link_arg fake_arg
 #define job_link_conn fake_conn
 #define ipc_send fake_send
-#include "../../bouncerd/list.c"
+#include "../../bouncerd/list.c" /* NOLINT(bugprone-suspicious-include): its calls are the test's */
 
 static void
 say(uint64_t number)

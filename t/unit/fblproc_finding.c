@@ -108,7 +108,8 @@ find(const struct asked *a)
 	struct dsn_wanted wanted[FINDING_WANTED] = { { finding_wanted[0], a->trace },
 		{ finding_wanted[1], a->return_path } };
 	struct arf_report report = { .is_report = true, .shape = "arf", .original_mail_from = a->path,
-		.recipient = a->recipient, .recipient_by = a->recipient == NULL ? NULL : a->by != NULL ? a->by : "To", .wanted = wanted,
+		.recipient = a->recipient, .recipient_by = a->recipient == NULL ? NULL : a->by != NULL ? a->by :
+		"To", .wanted = wanted,
 		.n_wanted = FINDING_WANTED };
 	const struct finding_input in = { &report, policy, a->client, a->domains, &key, 1, sent + a->age, 30 * DAY };
 	struct finding f;

@@ -188,8 +188,9 @@ test_domain_column(void **state)
 	is_read("email,domain\na@gmail.com,gmail.com\n,gmail.com\n",
 	    "imported a@gmail.com 0|line 3: there is no address in it|");
 	is_read("domain,reason\ngone.example,bounce\n", "hard-bounce gone.example 0|");
-	is_read("{\"domain\":\"gmail.com\",\"email\":\"a@gmail.com\"}\n{\"email\":\"b@gmail.com\",\"domain\":\"gmail.com\"}\n"
-	    "{\"domain\":\"gone.example\"}\n", "imported a@gmail.com 0|imported b@gmail.com 0|imported gone.example 0|");
+	is_read("{\"domain\":\"gmail.com\",\"email\":\"a@gmail.com\"}\n"
+	    "{\"email\":\"b@gmail.com\",\"domain\":\"gmail.com\"}\n{\"domain\":\"gone.example\"}\n",
+	    "imported a@gmail.com 0|imported b@gmail.com 0|imported gone.example 0|");
 }
 
 int

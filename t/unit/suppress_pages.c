@@ -1,5 +1,5 @@
-/* The suppression list's pages as a reader sees them while somebody writes without pause: what is taken for one state is
- * one. */
+/* The suppression list's pages as a reader sees them while somebody writes without pause: what is taken for one state
+ * is one. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
