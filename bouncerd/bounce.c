@@ -33,12 +33,12 @@ struct bouncer {
 	struct report_role *r;
 	struct parse_client *parser;
 	struct report_job *job; /* being worked on */
-	/* While our own log is asked about it. */
+	/* What the parse role read, while our own log is asked about it, or the list cannot be written. */
 	struct parse_answer answer;
 	bool is_asking;
 	uint32_t question;
-	unsigned n_asked;
-	struct timer patience;
+	unsigned n_asked, n_silent;
+	struct timer patience, again;
 	struct envid asked;
 	struct history known; /* of `asked` */
 	struct envid recent[RECENT];
@@ -73,19 +73,24 @@ first_item(struct report_job *job)
 	return &job->items[i];
 }
 
-/* Whether one about the same envelope was there before; it is from now on. */
+/* Whether one about the same envelope was there before. */
 static bool
-is_again(struct bouncer *b, const struct envid *env)
+is_again(const struct bouncer *b, const struct envid *env)
 {
 	unsigned i;
 
 	for (i = 0; i < b->n_recent && i < RECENT; i++)
 		if (envid_cmp(&b->recent[i], env) == 0)
 			return true;
+	return false;
+}
+
+static void
+remember(struct bouncer *b, const struct envid *env)
+{
 	b->recent[b->n_recent++ % RECENT] = *env;
 	if (b->n_recent == 2 * RECENT)
 		b->n_recent = RECENT;
-	return false;
 }
 
 /* ---- what it means ---- */
@@ -155,7 +160,8 @@ suppress(struct bouncer *b, const struct identity *id, const struct meaning *m, 
 	(void)snprintf(note, sizeof(note), "%s", m->reply.text);
 	(void)snprintf(class, sizeof(class), "%s", m->cause->class);
 	(void)snprintf(cause, sizeof(cause), "%s", m->cause->name);
-	req.address = todo->is_domain ? xstrdup(address_domain(address)) : xstrdup(address);
+	/* Never the domain, whatever is done after replies: it is one recipient's word about all his neighbours. */
+	req.address = xstrdup(address);
 	req.note = note[0] != '\0' ? note : NULL;
 	req.class = class;
 	req.cause = cause;
@@ -256,40 +262,60 @@ proven_rcpt(const struct dsn_report *report, const struct identity *id)
 	return first;
 }
 
-/* A proof that says no more than which envelope it was: the log says the rest. */
+/* A proof says which envelope it was. Who that was to may be hidden, and who wrote it is in no proof. */
+static bool
+lacks_something(const struct identity *id)
+{
+	return id->proof != NULL && id->env.rcpt != TOKEN_MANY && (id->recipient == NULL || id->sender == NULL);
+}
+
+/* The log says the rest. */
 static void
 use_history(struct bouncer *b, struct identity *id)
 {
 	struct history *h = &b->known;
 
-	if (id->proof == NULL || id->recipient != NULL || h->recipient == NULL || envid_cmp(&b->asked, &id->env) != 0)
+	if (!lacks_something(id) || h->recipient == NULL || envid_cmp(&b->asked, &id->env) != 0)
 		return;
-	id->recipient = h->recipient;
+	if (id->recipient == NULL) {
+		id->recipient = h->recipient;
+		h->recipient = NULL;
+	}
 	id->sender = h->sender;
-	id->tenant = h->tenant;
-	id->campaign = h->campaign;
-	id->meta = h->meta;
-	id->n_meta = h->n_meta;
-	memset(h, 0, sizeof(*h));
+	h->sender = NULL;
+	if (id->meta == NULL) {
+		id->meta = h->meta;
+		id->n_meta = h->n_meta;
+		h->meta = NULL;
+		h->n_meta = 0;
+	}
+	if (id->tenant == NULL && h->tenant != NULL)
+		id->tenant = xstrdup(h->tenant);
+	if (id->campaign == NULL && h->campaign != NULL)
+		id->campaign = xstrdup(h->campaign);
 }
 
 static bool
 take(struct bouncer *b, const struct report_item *it, const struct dsn_report *report, const char **why_r)
 {
 	struct identity id;
-	bool ok = true, is_duplicate, is_one;
+	bool ok = true, is_failure, is_duplicate, is_one;
 	unsigned i;
 
 	identity_find(&id, it->rcpt->address, report, job_link_keys(b->r->link), loop_wall(b->r->loop),
 	    b->r->params->verp_lifetime);
 	use_history(b, &id);
-	/* The same envelope can bounce once. */
-	is_duplicate = identity_is_good(&id) && report->kind == DSN_KIND_FAILED && is_again(b, &id.env);
 	is_one = id.proof != NULL && id.env.rcpt != TOKEN_MANY;
+	/* The same envelope can bounce once; a transaction, once for each of its recipients. */
+	is_failure = is_one && identity_is_good(&id) && report->kind == DSN_KIND_FAILED;
+	is_duplicate = is_failure && is_again(b, &id.env);
 	if (is_one || report->n_rcpts == 0)
 		ok = take_one(b, it, report, proven_rcpt(report, &id), &id, is_duplicate, why_r);
 	for (i = 0; !is_one && i < report->n_rcpts; i++)
 		(void)take_one(b, it, report, &report->rcpts[i], &id, is_duplicate, why_r);
+	/* Not one that will be taken again because the list could not be written. */
+	if (ok && is_failure && !is_duplicate)
+		remember(b, &id.env);
 	identity_clear(&id);
 	return ok;
 }
@@ -312,7 +338,8 @@ is_bounce(const struct bouncer *b, const struct report_item *it, const struct ds
 	return is_ours;
 }
 
-static void
+/* False: the list cannot be written now, and what is still open is to be tried again. */
+static bool
 take_all(struct bouncer *b, const struct dsn_report *report)
 {
 	struct report_job *job = b->job;
@@ -325,15 +352,16 @@ take_all(struct bouncer *b, const struct dsn_report *report)
 
 		if (!it->is_open)
 			continue;
-		outcome = !is_bounce(b, it, report) ? QL_PASSED : take(b, it, report, &why) ? QL_DELIVERED : QL_FAILED;
+		outcome = is_bounce(b, it, report) ? QL_DELIVERED : QL_PASSED;
+		if (outcome == QL_DELIVERED && !take(b, it, report, &why)) {
+			log_error("a bounce waits: %s", why);
+			return false;
+		}
 		if (--left == 0) /* the job goes with its last item */
 			b->job = NULL;
-		if (outcome == QL_FAILED)
-			report_result(b->r, it, outcome, 451, later, why);
-		else
-			report_result(b->r, it, outcome, 250, done,
-			    outcome == QL_PASSED ? "no bounce" : "bounce taken");
+		report_result(b->r, it, outcome, 250, done, outcome == QL_PASSED ? "no bounce" : "bounce taken");
 	}
+	return true;
 }
 
 /* ---- reading it ---- */
@@ -359,7 +387,9 @@ broke(struct bouncer *b, const char *why)
 /* ---- our own log ---- */
 
 #define PATIENCE_MS 5000 /* queued is busy, or gone */
+#define SILENT_MAX 6     /* times that it is asked and says nothing */
 #define LATE_MS 60000    /* the record may be in the file of the next hour */
+#define AGAIN_MS 10000   /* after a failure to write the list, which is no fault of the bounce */
 
 static bool
 needs_history(struct bouncer *b, const struct dsn_report *report)
@@ -369,42 +399,64 @@ needs_history(struct bouncer *b, const struct dsn_report *report)
 
 	identity_find(&id, first_item(b->job)->rcpt->address, report, job_link_keys(b->r->link),
 	    loop_wall(b->r->loop), b->r->params->verp_lifetime);
-	needs = id.proof != NULL && id.recipient == NULL && id.env.rcpt != TOKEN_MANY;
+	needs = lacks_something(&id) && (id.recipient == NULL || report->kind == DSN_KIND_FAILED);
 	b->asked = id.env;
 	identity_clear(&id);
 	return needs;
 }
 
-/* False: nobody can be asked. */
-static bool
+static void
 ask_history(struct bouncer *b, int64_t later_ms)
 {
 	struct ipc *ipc = job_link_conn(b->r->link);
 	struct wbuf w;
 
+	b->is_asking = true;
+	b->n_asked = later_ms == 0 ? 1 : b->n_asked + 1;
+	timer_set(&b->patience, PATIENCE_MS);
 	if (ipc == NULL)
-		return false;
+		return; /* again when patience ends: without queued the bounce cannot be done with anyway */
 	wbuf_init(&w);
 	ql_u64_encode((uint64_t)(msgid_time(&b->asked.msg) + later_ms), &w);
 	ipc_send(ipc, QL_LOG_WANT, ++b->question, &w, -1);
 	wbuf_clear(&w);
-	b->is_asking = true;
-	b->n_asked = later_ms == 0 ? 1 : b->n_asked + 1;
-	timer_set(&b->patience, PATIENCE_MS);
-	return true;
 }
 
 static void
-go_on(void *arg)
+go_on(struct bouncer *b)
+{
+	b->is_asking = false;
+	timer_cancel(&b->patience);
+	if (take_all(b, &b->answer.dsn)) {
+		parse_answer_clear(&b->answer);
+		memset(&b->answer, 0, sizeof(b->answer));
+	} else {
+		timer_set(&b->again, AGAIN_MS);
+	}
+	history_clear(&b->known);
+}
+
+/* With an answer of the parse role. */
+static void
+begin(void *arg)
 {
 	struct bouncer *b = arg;
 
-	b->is_asking = false;
-	timer_cancel(&b->patience);
-	take_all(b, &b->answer.dsn);
-	parse_answer_clear(&b->answer);
-	memset(&b->answer, 0, sizeof(b->answer));
-	history_clear(&b->known);
+	if (needs_history(b, &b->answer.dsn))
+		ask_history(b, 0);
+	else
+		go_on(b);
+}
+
+static void
+on_patience(void *arg)
+{
+	struct bouncer *b = arg;
+
+	if (job_link_conn(b->r->link) == NULL || ++b->n_silent < SILENT_MAX)
+		ask_history(b, 0);
+	else
+		go_on(b);
 }
 
 static void
@@ -415,8 +467,10 @@ on_log(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	(void)ipc;
 	if (!b->is_asking || m->id != b->question)
 		return;
-	if ((m->fd != -1 && history_find(m->fd, &b->asked, &b->known)) || b->n_asked > 1 || !ask_history(b, LATE_MS))
+	if ((m->fd != -1 && history_find(m->fd, &b->asked, &b->known)) || b->n_asked > 1)
 		go_on(b);
+	else
+		ask_history(b, LATE_MS);
 }
 
 const struct ipc_rule bounce_rules_of_link[] = {
@@ -434,11 +488,12 @@ on_parsed(enum parse_outcome outcome, struct parse_answer *answer, const char *w
 		finish(b, QL_RETURNED, 0, none, why);
 	else if (outcome == PARSE_BROKE)
 		broke(b, why);
-	else if (needs_history(b, &answer->dsn) && ask_history(b, 0)) {
+	else {
 		b->answer = *answer;
 		memset(answer, 0, sizeof(*answer));
-	} else
-		take_all(b, &answer->dsn);
+		b->n_silent = 0;
+		begin(b);
+	}
 }
 
 void
@@ -488,7 +543,8 @@ bouncer_new(struct report_role *r)
 	struct bouncer *b = xcalloc(1, sizeof(*b));
 
 	b->r = r;
-	timer_init(&b->patience, r->loop, go_on, b);
+	timer_init(&b->patience, r->loop, on_patience, b);
+	timer_init(&b->again, r->loop, begin, b);
 	b->parser = parse_client_new(r->loop, on_overrun, b);
 	return b;
 }
@@ -502,8 +558,8 @@ bouncer_free(struct bouncer **bp)
 	if (b == NULL)
 		return;
 	timer_cancel(&b->patience);
-	if (b->is_asking)
-		parse_answer_clear(&b->answer);
+	timer_cancel(&b->again);
+	parse_answer_clear(&b->answer);
 	history_clear(&b->known);
 	parse_client_free(&b->parser);
 	free(b);

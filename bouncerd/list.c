@@ -139,6 +139,14 @@ requests_clear(struct list_requests *q)
 	q->n = 0;
 }
 
+/* queued is there again, and says everything that was not answered: an answer to what it said before would be to
+ * nothing that it asked, and what is kept of it would fill the room until the disk takes something again. */
+void
+list_up(struct list *l)
+{
+	requests_clear(l->requests);
+}
+
 /* What cannot be written now is kept, and tried again; queued keeps it too, until it is answered. */
 static void
 flush_requests(struct list *l)

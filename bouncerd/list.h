@@ -13,6 +13,7 @@ struct list;
 struct list *list_open(const struct params *, struct sandbox *);
 /* In the jail: serves. */
 void list_start(struct list *, struct loop *);
+void list_up(struct list *); /* a new connection to queued, before its first frame */
 void list_free(struct list **);
 /* Durable when it returns 0. -1 and a sentence in *why_r (valid until the next call): not now; say it again later. One
  * that makes no sense is logged and is done with. */

@@ -29,6 +29,12 @@ on_start(struct report_role *r)
 }
 
 static void
+on_up(struct report_role *r)
+{
+	list_up(((struct bouncerd *)r->own)->list);
+}
+
+static void
 on_close(struct report_role *r)
 {
 	struct bouncerd *b = r->own;
@@ -56,7 +62,7 @@ main(int argc, char **argv)
 	static size_t n_rules;
 	static const struct report_spec spec = { .name = "bouncerd", .user = "posthorn-bouncerd",
 		.consumer = QL_BOUNCERD, .open = on_open, .start = on_start, .work = bounce_work,
-		.parser = bounce_parser, .close = on_close, .rules = rules, .n_rules = &n_rules,
+		.up = on_up, .parser = bounce_parser, .close = on_close, .rules = rules, .n_rules = &n_rules,
 		.parse_main = parse_main };
 
 	for (size_t i = 0; i < list_n_rules && n_rules < RULES_MAX; i++)

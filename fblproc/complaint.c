@@ -5,10 +5,8 @@
  * A message that the parse role could not read twice is not read again: it stays in the queue under that reason until
  * it expires, for somebody to look at. */
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/roles.h"
@@ -16,6 +14,7 @@
 #include "mail/address.h"
 #include "mail/parse_client.h"
 #include "mail/parse_role.h"
+#include "mail/report_content.h"
 #include "mail/suppress_request.h"
 
 #include "fblproc/complaint.h"
@@ -88,15 +87,17 @@ write_event(struct fblproc *f, const struct event_feedback *ev)
 
 /* ---- what follows from it ---- */
 
-/* FNV-1a over message, recipient index and recipient. */
+/* FNV-1a over message, recipient index, recipient, and what follows: "not spam" about a message is not the complaint
+ * about it. */
 static uint64_t
-hash_of(const struct finding *g)
+hash_of(const struct finding *g, uint8_t reason)
 {
 	uint64_t h = 0xcbf29ce484222325;
 
 	for (unsigned i = 0; i < MSGID_LEN; i++)
 		h = (h ^ g->trace.env.msg.b[i]) * 0x100000001b3;
 	h = (h ^ g->trace.env.rcpt) * 0x100000001b3;
+	h = (h ^ reason) * 0x100000001b3;
 	for (const char *p = g->recipient == NULL ? "" : g->recipient; *p != '\0'; p++)
 		h = (h ^ (uint64_t)tolower((unsigned char)*p)) * 0x100000001b3;
 	return h;
@@ -179,6 +180,10 @@ suppress(struct fblproc *f, const struct arf_report *report, const struct findin
 		*why_r = "whose complaint it is is not said";
 		return NULL;
 	}
+	if (!g->is_recipient_sure) {
+		*why_r = "whose complaint it is is said by the message that came back alone";
+		return NULL;
+	}
 	req.scope = scope_of(p, report, g, &value);
 	if (req.scope == SUPPRESS_GLOBAL)
 		value = NULL;
@@ -251,7 +256,7 @@ take(struct fblproc *f, const struct arf_report *report)
 		.source = g.source, .source_by = g.source_by, .proof = g.proof, .is_trusted = g.is_trusted,
 		.why = g.why, .message = g.proof == NULL ? NULL : &g.trace.env.msg, .recipient = g.recipient,
 		.recipient_by = g.recipient_by };
-	if (g.is_trusted && is_again(f, hash_of(&g))) {
+	if (g.is_trusted && is_again(f, hash_of(&g, reason_of(report->feedback_type)))) {
 		ev.is_duplicate = true;
 		ev.why = "it was reported before";
 	} else if (g.is_trusted)
@@ -297,47 +302,6 @@ on_parsed(enum parse_outcome outcome, struct parse_answer *answer, const char *w
 
 /* ---- reading it ---- */
 
-/* n octets at that offset; false: they are not there. */
-static bool
-read_at(int fd, char *buf, size_t n, uint64_t at)
-{
-	ssize_t got;
-
-	while (n > 0) {
-		if ((got = pread(fd, buf, n, (off_t)at)) == -1 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		buf += got;
-		at += (uint64_t)got;
-		n -= (size_t)got;
-	}
-	return true;
-}
-
-/* As much of headers and body as the parse role reads; NULL and *err_r. */
-static char *
-read_content(int fd, const struct record *rec, size_t *len_r, const char **err_r)
-{
-	uint64_t body = rec->body_len;
-	char *buf;
-
-	if (rec->headers_len + body <= PARSE_CONTENT_MAX)
-		return record_read_content(fd, rec, len_r, err_r);
-	if (rec->headers_len > PARSE_CONTENT_MAX)
-		body = 0;
-	else if (body > PARSE_CONTENT_MAX - rec->headers_len)
-		body = PARSE_CONTENT_MAX - rec->headers_len;
-	*len_r = rec->headers_len + (size_t)body;
-	buf = xmalloc(*len_r + 1);
-	if (read_at(fd, buf, rec->headers_len, rec->offset + record_headers_off(rec)) &&
-	    read_at(fd, buf + rec->headers_len, (size_t)body, rec->offset + record_body_off(rec)))
-		return buf;
-	free(buf);
-	*err_r = "its record cannot be read";
-	return NULL;
-}
-
 void
 complaint_work(struct report_role *r, struct report_job *job)
 {
@@ -345,7 +309,7 @@ complaint_work(struct report_role *r, struct report_job *job)
 	struct parse_ask ask = { .kinds = PARSE_ARF, .mail_from = job->q.sender, .wanted = finding_wanted,
 		.n_wanted = FINDING_WANTED };
 	const char *err = "its record cannot be read";
-	size_t len;
+	size_t len = 0;
 	char *content;
 
 	f->job = job;
@@ -353,7 +317,7 @@ complaint_work(struct report_role *r, struct report_job *job)
 		finish(f, QL_FAILED, 451, later, "set aside: the process that reads reports failed on it twice");
 		return;
 	}
-	if ((content = read_content(job->seg->fd, &job->q.rec, &len, &err)) == NULL) {
+	if ((content = report_content_read(job->seg->fd, &job->q.rec, &len, &err)) == NULL) {
 		log_error("segment %llu offset %llu: %s", (unsigned long long)job->q.rec.segment,
 		    (unsigned long long)job->q.rec.offset, err);
 		finish(f, QL_FAILED, 451, later, err);

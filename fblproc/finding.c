@@ -85,6 +85,20 @@ find_proof(struct finding *f, const struct finding_input *in)
 		f->why = "its trace header and its return path contradict each other";
 }
 
+/* Whether the feedback source itself says who complains. Headers of the message that came back are what the one who
+ * complains had in his mailbox: with the proof of a message to him in it and somebody else's address as To. */
+static bool
+is_sure(const char *by)
+{
+	static const char *const fields[] = { "Original-Rcpt-To", "Removal-Recipient", "Original-Recipient",
+		"Original-Rcpt" };
+
+	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (by != NULL && strcmp(by, fields[i]) == 0)
+			return true;
+	return false;
+}
+
 void
 finding_make(struct finding *f, const struct finding_input *in)
 {
@@ -101,9 +115,11 @@ finding_make(struct finding *f, const struct finding_input *in)
 	if (f->trace.recipient != NULL) {
 		f->recipient = f->trace.recipient;
 		f->recipient_by = "trace";
+		f->is_recipient_sure = true;
 	} else if (in->report->recipient != NULL) {
 		f->recipient = in->report->recipient;
 		f->recipient_by = in->report->recipient_by;
+		f->is_recipient_sure = is_sure(in->report->recipient_by);
 	}
 }
 

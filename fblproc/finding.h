@@ -32,6 +32,7 @@ struct finding {
 	bool is_trusted;
 	struct trace trace;       /* of the proof; what a return path says is env alone */
 	const char *recipient, *recipient_by; /* the trace's, else who the report names; NULL */
+	bool is_recipient_sure;   /* said by the trace or the source, not by a header of what came back */
 	const char *tenant, *campaign; /* the trace's */
 };
 

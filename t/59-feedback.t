@@ -196,6 +196,19 @@ like $e->{feedback}{why}, $why{altered}, 'one that is not signed is no proof';
 is_deeply [map { suppressed($_) } $m->{to}, 'victim@rcpt.example', 'test@example.com'], [], 'and the list has none of them';
 is scalar(grep { $_->{feedback}{trusted} || defined $_->{feedback}{suppressed} } @forged), 0, 'nothing comes of them';
 
+# Who has one message of ours to several (its trace header names nobody) puts it into his own mailbox again, with somebody else as its
+# addressee, and complains: what the source says itself counts, what stands in the message does not.
+SKIP: {
+	my $many = sent(to => ['m1@many.example', 'm2@many.example']);
+	skip 'each got its own transaction', 3 if defined decode($many->{ref})->{recipient};
+	(my $head = $many->{head}) =~ s/^To: .*/To: silenced\@rcpt.example/m;
+	$e = feedback('another addressee', '127.0.0.77', report($many, head => $head, fields => "Feedback-Type: abuse\nUser-Agent: x\nVersion: 1\n"));
+	is_deeply [@{ $e->{feedback} }{qw(trusted recipient suppressed)}], [JSON::PP::true, 'silenced@rcpt.example', undef], 'suppresses nobody';
+	is_deeply [suppressed('silenced@rcpt.example')], [], 'not on the list';
+	$e = feedback('the same with a field', '127.0.0.77', report($many, head => $head, fields => "Feedback-Type: abuse\nUser-Agent: x\nVersion: 1\nOriginal-Rcpt-To: m1\@many.example\n"));
+	is $e->{feedback}{suppressed}, 'tenant', 'what the source says suppresses';
+}
+
 # What wants to be the end of the reader.
 my $deep = join '', map { "Content-Type: multipart/mixed; boundary=b$_\n\n--b$_\n" } 1 .. 10000;
 my @hostile = (

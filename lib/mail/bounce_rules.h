@@ -55,7 +55,7 @@ bool bounce_may_suppress(const struct bounce_verdict *, const struct bounce_todo
 /* "\n" as people write it becomes the end of a line. */
 void bounce_lines_unfold(char *);
 /* A reply as logs and bounces have it: "550-5.1.1 text", an end of line, "550 5.1.1 more"; "smtp; 550 text"; "host x
- * said: 550 text". buf: for the text, as long as the line. */
+ * said: 550 text". buf: for the text, which ends in NUL: one octet longer than the line. */
 void bounce_reply_parse(const char *line, size_t len, char *buf, struct bounce_reply *out);
 
 struct bounce_counts {

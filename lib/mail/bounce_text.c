@@ -239,6 +239,7 @@ bounce_reply_parse(const char *line, size_t len, char *buf, struct bounce_reply 
 		is_begin = *s == '\n';
 		buf[n++] = *s;
 	}
+	buf[n] = '\0';
 	out->text = buf;
 	out->len = n;
 }

@@ -44,7 +44,7 @@ check_schema(struct pages_file *f)
 static int
 try_open(struct suppress *l, const char **why_r)
 {
-	int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* it may be a FIFO */
 
 	*why_r = NULL;
 	if (fd == -1) {
@@ -107,15 +107,12 @@ struct question {
 	int64_t now;
 };
 
-/* The row with exactly that key, if it is there and in force. */
+/* The row that the cursor is at. */
 static bool
-is_in_force(struct pages_cursor *c, const struct suppress_key *k, int64_t now)
+is_in_force(struct pages_cursor *c, int64_t now)
 {
-	int64_t expires;
+	int64_t expires = suppress_row_expires(c->value, c->len);
 
-	if (!pages_seek(c, k->b, k->len) || c->keylen != k->len || memcmp(c->key, k->b, k->len) != 0)
-		return false;
-	expires = suppress_row_expires(c->value, c->len);
 	if (expires < 0)
 		c->why = "a row is malformed";
 	return expires == 0 || expires > now;
@@ -129,17 +126,19 @@ find_scope(struct pages_cursor *c, struct suppress_key *k, unsigned scope, const
 	const char *why;
 	bool is_there;
 
-	if (scope != SUPPRESS_GLOBAL && (value == NULL || *value == '\0'))
+	if (value == NULL || *value == '\0')
 		return false;
 	if (suppress_scope_value(scope, value, text, &why) == -1)
 		return false;
 	suppress_key_scope(k, scope, text);
-	is_there = is_in_force(c, k, now);
+	is_there = pages_seek(c, k->b, k->len) && c->keylen == k->len && memcmp(c->key, k->b, k->len) == 0 &&
+	    is_in_force(c, now);
 	k->len = prefix;
 	return is_there && c->why == NULL;
 }
 
-/* Most addresses are not on the list: one descent each for the address and its domain tells. */
+/* Most addresses are not on the list: one descent each for the address and its domain tells. The row of all mail is the
+ * first of those with its prefix. */
 static bool
 find(struct pages_cursor *c, struct question *q)
 {
@@ -155,7 +154,7 @@ find(struct pages_cursor *c, struct question *q)
 		}
 		if (c->keylen < k->len || memcmp(c->key, k->b, k->len) != 0)
 			continue;
-		if (find_scope(c, k, SUPPRESS_GLOBAL, NULL, q->now) ||
+		if ((c->keylen == k->len + 1 && c->key[k->len] == SUPPRESS_GLOBAL && is_in_force(c, q->now)) ||
 		    (c->why == NULL && find_scope(c, k, SUPPRESS_TENANT, q->tenant, q->now)) ||
 		    (c->why == NULL && find_scope(c, k, SUPPRESS_SENDER_DOMAIN, q->sender_domain, q->now)))
 			return true;

@@ -125,6 +125,18 @@ detect(struct suppress_csv *c)
 		c->format = "sparkpost";
 }
 
+/* "domain" beside the address is the address's domain: its mail is not to be stopped with it. */
+static bool
+is_beside_address(const struct suppress_csv *c, unsigned i)
+{
+	unsigned k;
+
+	for (k = 0; k < c->n_columns; k++)
+		if (k != i && c->column[k] == COL_ADDRESS && !is_heading(c, k, "domain"))
+			return is_heading(c, i, "domain");
+	return false;
+}
+
 /* The first record is a heading if it names a column of addresses; a plain list has none. */
 static int
 read_heading(struct suppress_csv *c, const char **err_r)
@@ -147,6 +159,9 @@ read_heading(struct suppress_csv *c, const char **err_r)
 	c->n_columns = c->n_fields;
 	for (i = 0; i < c->n_fields; i++)
 		c->column[i] = (int8_t)suppress_column_of(c->field[i]);
+	for (i = 0; i < c->n_columns; i++)
+		if (is_beside_address(c, i))
+			c->column[i] = -1;
 	if (has(c, COL_ADDRESS) && strchr(c->field[0], '@') == NULL) {
 		if (has(c, COL_SUBSCRIBED) && !has(c, COL_CLEANED) && !has(c, COL_UNSUBSCRIBED)) {
 			*err_r = "this is a list of subscribers: there is no column that says who is not to be mailed";
@@ -349,6 +364,7 @@ next_json_row(struct suppress_csv *c, json_t *object, struct suppress_row *row, 
 	struct values in = { { NULL } };
 	char number[SUPPRESS_COLUMNS][32];
 	const char *key;
+	bool is_domain = false; /* what is known of the address is but that */
 	json_t *v;
 	int col;
 
@@ -356,8 +372,10 @@ next_json_row(struct suppress_csv *c, json_t *object, struct suppress_row *row, 
 	if (!json_is_object(object))
 		return CSV_BAD;
 	json_object_foreach(object, key, v) {
-		if ((col = suppress_column_of(key)) == -1 || in.v[col] != NULL)
+		if ((col = suppress_column_of(key)) == -1 || (in.v[col] != NULL && (col != COL_ADDRESS || !is_domain)))
 			continue;
+		if (col == COL_ADDRESS)
+			is_domain = strcasecmp(key, "domain") == 0;
 		if (json_is_string(v)) {
 			in.v[col] = json_string_value(v);
 		} else if (json_is_number(v)) {

@@ -1,5 +1,9 @@
 /* Making, checking and opening the suppression list (suppress.h, suppress_store.h); with the privileges that a daemon
  * has before its jail. Its directory and files are bouncerd's alone (0700, 0600): readers get in before they drop
+ * theirs.
+ *
+ * Hostile: bouncerd and queued, if they were taken over, in whose directories this is. What root does there it does to
+ * descriptors of plain files and directories, or as bouncerd's user: a link of theirs leads it to nothing that is not
  * theirs. */
 #include <dirent.h>
 #include <errno.h>
@@ -97,36 +101,84 @@ fill_new(const char *dir)
 	return rc;
 }
 
-static void
-remove_new(const char *dir)
+static int
+open_dir(const char *path)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		char *path = xasprintf("%s/%s", dir, files[i]);
-
-		(void)unlink(path);
-		free(path);
-	}
-	(void)rmdir(dir);
+	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 static int
-give_away(const char *dir)
+give_one(int fd, const struct passwd *pw, const struct stat *sb, mode_t mode)
 {
-	const struct passwd *pw = owner(SUPPRESS_USER);
-	size_t i;
-	int r = 0;
-
 	if (pw == NULL)
 		return 0;
-	for (i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
-		char *path = xasprintf("%s/%s", dir, files[i]);
+	if ((sb->st_uid != pw->pw_uid || sb->st_gid != pw->pw_gid) && fchown(fd, pw->pw_uid, pw->pw_gid) == -1)
+		return -1;
+	return (sb->st_mode & 07777) == mode ? 0 : fchmod(fd, mode);
+}
 
-		r = chown(path, pw->pw_uid, pw->pw_gid);
-		free(path);
+/* To bouncerd, also what an operator put there. 0; -1 and errno, or errno 0: one is no plain file. */
+static int
+give_away(int dir)
+{
+	const struct passwd *pw = owner(SUPPRESS_USER);
+	struct stat sb;
+	size_t i;
+	int fd, r;
+
+	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		fd = openat(dir, files[i], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd == -1 && errno == ENOENT)
+			continue;
+		if (fd == -1 && errno == ELOOP)
+			errno = 0;
+		if (fd == -1)
+			return -1;
+		r = fstat(fd, &sb);
+		if (r == 0 && (!S_ISREG(sb.st_mode) || sb.st_nlink != 1)) {
+			errno = 0;
+			r = -1;
+		} else if (r == 0) {
+			r = give_one(fd, pw, &sb, 0600);
+		}
+		close(fd);
+		if (r == -1)
+			return -1;
 	}
-	return r == 0 && chown(dir, pw->pw_uid, pw->pw_gid) == 0 ? 0 : -1;
+	return fstat(dir, &sb) == -1 ? -1 : give_one(dir, pw, &sb, 0700);
+}
+
+/* In the directory, as its user; until leave(). */
+struct inside {
+	int before;
+	uid_t uid;
+	gid_t gid;
+};
+
+static void
+leave(struct inside *in)
+{
+	if (seteuid(in->uid) == -1 || setegid(in->gid) == -1 || fchdir(in->before) == -1)
+		fatal("leaving the directory of the suppression list: %s", strerror(errno));
+	close(in->before);
+}
+
+static int
+enter(struct inside *in, int dir)
+{
+	const struct passwd *pw = owner(SUPPRESS_USER);
+	int error;
+
+	in->uid = geteuid();
+	in->gid = getegid();
+	if ((in->before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return -1;
+	if (fchdir(dir) == 0 && (pw == NULL || (setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0)))
+		return 0;
+	error = errno;
+	leave(in);
+	errno = error;
+	return -1;
 }
 
 static void
@@ -151,29 +203,47 @@ make_queue_directory(const char *dir)
 	return pw == NULL ? 0 : chown(dir, pw->pw_uid, pw->pw_gid);
 }
 
+/* A list in the new directory, which then gets its name. 0, errno, or an error of LMDB. */
+static int
+make_in(int fd, const char *new, const char *dir)
+{
+	struct inside in;
+	size_t i;
+	int rc;
+
+	if (give_away(fd) == -1 || enter(&in, fd) == -1)
+		return errno;
+	rc = fill_new(".");
+	leave(&in);
+	if (rc == 0 && rename(new, dir) == 0)
+		return 0;
+	/* Another daemon may have been faster. */
+	if (rc == 0 && errno != EEXIST && errno != ENOTEMPTY)
+		rc = errno;
+	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		(void)unlinkat(fd, files[i], 0);
+	return rc;
+}
+
 int
 suppress_make(const char *queue_directory, char **err_r)
 {
 	char *dir = xasprintf("%s/" SUPPRESS_DIR, queue_directory), *new = xasprintf("%s.new-XXXXXX", dir);
 	struct stat sb;
-	int rc = 0;
+	int rc = 0, fd = -1;
 
 	if (lstat(dir, &sb) == 0) {
 		free(dir);
 		free(new);
 		return 0;
 	}
-	if (make_queue_directory(queue_directory) == -1 || mkdtemp(new) == NULL) {
+	if (make_queue_directory(queue_directory) == -1 || mkdtemp(new) == NULL || (fd = open_dir(new)) == -1) {
 		rc = errno;
 	} else {
-		if ((rc = fill_new(new)) == 0 && give_away(new) == -1)
-			rc = errno;
-		/* Another daemon may have been faster. */
-		if (rc == 0 && rename(new, dir) == -1 && errno != EEXIST && errno != ENOTEMPTY)
-			rc = errno;
-		if (rc == 0)
+		if ((rc = make_in(fd, new, dir)) == 0)
 			sync_dir(queue_directory);
-		remove_new(new);
+		(void)rmdir(new); /* if it still has that name */
+		close(fd);
 	}
 	if (rc != 0)
 		*err_r = xasprintf("the suppression list %s cannot be made: %s", dir, mdb_strerror(rc));
@@ -195,6 +265,14 @@ check_row(const struct pages_cursor *c)
 	return NULL;
 }
 
+static bool
+is_less(const struct suppress_key *a, const uint8_t *b, size_t len)
+{
+	int r = memcmp(a->b, b, a->len < len ? a->len : len);
+
+	return r < 0 || (r == 0 && a->len < len);
+}
+
 static const char *
 check_rows(struct pages_file *f)
 {
@@ -213,8 +291,8 @@ check_rows(struct pages_file *f)
 	if (!is_there && c.why == NULL)
 		return "its first row is missing";
 	for (; is_there && why == NULL; is_there = pages_next(&c)) {
-		if (c.keylen > SUPPRESS_KEY_MAX || (last.len > 0 && memcmp(last.b, c.key,
-		    last.len < c.keylen ? last.len : c.keylen) > 0))
+		/* Strictly: pages that are in the tree twice would be gone through for ever. */
+		if (c.keylen > SUPPRESS_KEY_MAX || (last.len > 0 && !is_less(&last, c.key, c.keylen)))
 			return "rows are out of order";
 		memcpy(last.b, c.key, c.keylen);
 		last.len = c.keylen;
@@ -223,29 +301,43 @@ check_rows(struct pages_file *f)
 	return why != NULL ? why : c.why;
 }
 
-/* The whole file, before LMDB is given it. malloced. */
-static char *
-check_file(const char *dir)
+/* The whole file of the directory that we are in, before LMDB is given it. NULL, or what is wrong: static, or
+ * strerror's. */
+static const char *
+check_file(void)
 {
-	char *path = xasprintf("%s/" SUPPRESS_DATA, dir), *err = NULL;
 	struct pages_file f;
 	const char *why = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(SUPPRESS_DATA, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
-	if (fd == -1) {
-		why = strerror(errno);
-	} else {
-		if (pages_map(&f, fd, SUPPRESS_MAP_SIZE, &why) == 0) {
-			why = check_rows(&f);
-			pages_unmap(&f);
-		}
-		close(fd);
+	if (fd == -1)
+		return strerror(errno);
+	if (pages_map(&f, fd, SUPPRESS_MAP_SIZE, &why) == 0) {
+		why = check_rows(&f);
+		pages_unmap(&f);
 	}
-	if (why != NULL)
-		err = xasprintf("the suppression list %s cannot be used: %s; stop the suite, put a copy of it back, "
-		    "or move the directory away and import the last export", path, why);
-	free(path);
-	return err;
+	close(fd);
+	return why;
+}
+
+/* NULL, or what is wrong: static, or strerror's. */
+static const char *
+open_in(struct suppress_store *st, int fd)
+{
+	struct inside in;
+	const char *why;
+	int rc;
+
+	if (fd == -1)
+		return strerror(errno);
+	if (give_away(fd) == -1)
+		return errno == 0 ? "one of its files is a link, or no file" : strerror(errno);
+	if (enter(&in, fd) == -1)
+		return strerror(errno);
+	if ((why = check_file()) == NULL && (rc = env_open(".", &st->env, &st->dbi)) != 0)
+		why = mdb_strerror(rc);
+	leave(&in);
+	return why;
 }
 
 static void
@@ -272,23 +364,25 @@ struct suppress_store *
 suppress_store_open(const char *queue_directory, char **err_r)
 {
 	struct suppress_store *st;
+	const char *why;
 	char *dir;
-	int rc;
+	int fd;
 
 	if (suppress_make(queue_directory, err_r) == -1)
 		return NULL;
 	dir = xasprintf("%s/" SUPPRESS_DIR, queue_directory);
 	st = xcalloc(1, sizeof(*st));
 	wbuf_init(&st->value);
-	if ((*err_r = check_file(dir)) != NULL) {
-		suppress_store_close(&st);
-	} else if ((rc = env_open(dir, &st->env, &st->dbi)) != 0) {
-		*err_r = xasprintf("the suppression list %s cannot be opened: %s", dir, mdb_strerror(rc));
+	fd = open_dir(dir);
+	if ((why = open_in(st, fd)) != NULL) {
+		*err_r = xasprintf("the suppression list %s cannot be used: %s; stop the suite, put a copy of it back, "
+		    "or move the directory away and import the last export", dir, why);
 		suppress_store_close(&st);
 	} else {
-		(void)give_away(dir);
 		read_stats(st);
 	}
+	if (fd != -1)
+		close(fd);
 	free(dir);
 	return st;
 }

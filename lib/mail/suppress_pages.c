@@ -110,14 +110,17 @@ pages_begin(struct pages_file *f, struct pages_cursor *c)
 
 	c->f = f;
 	c->why = NULL;
-	c->is_end = false;
+	c->is_end = c->has_leaf = false;
 	txn[0] = get64(f->map + M_TXN);
 	txn[1] = get64(f->map + f->page + M_TXN);
+	/* Not the number in the copy: the page may be written again while it is copied, and then that belongs to a
+	 * later root than the copied one. */
+	c->txn = txn[1] > txn[0] ? txn[1] : txn[0];
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	memcpy(m, f->map + (txn[1] > txn[0] ? f->page : 0), M_LEN);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (!meta_is_sound(m, txn[1] > txn[0], f->page))
 		return bad(c, "a meta page is malformed");
-	c->txn = get64(m + M_TXN);
 	c->root = get64(m + M_MAIN + D_ROOT);
 	c->depth = get16(m + M_MAIN + D_DEPTH);
 	c->last = get64(m + M_LAST);
@@ -185,8 +188,17 @@ node_at(struct pages_cursor *c, const struct pages_level *l, unsigned i, size_t 
 static int
 compare(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen)
 {
-	int r = memcmp(a, b, alen < blen ? alen : blen);
+	uint64_t x, y;
+	int r;
 
+	/* Most differ at the beginning of the domain, and a call costs more than that. */
+	if (alen >= sizeof(x) && blen >= sizeof(y)) {
+		x = __builtin_bswap64(get64(a));
+		y = __builtin_bswap64(get64(b));
+		if (x != y)
+			return x < y ? -1 : 1;
+	}
+	r = memcmp(a, b, alen < blen ? alen : blen);
 	return r != 0 ? r : alen < blen ? -1 : alen > blen;
 }
 
@@ -261,6 +273,19 @@ next_leaf(struct pages_cursor *c)
 	return take_row(c);
 }
 
+/* In the leaf where the last search ended, if the row is there: an address and its domain mostly are neighbours. */
+static bool
+seek_here(struct pages_cursor *c, const void *key, size_t len)
+{
+	struct pages_level *l = &c->at[c->depth - 1];
+	const uint8_t *node;
+	size_t keylen;
+
+	if (!c->has_leaf || (node = node_at(c, l, 0, &keylen)) == NULL || compare(node + N_HEAD, keylen, key, len) >= 0)
+		return false;
+	return search(c, l, 0, false, key, len) && l->i < l->n;
+}
+
 bool
 pages_seek(struct pages_cursor *c, const void *key, size_t len)
 {
@@ -270,7 +295,10 @@ pages_seek(struct pages_cursor *c, const void *key, size_t len)
 	c->is_end = c->root == NO_PAGE || c->depth == 0;
 	if (c->is_end)
 		return false;
-	if (!enter(c, 0, c->root))
+	if (seek_here(c, key, len))
+		return take_row(c);
+	c->has_leaf = false;
+	if (c->why != NULL || !enter(c, 0, c->root))
 		return false;
 	for (level = 0; level + 1 < c->depth; level++) {
 		l = &c->at[level];
@@ -283,6 +311,7 @@ pages_seek(struct pages_cursor *c, const void *key, size_t len)
 	l = &c->at[level];
 	if (!search(c, l, 0, false, key, len))
 		return false;
+	c->has_leaf = true;
 	return l->i < l->n ? take_row(c) : next_leaf(c);
 }
 

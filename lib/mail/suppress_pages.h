@@ -29,6 +29,7 @@ struct pages_cursor {
 	} at[PAGES_DEPTH_MAX];
 	const char *why;   /* something is wrong: static */
 	bool is_end;
+	bool has_leaf; /* the last level is a leaf of this state */
 	const uint8_t *key, *value; /* unless is_end or why */
 	size_t keylen, len;
 };

@@ -42,6 +42,18 @@ put_domain(const char *domain, char *out, size_t size, const char **err_r)
 	return 0;
 }
 
+/* A literal as addresses have it: "[IPv6:2001:DB8:0::1]" is not the only way to write that. */
+static const char *
+canonical_literal(const char *domain, char buf[ADDRESS_MAX])
+{
+	char text[ADDRESS_MAX];
+
+	if (domain[0] != '[' || (size_t)snprintf(text, sizeof(text), "x@%s", domain) >= sizeof(text) ||
+	    address_parse(text, true, buf) == -1)
+		return domain;
+	return address_domain(buf);
+}
+
 static int
 check_domain(const char *domain, const char **err_r)
 {
@@ -64,7 +76,8 @@ suppress_target(const char *text, char out[ADDRESS_MAX], const char **err_r)
 	if (text[0] == '@')
 		text++;
 	if (strchr(text, '@') == NULL)
-		return check_domain(text, err_r) == -1 ? -1 : put_domain(text, out, ADDRESS_MAX, err_r);
+		return check_domain(text, err_r) == -1 ? -1 :
+		    put_domain(canonical_literal(text, address), out, ADDRESS_MAX, err_r);
 	if (address_parse(text, true, address) == -1 || *address_domain(address) == '\0') {
 		*err_r = "that is neither an address nor a domain";
 		return -1;
@@ -84,6 +97,7 @@ int
 suppress_scope_value(unsigned scope, const char *text, char out[ADDRESS_MAX], const char **err_r)
 {
 	size_t i, len = text == NULL ? 0 : strlen(text);
+	char buf[ADDRESS_MAX];
 
 	*out = '\0';
 	*err_r = "the scope needs a name of reasonable length";
@@ -92,7 +106,8 @@ suppress_scope_value(unsigned scope, const char *text, char out[ADDRESS_MAX], co
 	if (len == 0 || len > SUPPRESS_ADDRESS_MAX)
 		return -1;
 	if (scope == SUPPRESS_SENDER_DOMAIN)
-		return check_domain(text, err_r) == -1 ? -1 : put_domain(text, out, ADDRESS_MAX, err_r);
+		return check_domain(text, err_r) == -1 ? -1 :
+		    put_domain(canonical_literal(text, buf), out, ADDRESS_MAX, err_r);
 	for (i = 0; i < len; i++)
 		if ((unsigned char)text[i] < 0x20)
 			return -1;

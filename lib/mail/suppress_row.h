@@ -48,7 +48,7 @@ void suppress_key_scope(struct suppress_key *, unsigned scope, const char *value
 
 /* Normalises r.address and r.scope_value in place, and cuts texts that are too long. 0; -1 and a static sentence. */
 int suppress_row_settle(struct suppress_row *, const char **err_r) __attribute__((warn_unused_result));
-void suppress_row_encode(const struct suppress_row *, struct suppress_key *, struct wbuf *value);
+void suppress_row_encode(const struct suppress_row *, struct suppress_key *, struct wbuf *);
 /* 0, or -1 if malformed: then nothing is left to free. */
 int suppress_row_decode(const void *key, size_t keylen, const void *value, size_t len, struct suppress_row *)
     __attribute__((warn_unused_result));

@@ -3,7 +3,9 @@
  * suppress_open.c. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/suppress_store_private.h"
 
@@ -11,9 +13,15 @@
 static const uint8_t rank[SUPPRESS_REASONS] = { [SUPPRESS_IMPORTED] = 1, [SUPPRESS_HARD_BOUNCE] = 2,
 	[SUPPRESS_MANUAL] = 3, [SUPPRESS_UNSUBSCRIBE] = 4, [SUPPRESS_COMPLAINT] = 5 };
 
+/* After a meta page that could not be written LMDB refuses everything until it is opened again, which only a successor
+ * of this process can do. What was not committed is said again to it. */
 int
 suppress_store_fail(struct suppress_store *st, const char *what, int rc)
 {
+	if (rc == MDB_PANIC) {
+		log_error("the suppression list: a write failed half way: ending, for a successor to open it anew");
+		_exit(1);
+	}
 	free(st->error);
 	st->error = xasprintf("the suppression list: %s: %s", what, mdb_strerror(rc));
 	return -1;

@@ -88,6 +88,22 @@ tally_add(struct tally *t, uint64_t serial, int64_t when)
 	return true;
 }
 
+/* Requests may come in another order than their events: what is too old beside the latest does not count with it. */
+static void
+tally_trim(struct tally *t, int64_t within)
+{
+	int64_t last = 0;
+	unsigned i, n = 0;
+
+	for (i = 0; i < t->n; i++)
+		if (t->event[i].when > last)
+			last = t->event[i].when;
+	for (i = 0; i < t->n; i++)
+		if (t->event[i].when >= last - within)
+			t->event[n++] = t->event[i];
+	t->n = n;
+}
+
 static bool
 is_enough(const struct tally *t, const struct suppress_request *q)
 {
@@ -122,6 +138,7 @@ suppress_tally(struct suppress_store *st, const struct suppress_row *row, const 
 		return suppress_store_fail(st, "reading", rc);
 	if (!tally_add(&t, suppress_request_serial(q), row->r.when))
 		return 0;
+	tally_trim(&t, q->within);
 	if (is_enough(&t, q))
 		return suppress_store_del(st, key.b, key.len) == -1 ? -1 : 1;
 	wbuf_reset(&st->value);

@@ -119,7 +119,9 @@ test_parse(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		memset(buf, 'x', sizeof(buf));
 		bounce_reply_parse(lines[i].in, strlen(lines[i].in), buf, &r);
+		assert_int_equal(buf[r.len], '\0');
 		assert_int_equal(r.code, lines[i].code);
 		assert_int_equal(r.status.class, lines[i].status.class);
 		assert_int_equal(r.status.subject, lines[i].status.subject);

@@ -99,6 +99,7 @@ struct asked {
 	char *trace, *path, *return_path;
 	char *recipient;
 	int64_t age;
+	const char *by; /* of the recipient; NULL: To */
 };
 
 static struct finding
@@ -107,7 +108,8 @@ find(const struct asked *a)
 	struct dsn_wanted wanted[FINDING_WANTED] = { { finding_wanted[0], a->trace },
 		{ finding_wanted[1], a->return_path } };
 	struct arf_report report = { .is_report = true, .shape = "arf", .original_mail_from = a->path,
-		.recipient = a->recipient, .recipient_by = a->recipient == NULL ? NULL : "To", .wanted = wanted,
+		.recipient = a->recipient, .recipient_by = a->recipient == NULL ? NULL : a->by != NULL ? a->by :
+		"To", .wanted = wanted,
 		.n_wanted = FINDING_WANTED };
 	const struct finding_input in = { &report, policy, a->client, a->domains, &key, 1, sent + a->age, 30 * DAY };
 	struct finding f;
@@ -240,6 +242,43 @@ test_many(void **state)
 	free(trace);
 }
 
+/* Who complains writes the headers of what comes back: his own proof, and whoever is to be silenced as To. */
+static void
+test_whose(void **state)
+{
+	static const struct {
+		const char *by;
+		bool is_sure;
+	} cases[] = { { "Original-Rcpt-To", true }, { "Removal-Recipient", true }, { "Original-Recipient", true },
+		{ "Original-Rcpt", true }, { "To", false }, { "X-Original-To", false }, { "Delivered-To", false },
+		{ "X-HmXmrOriginalRecipient", false }, { "Envelope-To", false } };
+	struct envid env = env_at(sent, 0), many = env_at(sent, TOKEN_MANY);
+	char *path = path_of(&key, &env), *trace = trace_of(&key, &many, "a@b.example"), said[] = "said@b.example";
+	char *own = trace_of(&key, &env, "a@b.example");
+	struct finding f;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		f = find(&(struct asked){ .client = "192.0.2.1", .path = path, .recipient = said, .age = DAY,
+		    .by = cases[i].by });
+		assert_true(f.is_trusted);
+		assert_int_equal(f.is_recipient_sure, cases[i].is_sure);
+		finding_clear(&f);
+		f = find(&(struct asked){ .client = "192.0.2.1", .trace = trace, .recipient = said, .age = DAY,
+		    .by = cases[i].by });
+		assert_int_equal(f.is_recipient_sure, cases[i].is_sure);
+		finding_clear(&f);
+		f = find(&(struct asked){ .client = "192.0.2.1", .trace = own, .recipient = said, .age = DAY,
+		    .by = cases[i].by });
+		assert_text(f.recipient, "a@b.example");
+		assert_true(f.is_recipient_sure);
+		finding_clear(&f);
+	}
+	free(path);
+	free(trace);
+	free(own);
+}
+
 static void
 test_policy_mistakes(void **state)
 {
@@ -279,6 +318,7 @@ main(void)
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_proofs),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_whose),
 		cmocka_unit_test(test_policy_mistakes),
 	};
 

@@ -133,6 +133,8 @@ test_same_address(void **state)
 	char longest[400];
 
 	(void)state;
+	same("[IPv6:2001:DB8:0::1]", "[ipv6:2001:db8::1]");
+	same("a@[IPv6:2001:DB8:0::1]", "A@[ipv6:2001:db8::1]");
 	same("Bob@Example.COM", "bob@example.com");
 	same("\"bob\"@example.com", "bob@example.com");
 	same("bob@b\xc3\xbc" "cher.example", "bob@xn--bcher-kva.example");
@@ -378,6 +380,11 @@ test_threshold(void **state)
 	assert_int_equal(request(st, "rare@x.example", 2, NOW + 900), SUPPRESS_COUNTED);
 	assert_int_equal(request(st, "rare@x.example", 3, NOW + 1800), SUPPRESS_COUNTED);
 	assert_int_equal(request(st, "rare@x.example", 4, NOW + 1850), SUPPRESS_ADDED);
+	/* The first comes last: one old and two new are not three within the time. */
+	assert_int_equal(request(st, "late@x.example", 2, NOW + 5000), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 3, NOW + 5200), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 1, NOW), SUPPRESS_COUNTED);
+	assert_int_equal(request(st, "late@x.example", 4, NOW + 4900), SUPPRESS_ADDED);
 	/* Half a count is forgotten. */
 	assert_int_equal(request(st, "once@x.example", 1, NOW), SUPPRESS_COUNTED);
 	while (suppress_store_sweep(st, &at, 10, NOW + 5000, &removed) == 1)
@@ -628,6 +635,181 @@ test_every_bit(void **state)
 	close(fd);
 }
 
+/* Rows of addresses, of domains, of neither, over many pages: each look-up asks for both. */
+static void
+test_address_and_domain(void **state)
+{
+	struct suppress_store *st = store();
+	struct suppress *l = suppress_open(dir);
+	char domain[64], address[80];
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(suppress_store_begin(st), 0);
+	for (i = 0; i < 3000; i++) {
+		struct suppress_row r;
+
+		snprintf(domain, sizeof(domain), "d%04u.example", i);
+		snprintf(address, sizeof(address), "u@%s", domain);
+		if (i % 3 == 2)
+			continue;
+		r = row(i % 3 == 0 ? domain : address, i % 3 == 0 ? SUPPRESS_GLOBAL : SUPPRESS_TENANT,
+		    i % 3 == 0 ? NULL : "acme", SUPPRESS_MANUAL);
+		assert_int_equal(suppress_store_put(st, &r, NOW), SUPPRESS_ADDED);
+		suppress_row_clear(&r);
+	}
+	assert_int_equal(suppress_store_commit(st), 0);
+	for (i = 0; i < 3000; i++) {
+		snprintf(address, sizeof(address), "u@d%04u.example", i);
+		assert_int_equal(ask(l, address, "acme", "x.example"), i % 3 == 2 ? SUPPRESS_NOT : SUPPRESS_IS);
+		assert_int_equal(ask(l, address, "other", NULL), i % 3 == 0 ? SUPPRESS_IS : SUPPRESS_NOT);
+		assert_int_equal(ask(l, address, NULL, NULL), i % 3 == 0 ? SUPPRESS_IS : SUPPRESS_NOT);
+	}
+	suppress_close(&l);
+	suppress_store_close(&st);
+}
+
+/* A tree that shares its leaves would have no end. */
+static void
+test_rows_twice(void **state)
+{
+	static const char key[] = "many.example\0user000001\0\1";
+	uint8_t page[4096], copy[64];
+	const uint8_t *at, *second;
+	char path[128];
+	off_t i, size;
+	int fd, n = 0;
+
+	(void)state;
+	fill(50);
+	snprintf(path, sizeof(path), "%s/suppress/data.mdb", dir);
+	fd = open(path, O_RDONLY);
+	size = file_size();
+	for (i = 2 * 4096; i < size; i += 4096) {
+		assert_int_equal(pread(fd, page, sizeof(page), i), sizeof(page));
+		at = memmem(page, sizeof(page), key, sizeof(key) - 1);
+		memcpy(copy, "many.example\0user000002\0\1", sizeof(key) - 1);
+		second = memmem(page, sizeof(page), copy, sizeof(key) - 1);
+		if (at == NULL || second == NULL)
+			continue;
+		damage(i + (second - page), key, sizeof(key) - 1);
+		n++;
+	}
+	close(fd);
+	assert_true(n > 0);
+	not_writable();
+}
+
+/* Whose list it is may have been taken over, and root opens it: links lead root to nobody else's files. */
+static void
+test_links(void **state)
+{
+	char victim[128], lock[128], data[128], list[128], away[128], text[32] = "";
+	struct stat before, after;
+	char *err = NULL;
+	int fd, n;
+
+	(void)state;
+	fill(3);
+	snprintf(victim, sizeof(victim), "%s/victim", dir);
+	snprintf(lock, sizeof(lock), "%s/suppress/lock.mdb", dir);
+	snprintf(data, sizeof(data), "%s/suppress/data.mdb", dir);
+	snprintf(list, sizeof(list), "%s/suppress", dir);
+	snprintf(away, sizeof(away), "%s/away", dir);
+	fd = open(victim, O_RDWR | O_CREAT, 0640);
+	assert_int_equal(write(fd, "precious", 8), 8);
+	close(fd);
+	assert_int_equal(stat(victim, &before), 0);
+	for (n = 0; n < 2; n++) {
+		assert_int_equal(unlink(lock), 0);
+		assert_int_equal(n == 0 ? symlink(victim, lock) : link(victim, lock), 0);
+		err = NULL;
+		assert_null(suppress_store_open(dir, &err));
+		assert_non_null(strstr(err, "a link"));
+		free(err);
+		assert_int_equal(stat(victim, &after), 0);
+		assert_int_equal(after.st_uid, before.st_uid);
+		assert_int_equal(after.st_mode, before.st_mode);
+		assert_int_equal(after.st_size, 8);
+	}
+	fd = open(victim, O_RDONLY);
+	assert_int_equal(read(fd, text, sizeof(text)), 8);
+	assert_string_equal(text, "precious");
+	close(fd);
+	/* The directory itself. */
+	assert_int_equal(unlink(lock), 0);
+	assert_int_equal(rename(list, away), 0);
+	assert_int_equal(symlink("away", list), 0);
+	not_writable();
+	assert_int_equal(unlink(list), 0);
+	assert_int_equal(rename(away, list), 0);
+	/* What an operator put back is given to the daemon; and a FIFO is waited for by nobody. */
+	assert_int_equal(chmod(data, 0444), 0);
+	assert_int_equal(chown(data, geteuid(), getegid()), 0);
+	fill(0);
+	assert_int_equal(unlink(data), 0);
+	assert_int_equal(mkfifo(data, 0600), 0);
+	{
+		struct suppress *l = suppress_open(dir);
+
+		assert_non_null(suppress_trouble(l));
+		suppress_close(&l);
+	}
+	not_writable();
+}
+
+/* What LMDB writes meta pages with: the one that writes through. */
+static int
+meta_fd(void)
+{
+	char path[64], to[128];
+	ssize_t n;
+	int fd;
+
+	for (fd = 3; fd < 64; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		to[n < 0 ? 0 : n] = '\0';
+		if (strstr(to, "/suppress/data.mdb") != NULL && (fcntl(fd, F_GETFL) & O_DSYNC) != 0)
+			return fd;
+	}
+	return -1;
+}
+
+/* A meta page that cannot be written: LMDB takes nothing any more, and the process goes. */
+static void
+test_half_written(void **state)
+{
+	struct suppress_row r = row("a@b.example", SUPPRESS_GLOBAL, NULL, SUPPRESS_MANUAL);
+	struct suppress_store *st;
+	int status, rc, full;
+	pid_t pid;
+
+	(void)state;
+	fill(1);
+	fflush(NULL);
+	if ((pid = fork()) == 0) {
+		st = store();
+		full = open("/dev/full", O_WRONLY);
+		if (meta_fd() == -1 || dup2(full, meta_fd()) == -1 || suppress_store_begin(st) == -1 ||
+		    suppress_store_put(st, &r, NOW) != SUPPRESS_ADDED)
+			_exit(10);
+		rc = suppress_store_commit(st);
+		if (rc == 0)
+			_exit(11);
+		rc = suppress_store_begin(st);
+		_exit(12);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	/* The successor. */
+	st = store();
+	assert_int_equal(put(st, "a@b.example", SUPPRESS_GLOBAL, NULL, SUPPRESS_MANUAL), SUPPRESS_ADDED);
+	suppress_store_close(&st);
+	suppress_row_clear(&r);
+}
+
 int
 main(void)
 {
@@ -642,6 +824,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_reading_while_writing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_list, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_address_and_domain, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_rows_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_half_written, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_every_bit, set_up, tear_down),
 	};
 

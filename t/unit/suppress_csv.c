@@ -178,10 +178,26 @@ test_export(void **state)
 	wbuf_clear(&v2);
 }
 
+/* An address's domain stands beside it in many exports: it is not what is to be suppressed. */
+static void
+test_domain_column(void **state)
+{
+	(void)state;
+	is_read("domain,email,reason\ngmail.com,a@gmail.com,bounce\ngmail.com,,bounce\n",
+	    "hard-bounce a@gmail.com 0|line 3: there is no address in it|");
+	is_read("email,domain\na@gmail.com,gmail.com\n,gmail.com\n",
+	    "imported a@gmail.com 0|line 3: there is no address in it|");
+	is_read("domain,reason\ngone.example,bounce\n", "hard-bounce gone.example 0|");
+	is_read("{\"domain\":\"gmail.com\",\"email\":\"a@gmail.com\"}\n"
+	    "{\"email\":\"b@gmail.com\",\"domain\":\"gmail.com\"}\n{\"domain\":\"gone.example\"}\n",
+	    "imported a@gmail.com 0|imported b@gmail.com 0|imported gone.example 0|");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_domain_column),
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_export),
