@@ -155,12 +155,19 @@ test_organisations(void **state)
 	}
 	assert_string_equal(orgdomain_of("a.b.shop.co.uk"), "shop.co.uk");
 	assert_string_equal(orgdomain_of("co.uk"), "co.uk");
+	/* Rules with an asterisk and exceptions, names that are in no list. */
+	assert_string_equal(orgdomain_of("x.y.city.kawasaki.jp"), "city.kawasaki.jp");
+	assert_string_equal(orgdomain_of("a.b.c.kawasaki.jp"), "b.c.kawasaki.jp");
+	assert_string_equal(orgdomain_of("c.kawasaki.jp"), "c.kawasaki.jp");
+	assert_string_equal(orgdomain_of("x.y.xn--p1ai"), "y.xn--p1ai");
+	assert_string_equal(orgdomain_of("a.b.unlisted"), "b.unlisted");
 	memset(longer, 'a', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
 	assert_false(orgdomain_aligned(longer, longer, true));
 	orgdomain_unload();
-	/* Without the list two labels are an organisation. */
-	assert_true(orgdomain_aligned("a.shop.example", "shop.example", false));
+	/* Without the list nothing is one organisation's but the same name. */
+	assert_false(orgdomain_aligned("a.shop.example", "shop.example", false));
+	assert_true(orgdomain_aligned("a.shop.example", "A.shop.example", false));
 	assert_string_equal(orgdomain_of("example"), "example");
 }
 

@@ -195,7 +195,7 @@ run(struct world_of_one *o, const char *head, const char *body, size_t piece)
 	struct check_begin b = { .want = 7, .client = client, .helo = helo, .sender = sender, .receiver = receiver,
 		.head_len = (uint32_t)(strlen(head) + 2), .body_len = strlen(body) };
 
-	o->job = check_job_new(loop, library, NULL, &b, &ops, o);
+	o->job = check_job_new(loop, library, &b, &ops, o);
 	check_job_start(o->job);
 	for (at = 0; at < len; at += n) {
 		n = len - at < piece ? len - at : piece;
@@ -500,7 +500,7 @@ role_start(bool is_real)
 	check_client_set_peer(x.w.check, pair[0]);
 	if (is_real) {
 		checkd_free(&role);
-		role = checkd_new(x.loop, NULL);
+		role = checkd_new(x.loop);
 		checkd_set_worker(role, pair[1]);
 	} else {
 		peer = ipc_new(x.loop, pair[1], &peer_ops, NULL);
