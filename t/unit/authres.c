@@ -136,6 +136,29 @@ test_strip_long(void **state)
 	free(blanks);
 }
 
+/* As many as the largest header block can hold: one pass over it, or a worker does nothing else for minutes. */
+static void
+test_strip_many(void **state)
+{
+	static const char forged[] = "Authentication-Results:\r\n", other[] = "X: y\r\n";
+	const unsigned n = 500000;
+	struct wbuf head;
+	unsigned i;
+
+	(void)state;
+	wbuf_init(&head);
+	for (i = 0; i < n; i++) {
+		wbuf_raw(&head, forged, sizeof(forged) - 1);
+		wbuf_raw(&head, other, sizeof(other) - 1);
+	}
+	wbuf_raw(&head, "\r\n", 2);
+	assert_int_equal(authres_strip(&head, "mx.example"), n);
+	assert_int_equal(head.len, n * (sizeof(other) - 1) + 2);
+	assert_memory_equal(head.p, other, sizeof(other) - 1);
+	assert_memory_equal(head.p + head.len - sizeof(other) - 1, "X: y\r\n\r\n", sizeof(other) + 1);
+	wbuf_clear(&head);
+}
+
 static void
 test_sum(void **state)
 {
@@ -178,7 +201,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_write), cmocka_unit_test(test_injection),
-		cmocka_unit_test(test_strip), cmocka_unit_test(test_strip_long), cmocka_unit_test(test_sum) };
+		cmocka_unit_test(test_strip), cmocka_unit_test(test_strip_long),
+		cmocka_unit_test(test_strip_many), cmocka_unit_test(test_sum) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
