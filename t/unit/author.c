@@ -32,6 +32,8 @@ test_write(void **state)
 	expect("", "-");
 	expect("From: nobody\r\n", "-");
 	expect("From: a@[192.0.2.1]\r\n", "-");
+	/* Of two fields nobody can say which one a reader is shown. */
+	expect("From: a@b.example\r\nSubject: x\r\nfrom : c@d.example\r\n\r\n", "-");
 	expect("DKIM-Signature: v=1; d=Shop.Example;\r\n\ts = s1 ; b=x\r\nFrom: a@b.example\r\n",
 	    "b.example shop.example:s1");
 	expect("dkim-signature : d=a.example;s=x\r\nFrom: a@b.example\r\nDKIM-Signature: d=a.example; s=x2\r\n",
