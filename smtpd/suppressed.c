@@ -48,5 +48,6 @@ suppressed_refused(struct session *s, const char *rcpt)
 		break;
 	}
 	s->tx.n_refused++;
+	s->tx.n_suppressed++;
 	return true;
 }
