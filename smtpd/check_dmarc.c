@@ -1,6 +1,6 @@
 /* DMARC in the check role. libopendmarc reads the record. What it says of alignment is not used: it takes a public
  * suffix for aligned with every name below it, the organizational domain for aligned under adkim=s, and a rule of the
- * public suffix list with an asterisk for one without (1.4.2). Both are a few lines (mail/suffix.h). */
+ * public suffix list with an asterisk for one without (1.4.2). That is done by mail/orgdomain.h. */
 #include <ctype.h>
 #include <opendmarc/dmarc.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "mail/dkim.h"
 #include "mail/header.h"
+#include "mail/orgdomain.h"
 
 #include "smtpd/check_dmarc.h"
 
@@ -78,15 +79,6 @@ check_dmarc_author(const char *head, size_t len, char out[AUTH_DOMAIN_MAX + 1])
 	return NULL;
 }
 
-static bool
-is_aligned(const struct suffix_list *list, const char *a, const char *b, bool is_strict)
-{
-	if (strcasecmp(a, b) == 0)
-		return true;
-	return !is_strict && strcasecmp(suffix_organization(list, a), suffix_organization(list, b)) == 0 &&
-	    *suffix_organization(list, a) != '\0';
-}
-
 /* Section 6.6.3: of the TXT records those count that begin with the version; if they are several, none does. */
 static const struct dns_record *
 record_of(const struct dns_reply *reply, unsigned *n_r)
@@ -149,7 +141,7 @@ policy_name(int p)
 
 /* Which of them is authentic and aligned decides; what could not be looked up might have. */
 static void
-align(struct auth_results *r, const struct suffix_list *list, const struct policy_read *pol)
+align(struct auth_results *r, const struct policy_read *pol)
 {
 	struct auth_dmarc *d = &r->dmarc;
 	bool is_open = r->spf.result == AUTH_TEMPERROR;
@@ -157,11 +149,11 @@ align(struct auth_results *r, const struct suffix_list *list, const struct polic
 
 	d->result = AUTH_FAIL;
 	if (r->spf.result == AUTH_PASS &&
-	    is_aligned(list, r->spf.domain, d->domain, pol->aspf == DMARC_RECORD_A_STRICT))
+	    orgdomain_aligned(d->domain, r->spf.domain, pol->aspf == DMARC_RECORD_A_STRICT))
 		d->result = AUTH_PASS;
 	for (i = 0; i < r->n_signatures; i++) {
 		if (r->signatures[i].result == AUTH_PASS &&
-		    is_aligned(list, r->signatures[i].domain, d->domain, pol->adkim == DMARC_RECORD_A_STRICT))
+		    orgdomain_aligned(d->domain, r->signatures[i].domain, pol->adkim == DMARC_RECORD_A_STRICT))
 			d->result = AUTH_PASS;
 		is_open = is_open || r->signatures[i].result == AUTH_TEMPERROR;
 	}
@@ -176,7 +168,7 @@ align(struct auth_results *r, const struct suffix_list *list, const struct polic
 }
 
 bool
-check_dmarc_judge(struct auth_results *r, const struct suffix_list *list, const struct dns_reply *reply, const char *at)
+check_dmarc_judge(struct auth_results *r, const struct dns_reply *reply, const char *at)
 {
 	struct policy_read pol = { 0, 0, 0, 0 };
 	struct auth_dmarc *d = &r->dmarc;
@@ -199,6 +191,6 @@ check_dmarc_judge(struct auth_results *r, const struct suffix_list *list, const 
 	/* sp= is for names below the one that has the record. */
 	auth_text(d->policy, sizeof d->policy, policy_name(strcasecmp(at, d->domain) != 0 &&
 	    pol.sp != DMARC_RECORD_P_UNSPECIFIED ? pol.sp : pol.p));
-	align(r, list, &pol);
+	align(r, &pol);
 	return true;
 }

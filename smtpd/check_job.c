@@ -7,6 +7,7 @@
 #include "base/cidr.h"
 #include "base/xalloc.h"
 #include "mail/dns_answer.h"
+#include "mail/orgdomain.h"
 #include "mail/spf.h"
 
 #include "smtpd/check_dmarc.h"
@@ -17,7 +18,6 @@ enum { Q_SPF = 1, Q_DMARC, Q_DMARC_ORGANIZATION, Q_KEY };
 
 struct check_job {
 	struct check_dkim_library *library;
-	const struct suffix_list *suffixes;
 	const struct check_job_ops *ops;
 	void *arg;
 	struct check_begin begin;
@@ -171,7 +171,7 @@ static void
 dmarc_next(struct check_job *j)
 {
 	struct auth_dmarc *d = &j->results.dmarc;
-	const char *org = suffix_organization(j->suffixes, d->domain);
+	const char *org = orgdomain_of(d->domain);
 	char name[AUTH_DOMAIN_MAX + 16];
 
 	if (strcmp(j->record_at, d->domain) != 0 || strcmp(org, d->domain) == 0) {
@@ -226,7 +226,7 @@ go_on(struct check_job *j)
 	}
 	if ((want & AUTH_WANT_DMARC) != 0 && r->dmarc.result == 0 && j->has_record &&
 	    ((want & AUTH_WANT_SPF) == 0 || r->spf.result != 0) && ((want & AUTH_WANT_DKIM) == 0 || r->dkim != 0)) {
-		if (!check_dmarc_judge(r, j->suffixes, &j->record, j->record_at))
+		if (!check_dmarc_judge(r, &j->record, j->record_at))
 			dmarc_next(j);
 	}
 	if (j->is_late || (((want & AUTH_WANT_SPF) == 0 || r->spf.result != 0) &&
@@ -254,13 +254,12 @@ on_timer(void *arg)
 }
 
 struct check_job *
-check_job_new(struct loop *loop, struct check_dkim_library *library, const struct suffix_list *suffixes,
-    const struct check_begin *b, const struct check_job_ops *ops, void *arg)
+check_job_new(struct loop *loop, struct check_dkim_library *library, const struct check_begin *b,
+    const struct check_job_ops *ops, void *arg)
 {
 	struct check_job *j = xcalloc(1, sizeof *j);
 
 	j->library = library;
-	j->suffixes = suffixes;
 	j->ops = ops;
 	j->arg = arg;
 	j->begin = *b;
@@ -344,7 +343,7 @@ check_job_reply(struct check_job *j, uint32_t number, const struct dns_reply *r)
 	} else if (number == Q_DMARC && j->is_record_open && *j->record_at == '\0') {
 		record_take(j, r, domain);
 	} else if (number == Q_DMARC_ORGANIZATION && j->is_record_open && *j->record_at != '\0') {
-		record_take(j, r, suffix_organization(j->suffixes, domain));
+		record_take(j, r, orgdomain_of(domain));
 	} else if (number >= Q_KEY && number < Q_KEY + AUTH_SIGNATURES_MAX && j->is_key_open[number - Q_KEY]) {
 		j->is_key_open[number - Q_KEY] = false;
 		check_dkim_key(j->dkim, number - Q_KEY, r);

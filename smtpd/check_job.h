@@ -4,7 +4,6 @@
 #define SMTPD_CHECK_JOB_H
 
 #include "base/loop.h"
-#include "mail/suffix.h"
 
 #include "smtpd/check_dkim.h"
 #include "smtpd/check_link.h"
@@ -19,8 +18,8 @@ struct check_job_ops {
 	void (*done)(const struct auth_results *, void *arg);
 };
 
-struct check_job *check_job_new(struct loop *, struct check_dkim_library *, const struct suffix_list *,
-    const struct check_begin *, const struct check_job_ops *, void *arg);
+struct check_job *check_job_new(struct loop *, struct check_dkim_library *, const struct check_begin *,
+    const struct check_job_ops *, void *arg);
 /* Begins with what needs no content. */
 void check_job_start(struct check_job *);
 void check_job_free(struct check_job **);

@@ -12,6 +12,7 @@
 #include "base/roles.h"
 #include "base/sandbox.h"
 #include "base/xalloc.h"
+#include "mail/orgdomain.h"
 
 #include "smtpd/check_job.h"
 #include "smtpd/checkd.h"
@@ -43,7 +44,6 @@ RB_GENERATE_INTERNAL(job_tree, job, entry, job_cmp, __attribute__((unused)) stat
 
 struct checkd {
 	struct loop *loop;
-	struct suffix_list *suffixes;
 	struct check_dkim_library *library;
 	struct ipc *worker;
 	struct job_tree jobs;
@@ -139,7 +139,7 @@ on_begin(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	RB_INSERT(job_tree, &d->jobs, j);
 	TAILQ_INSERT_TAIL(&d->live, j, in_list);
 	d->n_jobs++;
-	j->check = check_job_new(d->loop, d->library, d->suffixes, &b, &job_ops, j);
+	j->check = check_job_new(d->loop, d->library, &b, &job_ops, j);
 	check_begin_clear(&b);
 	check_job_start(j->check);
 }
@@ -221,12 +221,11 @@ static const struct ipc_rule rules[] = {
 static const struct ipc_ops ops = { rules, sizeof rules / sizeof rules[0], on_gone };
 
 struct checkd *
-checkd_new(struct loop *loop, struct suffix_list *suffixes)
+checkd_new(struct loop *loop)
 {
 	struct checkd *d = xcalloc(1, sizeof *d);
 
 	d->loop = loop;
-	d->suffixes = suffixes;
 	RB_INIT(&d->jobs);
 	TAILQ_INIT(&d->live);
 	TAILQ_INIT(&d->done);
@@ -257,7 +256,6 @@ checkd_free(struct checkd **dp)
 	if (d->worker != NULL)
 		ipc_close(&d->worker);
 	check_dkim_library_free(&d->library);
-	suffix_list_free(&d->suffixes);
 	free(d);
 	*dp = NULL;
 }
@@ -278,27 +276,15 @@ on_word(enum role_word word, void *arg)
 		loop_stop(d->loop);
 }
 
-static struct suffix_list *
-suffixes_load(void)
-{
-	char *err = NULL;
-	struct suffix_list *l = suffix_list_load(SUFFIX_LIST_FILE, &err);
-
-	if (l == NULL) {
-		log_warn("no public suffix list (Debian: package publicsuffix), DMARC compares whole names: %s", err);
-		free(err);
-	}
-	return l;
-}
-
 int
 checkd_main(const struct params *p)
 {
 	struct loop *loop = loop_new();
-	struct checkd *d = checkd_new(loop, suffixes_load());
+	struct checkd *d = checkd_new(loop);
 
 	if (d == NULL)
 		fatal("libopendkim cannot be used");
+	orgdomain_load();
 	d->link = role_link_new(loop, on_word, NULL, d);
 	role_link_on_other(d->link, PLACE_CHECK, on_partner);
 	sandbox_enter(&(struct sandbox){
@@ -311,6 +297,7 @@ checkd_main(const struct params *p)
 	loop_run(loop);
 	role_link_free(&d->link);
 	checkd_free(&d);
+	orgdomain_unload();
 	loop_free(&loop);
 	return 0;
 }

@@ -5,11 +5,10 @@
 
 #include "base/loop.h"
 #include "mail/params.h"
-#include "mail/suffix.h"
 
 struct checkd;
-/* Takes the list over, which may be NULL. NULL: libopendkim cannot be used. */
-struct checkd *checkd_new(struct loop *, struct suffix_list *);
+/* NULL: libopendkim cannot be used. */
+struct checkd *checkd_new(struct loop *);
 void checkd_free(struct checkd **);
 /* A (new) worker at the other end of fd, which is taken over. */
 void checkd_set_worker(struct checkd *, int fd);

@@ -144,7 +144,7 @@ may_add(struct session *s)
 		reply_reject(s, PHASE_RCPT, NULL, "503 5.5.1 Send MAIL first");
 	} else if (tx->is_bdat || tx->is_bdat_failed) {
 		reply_reject(s, PHASE_RCPT, NULL, "503 5.5.1 Not between chunks");
-	} else if (tx->env->n_rcpts >= (uint32_t)s->worker->params->smtpd_recipient_limit) {
+	} else if (tx->env->n_rcpts + tx->n_suppressed >= (uint32_t)s->worker->params->smtpd_recipient_limit) {
 		/* The protocol's own way to ask for another transaction: no error, but not without end. */
 		if (tx->n_over == 0)
 			reply_reject(s, PHASE_RCPT, NULL, "452 4.5.3 Too many recipients");

@@ -68,6 +68,7 @@ struct tx {
 	struct envelope *env;        /* NULL: no MAIL yet */
 	struct tx_rcpt_tree rcpts;
 	uint32_t n_refused;          /* RCPTs that were refused */
+	uint32_t n_suppressed;       /* of these, as no mistake of the client's */
 	uint32_t n_over;             /* RCPTs beyond the limit */
 	bool has_rate;               /* a message was taken of the user's rate and is not accepted yet */
 	bool is_utf8;                /* SMTPUTF8 declared */

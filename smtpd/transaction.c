@@ -438,8 +438,9 @@ accept_message(struct session *s)
 	struct message *m;
 
 	verify_clean(s);
-	if (!session_is_trusted(s) && (line = no_report(s->worker->params, s->worker->policy, s->tx.env,
-	    (const char *)s->tx.content.head.p, s->tx.content.head.len)) != NULL) {
+	/* Of content that was refused there is nothing left to judge. */
+	if (!session_is_trusted(s) && s->tx.content.error == CONTENT_GOOD && (line = no_report(s->worker->params,
+	    s->worker->policy, s->tx.env, (const char *)s->tx.content.head.p, s->tx.content.head.len)) != NULL) {
 		refuse(s, line);
 		return;
 	}

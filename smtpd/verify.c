@@ -1,6 +1,6 @@
 /* Verification of inbound mail (worker role): which messages, where their content is, what becomes of the results. Mail
- * that is submitted (by who authenticated, or from mynetworks) is none of it. The work is the check role's
- * (check_client.h). */
+ * that is submitted (by who authenticated, or from mynetworks) is none of it, but for what users may not write in our
+ * name. The work is the check role's (check_client.h). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,7 +145,8 @@ verify_begin(struct session *s, void (*then)(struct session *))
 void
 verify_clean(struct session *s)
 {
-	if (!session_is_trusted(s))
+	/* Who has a password is no server within our bounds (RFC 8601 section 5); one of mynetworks may be. */
+	if (s->is_authenticated || !session_is_trusted(s))
 		(void)authres_strip(&s->tx.content.head, s->worker->params->myhostname);
 }
 

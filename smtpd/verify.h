@@ -7,7 +7,7 @@
 
 /* The message is complete. True: the session waits, then() comes later. False: nothing is to be looked at. */
 bool verify_begin(struct session *, void (*then)(struct session *));
-/* Takes out of the header block what a stranger wrote in our name. */
+/* Takes out of the header block what a stranger or a user wrote in our name. */
 void verify_clean(struct session *);
 void verify_reset(struct session *);
 /* What policy asks for, with its sessions' content at hand. */

@@ -276,4 +276,23 @@ $p = world(dns_servers => '127.0.0.1@' . $silent->sockport, dns_timeout => '1s')
 is told($p, signed($plain, 'pass.example', 'k')), 'spf=temperror dkim=temperror dmarc=temperror p=nil d=nil', '... temperror is what policy is told';
 is $p->stop, 0, 'stops';
 
+# ---- a reload while it is looked at: the old worker keeps its role until it is done ----
+
+$p = world(dns_servers => '127.0.0.1@' . $silent->sockport, dns_timeout => '4s')->start(no_dns => 1);
+1 while asked();
+$child = fork // die $!;
+if ($child == 0) {
+	my $r = told($p, $why);
+	PosthornTest::write_file($p->dir . '/answer', ($r // 'nothing') . "\n");
+	POSIX::_exit(0);
+}
+ok $p->wait_for('a question', \&asked, 30), 'a name server is asked';
+($pid) = roles($p);
+is +($p->posthorn('reload'))[0], 0, 'reload';
+ok $p->wait_for('the answer', sub { -s $p->dir . '/answer' }, 60), 'the message is answered';
+waitpid $child, 0;
+like PosthornTest::slurp($p->dir . '/answer'), qr/^spf=temperror dkim=temperror dmarc=temperror p=nil d=nil (?!the check failed)/, '... by the role that began with it';
+ok $p->wait_for('its end', sub { !grep { $_ == $pid } roles($p) }, 30), 'which ends then';
+is $p->stop, 0, 'stops';
+
 done_testing;

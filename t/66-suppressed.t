@@ -5,7 +5,7 @@ use warnings;
 use Test::More;
 use PosthornTest;
 
-my $p = PosthornTest->new(conf => { smtpd_processes => 1, bounce_notice => 'no', smtpd_suppressed => 'reject' },
+my $p = PosthornTest->new(conf => { smtpd_processes => 1, bounce_notice => 'no', smtpd_suppressed => 'reject', smtpd_recipient_limit => 100 },
 	bounce_rules => PosthornTest::slurp('conf/bounce_rules'));
 $p->sink->start;
 
@@ -39,6 +39,26 @@ is $row->{event_id}, $bounce->{id}, 'the message that it came from';
 like $row->{note}, qr/^550 5\.1\.1 .*User unknown/, 'the reply';
 ok $p->wait_for('refused', sub { rcpt($gone) =~ /^550 5\.7\.1 / }, 30), 'the next RCPT is refused' or diag rcpt($gone);
 like rcpt('other@a.example'), qr/^250/, 'others are not';
+
+# A list from elsewhere may say anything; the reply to RCPT is one line all the same.
+my ($csv) = ($p->posthorn('suppress', 'export'))[1];
+my ($head) = $csv =~ /\A(.*)\n/;
+my ($line) = $csv =~ /^(unknown-1\@a\.example,.*)$/m;
+ok $line =~ s/^unknown-1/two-lines/ && $line =~ s/rcpt_unknown/"x\n250 2.1.5 Ok"/, 'a cause of two lines' or diag $csv;
+PosthornTest::write_file($p->dir . '/two.csv', "$head\n$line\n");
+is +($p->posthorn('suppress', 'import', $p->dir . '/two.csv'))[0], 0, '... is imported';
+my $s = $p->connect_smtp;
+PosthornTest::say_smtp($s, $_) for 'EHLO x.example', 'MAIL FROM:<s@sender.example>';
+like PosthornTest::say_smtp($s, 'RCPT TO:<two-lines@a.example>'), qr/^550 5\.7\.1 .* since .*\r\n\z/, 'one line';
+like PosthornTest::say_smtp($s, 'NOOP'), qr/^250 2\.0\.0 /, '... and the next command has its own';
+
+# They are no mistakes, and yet not without end in one transaction.
+$s = $p->connect_smtp;
+PosthornTest::say_smtp($s, $_) for 'EHLO x.example', 'MAIL FROM:<s@sender.example>';
+is scalar(grep { PosthornTest::say_smtp($s, "RCPT TO:<$gone>") =~ /^550 5\.7\.1 / } 1 .. 100), 100, 'each is refused';
+like PosthornTest::say_smtp($s, "RCPT TO:<$gone>"), qr/^452 4\.5\.3 /, '... and then another transaction is due';
+PosthornTest::say_smtp($s, $_) for 'RSET', 'MAIL FROM:<s@sender.example>';
+like PosthornTest::say_smtp($s, 'RCPT TO:<other@a.example>'), qr/^250/, '... which goes on';
 
 # Blocks suppress nobody, nor does what is not for good.
 send_one('full-1@a.example');

@@ -46,7 +46,8 @@ author_write(const char *head, size_t len, char out[AUTHOR_MAX])
 	struct header_field f;
 	unsigned n = 0;
 
-	if (!dkim_author_domain(head, len, domain, sizeof(domain)) || *domain == '[')
+	if (header_count(head, len, "From") != 1 || !dkim_author_domain(head, len, domain, sizeof(domain)) ||
+	    *domain == '[')
 		strlcpy(domain, "-", sizeof(domain));
 	strlcpy(out, domain, AUTHOR_MAX);
 	header_iter_init(&it, head, len);

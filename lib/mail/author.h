@@ -1,7 +1,7 @@
 /* Who a message says it is from, and whose DKIM signatures it has, as one line of the envelope's meta: smtpd writes it
  * when the header block is final, deliverd's guard reads it. "shop.example d1:s1 d2:s2": the domain of the author ("-":
- * none that can be read), then domain and selector of each signature. Meta keys that begin with '@' are not policy's,
- * and no event shows them. */
+ * none that can be read, or more than one From field), then domain and selector of each signature. Meta keys that begin
+ * with '@' are not policy's, and no event shows them. */
 #ifndef MAIL_AUTHOR_H
 #define MAIL_AUTHOR_H
 

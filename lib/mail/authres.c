@@ -295,25 +295,30 @@ is_forged(const struct header_field *f, const char *id)
 	return strcasecmp(said, id) == 0;
 }
 
+/* One pass, whatever there is of them. */
 unsigned
 authres_strip(struct wbuf *head, const char *id)
 {
 	struct header_iter it;
 	struct header_field f;
-	size_t from;
+	char *base = (char *)head->p;
+	size_t kept = 0, rest;
 	unsigned n = 0;
 
 	if (head->len == 0)
 		return 0;
-	header_iter_init(&it, (const char *)head->p, head->len);
+	header_iter_init(&it, base, head->len);
 	while (header_next(&it, &f)) {
-		if (!is_forged(&f, id))
+		if (is_forged(&f, id)) {
+			n++;
 			continue;
-		from = (size_t)(f.whole.base - (const char *)head->p);
-		memmove(head->p + from, head->p + from + f.whole.len, head->len - from - f.whole.len);
-		head->len -= f.whole.len;
-		header_iter_init(&it, (const char *)head->p + from, head->len - from);
-		n++;
+		}
+		if (n > 0)
+			memmove(base + kept, f.whole.base, f.whole.len);
+		kept += f.whole.len;
 	}
+	rest = (size_t)(it.end - it.p);
+	memmove(base + kept, it.p, rest);
+	head->len = kept + rest;
 	return n;
 }

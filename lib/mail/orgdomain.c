@@ -18,7 +18,7 @@ orgdomain_load(void)
 	if (list == NULL)
 		list = psl_latest(NULL);
 	if (list == NULL)
-		log_warn("there is no public-suffix list: the last two labels of a domain count as its organisation's");
+		log_warn("there is no public-suffix list: each domain counts as an organisation of its own");
 }
 
 void
@@ -28,24 +28,11 @@ orgdomain_unload(void)
 	list = NULL;
 }
 
-static const char *
-last_labels(const char *domain, unsigned n)
-{
-	const char *p = domain + strlen(domain);
-
-	while (p > domain && (p[-1] != '.' || --n > 0))
-		p--;
-	return p;
-}
-
 const char *
 orgdomain_of(const char *domain)
 {
-	const char *found;
+	const char *found = list != NULL ? psl_registrable_domain(list, domain) : NULL;
 
-	if (list == NULL)
-		return last_labels(domain, 2);
-	found = psl_registrable_domain(list, domain);
 	return found != NULL ? found : domain;
 }
 

@@ -49,7 +49,7 @@ static void
 as_worker(struct fuzz_in *in)
 {
 	struct loop *loop = loop_new();
-	struct checkd *d = checkd_new(loop, NULL);
+	struct checkd *d = checkd_new(loop);
 	struct fuzz_fd fd = fuzz_fd_new();
 	struct fuzz_frame f;
 	int pair[2], i;
@@ -216,7 +216,7 @@ check(struct fuzz_in *in)
 	}
 	b.head_len = (uint32_t)header_block_len((const char *)in->p, in->left);
 	b.body_len = in->left - b.head_len;
-	o.job = check_job_new(loop, library, NULL, &b, &job_ops, &o);
+	o.job = check_job_new(loop, library, &b, &job_ops, &o);
 	check_job_start(o.job);
 	for (at = 0; at < in->left; at += n) {
 		n = in->left - at < piece ? in->left - at : piece;

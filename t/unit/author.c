@@ -32,6 +32,8 @@ test_write(void **state)
 	expect("", "-");
 	expect("From: nobody\r\n", "-");
 	expect("From: a@[192.0.2.1]\r\n", "-");
+	/* Of two fields nobody can say which one a reader is shown. */
+	expect("From: a@b.example\r\nSubject: x\r\nfrom : c@d.example\r\n\r\n", "-");
 	expect("DKIM-Signature: v=1; d=Shop.Example;\r\n\ts = s1 ; b=x\r\nFrom: a@b.example\r\n",
 	    "b.example shop.example:s1");
 	expect("dkim-signature : d=a.example;s=x\r\nFrom: a@b.example\r\nDKIM-Signature: d=a.example; s=x2\r\n",
@@ -155,12 +157,19 @@ test_organisations(void **state)
 	}
 	assert_string_equal(orgdomain_of("a.b.shop.co.uk"), "shop.co.uk");
 	assert_string_equal(orgdomain_of("co.uk"), "co.uk");
+	/* Rules with an asterisk and exceptions, names that are in no list. */
+	assert_string_equal(orgdomain_of("x.y.city.kawasaki.jp"), "city.kawasaki.jp");
+	assert_string_equal(orgdomain_of("a.b.c.kawasaki.jp"), "b.c.kawasaki.jp");
+	assert_string_equal(orgdomain_of("c.kawasaki.jp"), "c.kawasaki.jp");
+	assert_string_equal(orgdomain_of("x.y.xn--p1ai"), "y.xn--p1ai");
+	assert_string_equal(orgdomain_of("a.b.unlisted"), "b.unlisted");
 	memset(longer, 'a', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
 	assert_false(orgdomain_aligned(longer, longer, true));
 	orgdomain_unload();
-	/* Without the list two labels are an organisation. */
-	assert_true(orgdomain_aligned("a.shop.example", "shop.example", false));
+	/* Without the list nothing is one organisation's but the same name. */
+	assert_false(orgdomain_aligned("a.shop.example", "shop.example", false));
+	assert_true(orgdomain_aligned("a.shop.example", "A.shop.example", false));
 	assert_string_equal(orgdomain_of("example"), "example");
 }
 

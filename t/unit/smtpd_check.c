@@ -195,7 +195,7 @@ run(struct world_of_one *o, const char *head, const char *body, size_t piece)
 	struct check_begin b = { .want = 7, .client = client, .helo = helo, .sender = sender, .receiver = receiver,
 		.head_len = (uint32_t)(strlen(head) + 2), .body_len = strlen(body) };
 
-	o->job = check_job_new(loop, library, NULL, &b, &ops, o);
+	o->job = check_job_new(loop, library, &b, &ops, o);
 	check_job_start(o->job);
 	for (at = 0; at < len; at += n) {
 		n = len - at < piece ? len - at : piece;
@@ -500,7 +500,7 @@ role_start(bool is_real)
 	check_client_set_peer(x.w.check, pair[0]);
 	if (is_real) {
 		checkd_free(&role);
-		role = checkd_new(x.loop, NULL);
+		role = checkd_new(x.loop);
 		checkd_set_worker(role, pair[1]);
 	} else {
 		peer = ipc_new(x.loop, pair[1], &peer_ops, NULL);
@@ -708,6 +708,27 @@ test_session_ends(void **state)
 	end();
 }
 
+/* A domain for reports only: what is no report is told so; what cannot be taken in any case, why. */
+static void
+test_no_report(void **state)
+{
+	(void)state;
+	begin("posthorn.listener_domain { name = 'oob.example', log_oob = true }\n", true);
+	world_connect_from(&x, LISTEN_SMTPD, OUTSIDE);
+	expect_codes(&x, "banner", "220");
+	talk(&x, "EHLO x\r\n", "250");
+	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@oob.example>\r\nDATA\r\n", "250 250 354");
+	x.out_len = 0;
+	talk(&x, "From: a@b.example\r\n\r\nx\r\n.\r\n", "550");
+	assert_non_null(strstr(x.out, "Only bounces"));
+	talk(&x, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@oob.example>\r\nDATA\r\n", "250 250 354");
+	x.out_len = 0;
+	talk(&x, "From: a@b.example\r\n\r\nx\ry\r\n.\r\n", "550");
+	if (strncmp(x.out, S("550 5.6.11 Bare CR")) != 0)
+		fail_msg("%s", x.out);
+	end();
+}
+
 static int
 set_up(void **state)
 {
@@ -748,7 +769,8 @@ main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_link), cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_signatures), cmocka_unit_test(test_two_authors), cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_silence), cmocka_unit_test(test_author), cmocka_unit_test(test_session),
-		cmocka_unit_test(test_role_ends), cmocka_unit_test(test_session_ends) };
+		cmocka_unit_test(test_role_ends), cmocka_unit_test(test_session_ends),
+		cmocka_unit_test(test_no_report) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, set_up, tear_down);

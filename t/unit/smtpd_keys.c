@@ -310,6 +310,35 @@ test_late(void **state)
 	assert_false(key_client_is_there(client));
 }
 
+/* Nor does one hold the worker that gives its answer octet by octet: the wait is for all of it. */
+static void
+test_drip(void **state)
+{
+	static const uint8_t good[] = { HEADER(6, KEY_ANSWER, 1), 0, 0, 0, 2, 'o', 'k' };
+	static const uint8_t id[KEY_ID], data[32];
+	uint8_t sig[KEY_SIGNATURE_MAX];
+	int pair[2], status;
+	size_t i;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	if ((pid = fork()) == 0) {
+		close(pair[0]);
+		for (i = 0; i < sizeof(good) && write(pair[1], good + i, 1) == 1; i++)
+			usleep(300000);
+		_exit(0);
+	}
+	close(pair[1]);
+	key_client_free(&client);
+	client = key_client_new();
+	key_client_set_peer(client, pair[0]);
+	assert_int_equal(key_client_sign(client, id, KEY_ECDSA, data, sizeof(data), sig), 0);
+	assert_false(key_client_is_there(client));
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
 static void
 test_files(void **state)
 {
@@ -333,6 +362,7 @@ main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_nonsense),
 		cmocka_unit_test(test_late),
+		cmocka_unit_test(test_drip),
 		cmocka_unit_test(test_files),
 	};
 

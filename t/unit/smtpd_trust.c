@@ -207,6 +207,35 @@ test_xclient_unknown(void **state)
 	world_clear(&x);
 }
 
+/* Users have a password and are no servers of ours: they say nothing in our name of who was authenticated. */
+static void
+test_results(void **state)
+{
+	struct world x;
+	char *text;
+
+	(void)state;
+	auth_world(&x);
+	send_as(&x, "AUTH PLAIN " ACME_SECRET "\r\n", "a@acme.example",
+	    "Authentication-Results: mx.test.example; spf=pass\r\n"
+	    "Authentication-Results: other.example; spf=fail\r\n", "250");
+	text = content(&x);
+	assert_null(strstr(text, "spf=pass"));
+	assert_non_null(strstr(text, "Authentication-Results: other.example; spf=fail\r\n"));
+	free(text);
+	/* A server of ours may have looked at it. */
+	trust(&x);
+	world_connect_from(&x, LISTEN_SMTPD, INSIDE);
+	expect_codes(&x, "banner", "220");
+	talk(&x, "EHLO x\r\n", "250");
+	talk(&x, TX "DATA\r\n", "250 250 354");
+	talk(&x, "Authentication-Results: mx.test.example; spf=pass\r\n\r\nbody\r\n.\r\n", "250");
+	text = content(&x);
+	assert_non_null(strstr(text, "spf=pass"));
+	free(text);
+	world_clear(&x);
+}
+
 int
 main(void)
 {
@@ -214,7 +243,8 @@ main(void)
 		cmocka_unit_test(test_tenants),
 		cmocka_unit_test(test_senders),
 		cmocka_unit_test(test_return_path),
-		cmocka_unit_test(test_xclient_unknown)
+		cmocka_unit_test(test_xclient_unknown),
+		cmocka_unit_test(test_results)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
