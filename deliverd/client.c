@@ -207,19 +207,23 @@ authenticate(struct conn *c)
 static bool
 on_auth(struct conn *c)
 {
-	const char *says = c->reply.text;
+	bool is_repeated;
 	struct outcome why;
 	char text[512];
 
 	if (c->reply.code == 235)
 		return conn_ready(c);
-	if (c->reply.code == 421)
-		return refused(c);
+	if (c->is_closing) { /* the path has others by now, or none */
+		why = outcome_local(PHASE_AUTH, 454, "4.7.0", "the server did not take a password of before");
+		return conn_next(c, &why);
+	}
 	/* Some servers repeat the command that they do not like. */
-	if (strstr(says, c->path->credentials.plain) != NULL)
-		says = "(with our password, not shown)";
+	is_repeated = strstr(c->reply.text, c->path->credentials.plain) != NULL;
+	if (c->reply.code == 421 && !is_repeated)
+		return refused(c);
 	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): "
-	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code, says);
+	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code,
+	    is_repeated ? "(with our password, not shown)" : c->reply.text);
 	why = outcome_local(PHASE_AUTH, 454, "4.7.0", text);
 	path_note_reply(c->path, &why);
 	return conn_next(c, &why);
