@@ -198,6 +198,32 @@ test_plan(void **state UNUSED)
 	world_free(w);
 }
 
+/* We are the second host, and the policy does not name the first: that is for the domain's owner to put right, and no
+ * loop. */
+static void
+test_plan_forbidden(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct mx_list *mx = make_hosts(MX_RECORDS, "10 a.example=127.0.0.1;20 mail.example=127.0.0.2");
+	struct outcome why;
+	struct site *site;
+	struct path *p;
+	char *err;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	mx->hosts[0].sts = MX_STS_ENFORCE_NOT;
+	mx->hosts[1].sts = MX_STS_ENFORCE;
+	site = site_get(w->net, mx, NULL);
+	p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+	assert_int_equal(path_configure(p, &err), 0);
+	assert_null(plan_new(p, &why));
+	assert_int_equal(why.code, 451);
+	assert_true(why.is_forbidden);
+	mx_list_unref(&mx);
+	site_unref(&site);
+	world_free(w);
+}
+
 static unsigned
 count_source(const struct world *w, const char *name)
 {
@@ -732,6 +758,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_plan),
+		cmocka_unit_test(test_plan_forbidden),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_source_not_here),
 		cmocka_unit_test(test_source_lost),
