@@ -161,7 +161,8 @@ wants_tls(struct conn *c)
 	if (!(c->caps & CAP_STARTTLS) || io_is_tls(c->io) || c->is_in_clear || c->net->tls == NULL ||
 	    !c->need.is_wanted)
 		return false;
-	return c->need.is_required ||
+	/* What is known of it may be from when a policy of before said that nothing is verified. */
+	return c->need.is_required || (c->need.by != TLS_BY_NOTHING && !c->need.may_retry_in_clear) ||
 	    path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
 }
 

@@ -258,6 +258,37 @@ test_reload_connections(void **state UNUSED)
 	world_free(w);
 }
 
+/* What was learnt of a server's TLS under a policy that verifies nothing is no excuse to speak in the clear to one that
+ * is to be verified. */
+static void
+test_broken_tls(void **state UNUSED)
+{
+	static const script tls[] = {
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "C:STARTTLS",
+		    "S:220 go\r\n", "W:50", "S:no handshake, this\r\n", "X" },
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", TX1, BYE },
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "C:STARTTLS",
+		    "S:220 go\r\n", "W:50", "S:no handshake, this\r\n", "X" } };
+	struct world *w = world_new();
+
+	peer_new(w, 1, tls, 3);
+	world_start(w, NULL, SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'OpportunisticInsecure' } end)\n", NULL);
+	world_mail(w, &to_literal);
+	world_run(w, 1);
+	assert_int_equal(w->results[0].outcome, QL_DELIVERED);
+	assert_int_equal(peer_count(w->peers[0], "STARTTLS"), 1);
+	write_config(w, NULL, SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'Opportunistic' } end)\n");
+	net_reload(w->net);
+	world_mail(w, &to_literal);
+	world_run(w, 2);
+	assert_int_equal(w->results[1].outcome, QL_FAILED);
+	assert_int_equal(peer_count(w->peers[0], "STARTTLS"), 2);
+	assert_int_equal(peer_count(w->peers[0], "MAIL FROM"), 1);
+	world_free(w);
+}
+
 /* As documented: 0 is no limit to deliveries, and no time for idle connections. */
 static void
 test_zeros(void **state UNUSED)
@@ -306,6 +337,7 @@ main(void)
 		cmocka_unit_test(test_answer_from_before),
 		cmocka_unit_test(test_said_again_later),
 		cmocka_unit_test(test_reload_connections),
+		cmocka_unit_test(test_broken_tls),
 		cmocka_unit_test(test_zeros),
 	};
 
