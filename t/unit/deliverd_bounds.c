@@ -273,7 +273,8 @@ test_broken_tls(void **state UNUSED)
 
 	peer_new(w, 1, tls, 3);
 	world_start(w, NULL, SOURCE_33
-	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'OpportunisticInsecure' } end)\n", NULL);
+	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'OpportunisticInsecure' } end)\n",
+	    NULL);
 	world_mail(w, &to_literal);
 	world_run(w, 1);
 	assert_int_equal(w->results[0].outcome, QL_DELIVERED);

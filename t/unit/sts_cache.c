@@ -26,7 +26,8 @@ count(const char *domain UNUSED, const struct sts_entry *e UNUSED, void *arg)
 static void
 test_no_descriptor(void **state UNUSED)
 {
-	char dir[] = "/tmp/sts-cache-XXXXXX", text[] = "version: STSv1\nmode: enforce\nmx: mx.a.example\nmax_age: 86400\n";
+	char dir[] = "/tmp/sts-cache-XXXXXX";
+	char text[] = "version: STSv1\nmode: enforce\nmx: mx.a.example\nmax_age: 86400\n";
 	struct sts_entry e = { .id = "1", .fetched = NOW, .used = NOW, .text = text, .len = sizeof(text) - 1 }, got;
 	struct rlimit was, none;
 	struct sts_cache *c;
