@@ -238,6 +238,29 @@ test_said_again_later(void **state UNUSED)
 	world_free(w);
 }
 
+/* queued may hang for as long as its watchdog lets it, with what it was told unread or not committed. */
+static void
+test_said_again_after_hang(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct msgid id;
+
+	peer_new(w, 1, good, 1);
+	world_start(w, NULL, SOURCE_33, dest_1);
+	id = world_mail(w, &to_example);
+	world_run(w, 1);
+	forget_results(w);
+	world_wait(w, 7000); /* the socket takes all that is said */
+	queued_goes(w);
+	w->n_held = 0;
+	world_wait(w, 50);
+	world_listen(w);
+	world_run(w, 1);
+	assert_int_equal(world_result(w, &id, 0)->outcome, QL_DELIVERED);
+	assert_int_equal(w->n_held, 1);
+	world_free(w);
+}
+
 /* Connections made under an old configuration carry nothing under the new one. */
 static void
 test_reload_connections(void **state UNUSED)
@@ -337,6 +360,7 @@ main(void)
 		cmocka_unit_test(test_pool_gone),
 		cmocka_unit_test(test_answer_from_before),
 		cmocka_unit_test(test_said_again_later),
+		cmocka_unit_test(test_said_again_after_hang),
 		cmocka_unit_test(test_reload_connections),
 		cmocka_unit_test(test_broken_tls),
 		cmocka_unit_test(test_zeros),
