@@ -161,7 +161,8 @@ wants_tls(struct conn *c)
 	if (!(c->caps & CAP_STARTTLS) || io_is_tls(c->io) || c->is_in_clear || c->net->tls == NULL ||
 	    !c->need.is_wanted)
 		return false;
-	return c->need.is_required ||
+	/* What is known of it may be from when a policy of before said that nothing is verified. */
+	return c->need.is_required || (c->need.by != TLS_BY_NOTHING && !c->need.may_retry_in_clear) ||
 	    path_tls_peer(c->path, conn_host(c)->name)->broken_until <= loop_now(c->net->loop);
 }
 
@@ -207,19 +208,23 @@ authenticate(struct conn *c)
 static bool
 on_auth(struct conn *c)
 {
-	const char *says = c->reply.text;
+	bool is_repeated;
 	struct outcome why;
 	char text[512];
 
 	if (c->reply.code == 235)
 		return conn_ready(c);
-	if (c->reply.code == 421)
-		return refused(c);
+	if (c->is_closing) { /* the path has others by now, or none */
+		why = outcome_local(PHASE_AUTH, 454, "4.7.0", "the server did not take a password of before");
+		return conn_next(c, &why);
+	}
 	/* Some servers repeat the command that they do not like. */
-	if (strstr(says, c->path->credentials.plain) != NULL)
-		says = "(with our password, not shown)";
+	is_repeated = strstr(c->reply.text, c->path->credentials.plain) != NULL;
+	if (c->reply.code == 421 && !is_repeated)
+		return refused(c);
 	snprintf(text, sizeof(text), "the server did not take our password (smtp_auth_plain_username %.100s): "
-	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code, says);
+	    "%d %.300s", c->path->config.smtp_auth_plain_username, c->reply.code,
+	    is_repeated ? "(with our password, not shown)" : c->reply.text);
 	why = outcome_local(PHASE_AUTH, 454, "4.7.0", text);
 	path_note_reply(c->path, &why);
 	return conn_next(c, &why);

@@ -130,11 +130,10 @@ requeue_and_close(struct conn *c, const struct outcome *o)
 	return false;
 }
 
-/* Whether the return path of its message is to name the recipient. NULL: no. The null sender stays what it is. */
-static const struct policy_sender_domain *
-verp_of(const struct conn *c, const char *sender)
+const struct policy_sender_domain *
+client_verp_of(const struct net *net, const char *sender)
 {
-	return *sender == '\0' ? NULL : policy_sender_domain(c->net->policy, address_domain(sender));
+	return *sender == '\0' ? NULL : policy_sender_domain(net->policy, address_domain(sender));
 }
 
 /* The return path that MAIL FROM has for this item. */
@@ -142,7 +141,7 @@ static const char *
 return_path(const struct conn *c, const struct item *it, char buf[ADDRESS_MAX])
 {
 	const char *sender = it->job->q.sender;
-	const struct policy_sender_domain *d = verp_of(c, sender);
+	const struct policy_sender_domain *d = client_verp_of(c->net, sender);
 
 	if (d == NULL || !token_signer_is_set(&c->net->token) ||
 	    verp_make(&c->net->token, &it->env, d->verp_prefix, d->verp_domain, buf) == -1)
@@ -304,7 +303,7 @@ collect(struct conn *c)
 		item_finish(c->net, it, &o, p, c);
 	tx->n = 0;
 	while ((it = TAILQ_FIRST(&p->ready)) != NULL && tx->n < p->limits.recipients &&
-	    (tx->n == 0 || (same_message(it, tx->items[0]) && verp_of(c, it->job->q.sender) == NULL))) {
+	    (tx->n == 0 || (same_message(it, tx->items[0]) && client_verp_of(c->net, it->job->q.sender) == NULL))) {
 		if (tx->n == tx->size) {
 			tx->size = tx->size > 0 ? tx->size * 2 : 4;
 			tx->items = xreallocarray(tx->items, tx->size, sizeof(tx->items[0]));

@@ -122,5 +122,8 @@ void client_tx_settle(struct conn *, const struct outcome *);
 /* The role stops: hands the items back and closes, unless their content is under way. */
 bool client_tx_abandon(struct conn *);
 void client_tx_clear(struct conn *);
+/* Whether return paths of this sender are to name the recipient (VERP), and with which domain. NULL: no. The null
+ * sender stays what it is. */
+const struct policy_sender_domain *client_verp_of(const struct net *, const char *sender);
 
 #endif

@@ -1,6 +1,7 @@
 /* Paths in an explanation (explain_path.h): what holds a path, by whom that was said, how much of it is used. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "deliverd/explain_path.h"
@@ -62,6 +63,8 @@ put_limits(const struct path *p, struct json *json)
 	for (kind = 0; kind < LIMIT_KINDS; kind++)
 		for (i = 0; i < p->sets[kind].n; i++) {
 			l = p->sets[kind].v[i];
+			if (kind == LIMIT_CONNS && l->refs == 1 && strncmp(l->name, "path ", 5) == 0)
+				continue; /* that is the first line */
 			limit_text(l, text, sizeof(text));
 			if (kind == LIMIT_CONNS)
 				(void)snprintf(use, sizeof(use), "%u in use", l->n_conns);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "mail/author.h"
+#include "deliverd/conn.h"
 #include "deliverd/guard.h"
 #include "deliverd/guard_check.h"
 #include "deliverd/path.h"
@@ -219,6 +220,16 @@ guard_free(struct guard **gp)
 	free(g);
 }
 
+/* The return path that the message has on the way: with VERP another one than it came with. What names the recipient
+ * is no part of it. */
+static char *
+return_path(const struct net *net, const char *sender)
+{
+	const struct policy_sender_domain *d = client_verp_of(net, sender);
+
+	return d != NULL ? xasprintf("%s@%s", d->verp_prefix, d->verp_domain) : xstrdup(sender);
+}
+
 /* Part of its domain only: addresses of return paths may name the recipient. */
 static const char *
 sender_domain(const char *sender)
@@ -229,19 +240,23 @@ sender_domain(const char *sender)
 }
 
 static struct guard_entry *
-entry_get(struct guard *g, const struct source *s, const struct job *job, const char *line)
+entry_get(struct guard *g, const struct path *p, const struct job *job, const char *line)
 {
-	const char *ehlo = s->ehlo != NULL ? s->ehlo : g->net->params->myhostname;
-	char key[KEY_MAX];
+	const struct source *s = p->source;
+	const char *ehlo = p->limits.ehlo != NULL ? p->limits.ehlo : s->ehlo != NULL ? s->ehlo :
+	    g->net->params->myhostname;
+	char key[KEY_MAX], *sender = return_path(g->net, job->q.sender);
 	struct guard_entry *e;
 	int len = snprintf(key, sizeof(key), "%s\n%s\n%s\n%s\n%s", s->name, s->address != NULL ? s->address : "", ehlo,
-	    sender_domain(job->q.sender), line);
+	    sender_domain(sender), line);
 
 	if (len < 0 || (size_t)len >= sizeof(key))
 		len = (int)sizeof(key) - 1; /* beyond what a line and names may be */
 	HASH_FIND(hh, g->entries, key, (size_t)len, e);
-	if (e != NULL)
+	if (e != NULL) {
+		free(sender);
 		return e;
+	}
 	keep_bounded(g);
 	e = xcalloc(1, sizeof(*e));
 	e->guard = g;
@@ -249,7 +264,7 @@ entry_get(struct guard *g, const struct source *s, const struct job *job, const 
 	e->source = xstrdup(s->name);
 	e->author = xmemdup0(line, strcspn(line, " "));
 	e->line = xstrdup(line);
-	e->sender = xstrdup(job->q.sender);
+	e->sender = sender;
 	e->ehlo = xstrdup(ehlo);
 	e->has_address = s->salen > 0;
 	e->sa = s->sa;
@@ -418,7 +433,7 @@ guard_admits(struct path *p, struct item *it)
 	if (mode == GUARD_NO || (mode == GUARD_YES && !p->site->is_public) ||
 	    (line = author_of(it->job->q.meta, it->job->q.n_meta)) == NULL)
 		return true;
-	e = entry_get(g, p->source, it->job, line);
+	e = entry_get(g, p, it->job, line);
 	now = loop_now(p->net->loop);
 	if (e->result != 0 && now < e->expires)
 		return settle(e, p, it);

@@ -207,6 +207,9 @@ path_share_limits(struct path *p)
 	    xasprintf("path %s", p->name));
 	add_rate(p, LIMIT_CONNECT, &c->max_connection_rate, xasprintf("path %s conn", p->name),
 	    xasprintf("path %s", p->name));
+	/* Domains with the same hosts may have sites of their own, by what vouches for the hosts (site.c): it is one
+	 * server. */
+	add_conns(p, c->connection_limit, xasprintf("path %s conns", p->name), xasprintf("path %s", p->name));
 	add_rate(p, LIMIT_SELECT, &c->source_selection_rate, xasprintf("select %s %s", p->source->name, p->site->name),
 	    xasprintf("source %s for %s", p->source->name, p->site->name));
 	add_named(p);

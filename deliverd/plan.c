@@ -215,7 +215,7 @@ explain_empty(const struct counts *c)
 {
 	struct outcome o;
 
-	if (c->self > 0 && c->prohibited == 0 && c->family == 0)
+	if (c->self > 0 && c->prohibited == 0 && c->family == 0 && c->forbidden == 0)
 		return outcome_local(PHASE_DNS, 550, "5.4.6", "mail for this domain loops back to this host");
 	if (c->forbidden > 0) {
 		o = outcome_local(PHASE_DNS, 451, "4.4.4",

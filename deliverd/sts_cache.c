@@ -82,15 +82,16 @@ sts_entry_clear(struct sts_entry *e)
 	e->text = NULL;
 }
 
-/* All of the file, or NULL. */
+/* All of the file, or NULL; *is_junk_r: it has been seen, and is none of ours. */
 static char *
-read_file(const struct sts_cache *c, const char *name, size_t *len)
+read_file(const struct sts_cache *c, const char *name, size_t *len, bool *is_junk_r)
 {
 	int fd = openat(c->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	char *text = NULL;
 	struct stat st;
 	ssize_t n;
 
+	*is_junk_r = fd == -1 && errno == ELOOP;
 	if (fd == -1)
 		return NULL;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= (off_t)FILE_MAX) {
@@ -103,6 +104,8 @@ read_file(const struct sts_cache *c, const char *name, size_t *len)
 			free(text);
 			text = NULL;
 		}
+	} else {
+		*is_junk_r = true;
 	}
 	close(fd);
 	return text;
@@ -145,21 +148,31 @@ parse_entry(const char *text, size_t len, int64_t now, struct sts_entry *e)
 	return true;
 }
 
-bool
-sts_cache_get(struct sts_cache *c, const char *domain, int64_t now, struct sts_entry *e)
+/* CACHE_UNREAD: there is none, or what there is cannot be read now. */
+enum cache_state { CACHE_GOOD, CACHE_BAD, CACHE_UNREAD };
+
+static enum cache_state
+entry_read(const struct sts_cache *c, const char *domain, int64_t now, struct sts_entry *e)
 {
 	size_t len = 0;
-	bool is_good;
+	bool is_good, is_junk;
 	char *text;
 
 	memset(e, 0, sizeof(*e));
-	if (c->fd == -1 || (text = read_file(c, domain, &len)) == NULL)
-		return false;
+	if ((text = read_file(c, domain, &len, &is_junk)) == NULL)
+		return is_junk ? CACHE_BAD : CACHE_UNREAD;
 	is_good = parse_entry(text, len, now, e) && now < e->expires;
 	free(text);
 	if (!is_good)
 		sts_entry_clear(e);
-	return is_good;
+	return is_good ? CACHE_GOOD : CACHE_BAD;
+}
+
+bool
+sts_cache_get(struct sts_cache *c, const char *domain, int64_t now, struct sts_entry *e)
+{
+	memset(e, 0, sizeof(*e));
+	return c->fd != -1 && entry_read(c, domain, now, e) == CACHE_GOOD;
 }
 
 static bool
@@ -237,6 +250,7 @@ sts_cache_look(struct sts_cache *c, int64_t now, unsigned n,
     void (*fn)(const char *domain, const struct sts_entry *, void *arg), void *arg)
 {
 	const struct dirent *e;
+	enum cache_state state;
 	struct sts_entry entry;
 
 	for (; c->dir != NULL && n > 0; n--) {
@@ -244,10 +258,11 @@ sts_cache_look(struct sts_cache *c, int64_t now, unsigned n,
 			break;
 		if (!sts_domain_valid(e->d_name))
 			continue;
-		if (sts_cache_get(c, e->d_name, now, &entry)) {
+		state = entry_read(c, e->d_name, now, &entry);
+		if (state == CACHE_GOOD) {
 			fn(e->d_name, &entry, arg);
 			sts_entry_clear(&entry);
-		} else if (unlinkat(c->fd, e->d_name, 0) == 0 && c->n > 0) {
+		} else if (state == CACHE_BAD && unlinkat(c->fd, e->d_name, 0) == 0 && c->n > 0) {
 			c->n--;
 		}
 	}

@@ -143,6 +143,22 @@ subtest 'pools' => sub {
 	like $err, qr/require_authenticated_senders must be true, false or 'always'/, 'is an error';
 };
 
+# What counts is the return path that the message has on the way (VERP), not the one that it was submitted with.
+subtest 'return paths that name the recipient' => sub {
+	my $q = start({}, zone => $records . qq(shop.example. 1 IN TXT "v=spf1 ip4:127.0.0.4 -all"\nback.spf.example. 1 IN TXT "v=spf1 ip4:127.0.0.4 -all"\n), more => <<'L');
+posthorn.listener_domain { name = 'other.example', log_oob = true }
+posthorn.listener_domain { name = 'back.spf.example', log_oob = true }
+posthorn.sender_domain { name = 'shop.example', verp_domain = 'other.example' }
+posthorn.sender_domain { name = 'agency.example', verp_domain = 'back.spf.example' }
+L
+	$q->start;
+	inject($q, 'astray', 'a@shop.example', 'b@shop.example');
+	like listed($q, 'astray@x.example', 'held')->{reason}, qr/the return path is of another domain, other\.example/, 'held if the new one is not aligned';
+	inject($q, 'aligned', 'a@spf.example', 'b@agency.example');
+	ok arrives($q, 'aligned'), 'sent if it is';
+	ok !has_arrived($q, 'astray'), 'the first was not';
+};
+
 # Nothing is configured but what every installation is: a public destination, a source, and an author without records.
 subtest 'the default' => sub {
 	my $q = start({ require_authenticated_senders => undef, authenticated_senders_retry => undef },

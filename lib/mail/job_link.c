@@ -15,7 +15,9 @@
 #include "mail/queue_client.h"
 
 #define RECENT_MAX 16384 /* power of two */
-#define RECENT_MS 5000   /* before the link was last seen to flow: queued's commits, and what the socket holds */
+/* Before the link was last seen to flow. That it does says only that the socket has room: queued may hang, until its
+ * watchdog (a minute) ends it, with results unread or not committed. */
+#define RECENT_MS 90000
 
 struct recent {
 	struct envid env;

@@ -238,6 +238,29 @@ test_said_again_later(void **state UNUSED)
 	world_free(w);
 }
 
+/* queued may hang for as long as its watchdog lets it, with what it was told unread or not committed. */
+static void
+test_said_again_after_hang(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct msgid id;
+
+	peer_new(w, 1, good, 1);
+	world_start(w, NULL, SOURCE_33, dest_1);
+	id = world_mail(w, &to_example);
+	world_run(w, 1);
+	forget_results(w);
+	world_wait(w, 7000); /* the socket takes all that is said */
+	queued_goes(w);
+	w->n_held = 0;
+	world_wait(w, 50);
+	world_listen(w);
+	world_run(w, 1);
+	assert_int_equal(world_result(w, &id, 0)->outcome, QL_DELIVERED);
+	assert_int_equal(w->n_held, 1);
+	world_free(w);
+}
+
 /* Connections made under an old configuration carry nothing under the new one. */
 static void
 test_reload_connections(void **state UNUSED)
@@ -255,6 +278,38 @@ test_reload_connections(void **state UNUSED)
 	world_run(w, 2);
 	assert_int_equal(w->peers[0]->n_conns, 2);
 	assert_int_equal(w->results[1].outcome, QL_DELIVERED);
+	world_free(w);
+}
+
+/* What was learnt of a server's TLS under a policy that verifies nothing is no excuse to speak in the clear to one that
+ * is to be verified. */
+static void
+test_broken_tls(void **state UNUSED)
+{
+	static const script tls[] = {
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "C:STARTTLS",
+		    "S:220 go\r\n", "W:50", "S:no handshake, this\r\n", "X" },
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", TX1, BYE },
+		{ "S:220 hi\r\n", "C:EHLO", "S:250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "C:STARTTLS",
+		    "S:220 go\r\n", "W:50", "S:no handshake, this\r\n", "X" } };
+	struct world *w = world_new();
+
+	peer_new(w, 1, tls, 3);
+	world_start(w, NULL, SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'OpportunisticInsecure' } end)\n",
+	    NULL);
+	world_mail(w, &to_literal);
+	world_run(w, 1);
+	assert_int_equal(w->results[0].outcome, QL_DELIVERED);
+	assert_int_equal(peer_count(w->peers[0], "STARTTLS"), 1);
+	write_config(w, NULL, SOURCE_33
+	    "kumo.on('get_egress_path_config', function() return { enable_tls = 'Opportunistic' } end)\n");
+	net_reload(w->net);
+	world_mail(w, &to_literal);
+	world_run(w, 2);
+	assert_int_equal(w->results[1].outcome, QL_FAILED);
+	assert_int_equal(peer_count(w->peers[0], "STARTTLS"), 2);
+	assert_int_equal(peer_count(w->peers[0], "MAIL FROM"), 1);
 	world_free(w);
 }
 
@@ -305,7 +360,9 @@ main(void)
 		cmocka_unit_test(test_pool_gone),
 		cmocka_unit_test(test_answer_from_before),
 		cmocka_unit_test(test_said_again_later),
+		cmocka_unit_test(test_said_again_after_hang),
 		cmocka_unit_test(test_reload_connections),
+		cmocka_unit_test(test_broken_tls),
 		cmocka_unit_test(test_zeros),
 	};
 

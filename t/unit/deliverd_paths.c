@@ -198,6 +198,32 @@ test_plan(void **state UNUSED)
 	world_free(w);
 }
 
+/* We are the second host, and the policy does not name the first: that is for the domain's owner to put right, and no
+ * loop. */
+static void
+test_plan_forbidden(void **state UNUSED)
+{
+	struct world *w = world_new();
+	struct mx_list *mx = make_hosts(MX_RECORDS, "10 a.example=127.0.0.1;20 mail.example=127.0.0.2");
+	struct outcome why;
+	struct site *site;
+	struct path *p;
+	char *err;
+
+	world_start(w, NULL, SOURCE_33, NULL);
+	mx->hosts[0].sts = MX_STS_ENFORCE_NOT;
+	mx->hosts[1].sts = MX_STS_ENFORCE;
+	site = site_get(w->net, mx, NULL);
+	p = path_get(site, TAILQ_FIRST(&w->net->sources), "dest.example");
+	assert_int_equal(path_configure(p, &err), 0);
+	assert_null(plan_new(p, &why));
+	assert_int_equal(why.code, 451);
+	assert_true(why.is_forbidden);
+	mx_list_unref(&mx);
+	site_unref(&site);
+	world_free(w);
+}
+
 static unsigned
 count_source(const struct world *w, const char *name)
 {
@@ -538,6 +564,60 @@ test_reload_greeting(void **state UNUSED)
 	world_free(w);
 }
 
+/* A reload that takes the password away, while the server thinks about it: what it says then is no news of ours. */
+static void
+test_reload_password(void **state UNUSED)
+{
+	static const script asks[] = { { "S:220 hi\r\n", "C:EHLO", "S:250-hi\r\n250 AUTH PLAIN\r\n", "C:AUTH PLAIN",
+	    "W:300", "S:535 5.7.8 no: AHNjb3R0AHRpZ2Vy\r\n", "C:QUIT" }, { HELLO, TX1, "C:QUIT" } };
+	struct world *w = world_new();
+	const struct ql_result *r;
+	struct msgid id[2];
+
+	peer_new(w, 1, asks, 2);
+	world_start(w, NULL, SOURCE_33 "kumo.on('get_egress_path_config', function() return {\n"
+	    "  smtp_auth_plain_username = 'scott', smtp_auth_plain_password = { key_data = 'tiger' },\n"
+	    "  allow_smtp_auth_plain_without_tls = true } end)\n", dest_1);
+	id[0] = world_mail(w, &to_example);
+	while (peer_count(w->peers[0], "AUTH PLAIN AHNjb3R0AHRpZ2Vy\r\n") == 0)
+		world_wait(w, 10);
+	write_config(w, NULL, SOURCE_33);
+	net_reload(w->net);
+	world_run(w, 1);
+	r = world_result(w, &id[0], 0);
+	assert_int_equal(r->outcome, QL_RETURNED);
+	id[1] = world_mail(w, &to_example); /* for which the path is set up anew */
+	world_run(w, 2);
+	assert_int_equal(world_result(w, &id[1], 0)->outcome, QL_DELIVERED);
+	while (w->net->n_conns > 1) /* until the reply */
+		world_wait(w, 10);
+	assert_null(strstr(TAILQ_FIRST(&w->net->conns)->path->last_text, "AHNj"));
+	world_free(w);
+}
+
+/* The same hosts for two domains, that are told apart by what vouches for the hosts, are one server to be spared. */
+static void
+test_twin_sites(void **state UNUSED)
+{
+	static const struct dns_row dns[] = { { "one.example", DNS_OK, NULL, "10 a.example=127.0.0.1" },
+	    { "two.example", DNS_OK, NULL, "!10 a.example=127.0.0.1" }, { NULL, 0, NULL, NULL } };
+	static const script one[] = { { HELLO, TX1, "C:QUIT", "W:50", "S:221 bye\r\n", "X" } };
+	static const struct mail to[] = { { .domain = "one.example", .rcpts = { "a@one.example" } },
+	    { .domain = "two.example", .rcpts = { "a@two.example" } } };
+	struct world *w = world_new();
+	unsigned i;
+
+	peer_new(w, 1, one, 1);
+	world_start(w, "smtp_connection_limit = 1\nsmtp_deliveries_per_connection = 1\n", SOURCE_33, dns);
+	for (i = 0; i < 8; i++)
+		world_mail(w, &to[i % 2]);
+	world_run(w, 8);
+	for (i = 0; i < 8; i++)
+		assert_int_equal(w->results[i].outcome, QL_DELIVERED);
+	assert_int_equal(w->peers[0]->max_open, 1);
+	world_free(w);
+}
+
 /* Sets of hosts whose names make the same pattern are different sites, with a port of their own too. */
 static void
 test_port_sites(void **state UNUSED)
@@ -678,6 +758,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_plan),
+		cmocka_unit_test(test_plan_forbidden),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_source_not_here),
 		cmocka_unit_test(test_source_lost),
@@ -690,6 +771,8 @@ main(void)
 		cmocka_unit_test(test_dns_death),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_reload_greeting),
+		cmocka_unit_test(test_reload_password),
+		cmocka_unit_test(test_twin_sites),
 		cmocka_unit_test(test_port_sites),
 		cmocka_unit_test(test_secure_sites),
 		cmocka_unit_test(test_stop),

@@ -44,7 +44,8 @@ struct dns_row {
 	const char *name;
 	uint8_t status; /* 0: no answer at all */
 	const char *text;
-	/* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1"; @ stands for the name asked for. */
+	/* "10 mx1.example=127.0.0.1,127.0.0.2;20 mx2.example=::1"; @ stands for the name asked for. With "!" in front:
+	 * DNSSEC vouches for them. */
 	const char *hosts;
 };
 
@@ -293,8 +294,9 @@ static struct mx_list *
 make_hosts(enum mx_kind kind, const char *hosts)
 {
 	struct mx_list *mx = mx_list_new(kind);
-	char *copy = xstrdup(hosts), *h, *save = NULL;
+	char *copy = xstrdup(hosts + (*hosts == '!')), *h, *save = NULL;
 
+	mx->is_secure = *hosts == '!';
 	for (h = strtok_r(copy, ";", &save); h != NULL; h = strtok_r(NULL, ";", &save))
 		add_host(mx, h);
 	free(copy);
