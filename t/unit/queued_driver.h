@@ -455,6 +455,7 @@ struct mail {
 	size_t body_len; /* 0: small */
 	bool no_notice;  /* QL_RECEIVED is lost */
 	const struct msgid *id; /* NULL: a new one */
+	const char *queue;
 };
 
 /* Appends a message and tells of it; returns its id. */
@@ -484,6 +485,8 @@ spool_add(struct spooler *s, const struct mail *m)
 		env->tenant = xstrdup(m->tenant);
 	if (m->campaign != NULL)
 		env->campaign = xstrdup(m->campaign);
+	if (m->queue != NULL)
+		env->queue = xstrdup(m->queue);
 	for (i = 0; i < m->n_rcpts; i++)
 		envelope_add_rcpt(env, m->rcpts[i], NULL, m->notify);
 	wbuf_init(&enc);
