@@ -8,7 +8,7 @@
 	"block_dnsbl /blocked/\n\t550 blocked\nthrottle_volume /too fast/\n\t421 too fast\nveto /spam/\n\t550 spam\n" \
 	"on rcpt_unknown by-code suppress for=365d\non mailbox_full by-code suppress after=3/14d for=30d\n" \
 	"on block_dnsbl by-code suspend after=2/10m for=2h alert after=2/10m for=1h\n" \
-	"on throttle_volume retry slow connection_limit=1 for=30m\n"
+	"on throttle_volume retry slow connection_limit=1 for=30m\nrcpt_refused /not for you/\n\t550 not for you\non rcpt_refused hold\n"
 
 struct world {
 	struct rig r;
@@ -380,6 +380,37 @@ test_paths(void **state)
 	close_world(&w);
 }
 
+/* A verdict that holds a message is no reason to forget that it is to be ended. */
+static void
+test_hold(void **state)
+{
+	struct ql_job job;
+	struct world w;
+	struct frame f;
+	char *text;
+	pid_t asker;
+
+	(void)state;
+	open_world(&w, ONE_POOL);
+	fail_with(&w, "h@there.example", 550, "not for you");
+	assert_true(status_becomes(&w.r, "held", 1));
+	(void)spool_one(&w.s, "s@sender.example", "b@there.example");
+	assert_true(next_job(&w.cons, &job, 10000));
+	(void)fflush(NULL);
+	if ((asker = fork()) == 0) {
+		(void)ask(&w.r, "queue.bounce", (const char *const[]){ "recipient", "b@there.example", NULL }, &text);
+		_exit(0);
+	}
+	assert_true(peer_expect(&w.cons, QL_CANCEL, &f, 10000));
+	frame_clear(&f);
+	send_result(&w.cons, &job.rec.id, 0, QL_FAILED, 550, "not for you");
+	ql_job_clear(&job);
+	assert_int_equal(waitpid(asker, NULL, 0), asker);
+	assert_true(status_becomes(&w.r, "removed", 1));
+	assert_int_equal(status_of(&w.r, "held"), 1);
+	close_world(&w);
+}
+
 #define ON ONE_POOL "kumo.on('bounce_classified', function(r) "
 
 static void
@@ -422,6 +453,22 @@ test_policy(void **state)
 	close_world(&w);
 }
 
+/* What policy said of a failure holds also when that turns out to have been the last one. */
+static void
+test_policy_expired(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, ON "if r.recipient == 'keep@there.example' then return 'retry in=1h' end end)\n"
+	    "kumo.on('get_queue_config', function() return { max_age = '1s', retry_interval = '1h' } end)\n");
+	fail_with(&w, "keep@there.example", 452, "mailbox full");
+	fail_with(&w, "gone@there.example", 452, "mailbox full");
+	assert_true(status_becomes(&w.r, "expired", 2));
+	assert_true(status_becomes(&w.r, "suppressions", 1));
+	close_world(&w);
+}
+
 int
 main(void)
 {
@@ -433,7 +480,9 @@ main(void)
 		cmocka_unit_test(test_complaint),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_policy),
+		cmocka_unit_test(test_policy_expired),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
