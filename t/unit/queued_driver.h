@@ -82,8 +82,9 @@ rig_write_config(struct rig *r)
 
 	(void)snprintf(text, sizeof(text), "myhostname = mx.test.example\nqueue_directory = %s/spool\n"
 	    "log_directory = %s/log\nrun_directory = %s/run\npolicy_file = %s/policy.lua\n"
-	    "index_size_limit = 256M\n%s%s\n",
+	    "%s%s%s\n",
 	    r->dir, r->dir, r->dir, r->dir,
+	    strstr(r->extra, "index_size_limit") == NULL ? "index_size_limit = 256M\n" : "",
 	    strstr(r->extra, "index_commit_interval") == NULL ? "index_commit_interval = 50ms\n" : "", r->extra);
 	(void)snprintf(path, sizeof(path), "%s/main.cf", r->dir);
 	write_file(path, text);

@@ -380,6 +380,57 @@ test_paths(void **state)
 	close_world(&w);
 }
 
+/* Requests are no more than their part of the index, however long each is: mail goes on. */
+static void
+test_room(void **state)
+{
+	struct suppress_request q = { .scope = SUPPRESS_TENANT, .reason = SUPPRESS_COMPLAINT,
+		.origin = SUPPRESS_BY_REPORT, .when = 1000 };
+	char value[500], note[SUPPRESS_NOTE_MAX + 1], address[64];
+	uint64_t n = 64u << 20 >> 11, i;
+	uint64_t number;
+	struct peer fbl;
+	struct world w;
+	struct frame f;
+	struct wbuf b;
+	struct rbuf r;
+
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	rig_open(&w.r, "bounce_notice = no\nindex_size_limit = 64M\n", ONE_POOL);
+	producer_open(&w.prod, &w.s, &w.r, "smtpd-1");
+	consumer_open(&w.cons, &w.r, "p1", 1000);
+	consumer_open(&fbl, &w.r, QL_FBLPROC, 1);
+	memset(value, 'v', sizeof(value));
+	value[sizeof(value) - 1] = '\0';
+	memset(note, 'n', sizeof(note));
+	note[sizeof(note) - 1] = '\0';
+	q.scope_value = value;
+	q.note = note;
+	q.address = address;
+	wbuf_init(&b);
+	for (i = 1; i <= n; i++) {
+		(void)snprintf(address, sizeof(address), "u%" PRIu64 "@there.example", i);
+		wbuf_reset(&b);
+		ql_suppress_encode(i, &q, &b);
+		peer_send(&fbl, QL_SUPPRESS, &b);
+		for (number = 0; (i % 500 == 0 || i == n) && number != i;) {
+			assert_true(peer_expect(&fbl, QL_SUPPRESSED, &f, 10000));
+			rbuf_init(&r, f.body, f.len);
+			assert_int_equal(ql_u64_decode(&r, &number), 0);
+			frame_clear(&f);
+		}
+	}
+	wbuf_clear(&b);
+	assert_int_equal(status_of(&w.r, "commit_failures"), 0);
+	assert_true(status_of(&w.r, "dropped") > 0);
+	assert_true(status_of(&w.r, "suppressions") > 1000);
+	fail_with(&w, "u@there.example", 550, "no");
+	assert_true(status_becomes(&w.r, "messages", 0));
+	peer_close(&fbl);
+	close_world(&w);
+}
+
 /* A verdict that holds a message is no reason to forget that it is to be ended. */
 static void
 test_hold(void **state)
@@ -480,6 +531,7 @@ main(void)
 		cmocka_unit_test(test_complaint),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_policy_expired),
