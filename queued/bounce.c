@@ -16,6 +16,7 @@
 #include "queued/ownseg.h"
 #include "queued/queued.h"
 #include "queued/recover.h"
+#include "queued/stage.h"
 
 #define NOTICES_PER_COMMIT 500
 #define BYTES_PER_COMMIT (8u << 20)
@@ -94,8 +95,9 @@ notices_pending(const struct notices *ns)
 }
 
 static bool
-notice_is_wanted(const struct params *p, const struct qenv *e, const struct notice_facts *f)
+notice_is_wanted(const struct queued *q, const struct qenv *e, const struct notice_facts *f)
 {
+	const struct params *p = q->params;
 	const struct envelope *env = e->msg->env;
 	int notices = e->queue->config.notices;
 	const char *domain = address_domain(env->sender);
@@ -103,7 +105,8 @@ notice_is_wanted(const struct params *p, const struct qenv *e, const struct noti
 
 	if (*env->sender == '\0' || e->rcpt >= env->n_rcpts || !dsn_wanted(env->rcpts[e->rcpt].notify, f->action))
 		return false;
-	if (!p->bounce_notice || notices == NOTICES_NONE || (notices == NOTICES_HARD && f->hard == NULL))
+	if (!p->bounce_notice || notices == NOTICES_NONE || (notices == NOTICES_HARD && f->hard == NULL) ||
+	    !stage_may_tell(q, e))
 		return false;
 	for (i = 0; i < p->bounce_notice_disabled_domains.n; i++)
 		if (strcasecmp(p->bounce_notice_disabled_domains.v[i], domain) == 0)
@@ -123,7 +126,7 @@ notice_add(struct queued *q, struct qenv *e, const struct notice_facts *f)
 	struct notices *ns = q->notices;
 	struct notice *n;
 
-	if (!notice_is_wanted(q->params, e, f))
+	if (!notice_is_wanted(q, e, f))
 		return;
 	n = xcalloc(1, sizeof(*n));
 	n->env = e;

@@ -329,7 +329,7 @@ changes_write(struct changes *c)
 		return rc;
 	if ((rc = write_envelopes(c)) != 0 || (rc = write_queues(c)) != 0 ||
 	    (rc = queue_clock_store(c->q)) != 0 || (rc = overrides_store(c->q)) != 0 ||
-	    (rc = outbox_store(c->q)) != 0 ||
+	    (rc = outbox_store(c->q, c->only_deletes)) != 0 ||
 	    (!c->only_deletes && (rc = write_segments(c)) != 0)) {
 		store_abort(st);
 		return rc;
@@ -430,7 +430,7 @@ changes_stored(struct changes *c)
 	q->queues->next_dirty = false;
 	queue_clock_stored(q);
 	overrides_stored(q);
-	outbox_stored(q);
+	outbox_stored(q, c->only_deletes);
 	stored_queues(c);
 	if (!c->only_deletes) {
 		q->segs->next_dirty = false;

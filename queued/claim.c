@@ -14,6 +14,8 @@
 #include "queued/queued.h"
 #include "queued/recover.h"
 #include "queued/result.h"
+#include "queued/squeue.h"
+#include "queued/stage.h"
 
 #define CLAIMS_MAX 200000u
 
@@ -21,6 +23,7 @@ struct claim {
 	UT_hash_handle hh;
 	uint8_t key[ENV_KEY_LEN];
 	struct consumer *consumer; /* NULL: it has gone, the result is here */
+	const char *stage;         /* of the consumer (stage_of()) */
 	bool has_result;
 	struct ql_result result;
 };
@@ -49,6 +52,7 @@ claim_add(struct queued *q, const struct envid *id, struct consumer *c)
 	cl = xcalloc(1, sizeof(*cl));
 	memcpy(cl->key, key, ENV_KEY_LEN);
 	cl->consumer = c;
+	cl->stage = stage_of(c->client->name);
 	HASH_ADD(hh, r->claims, key, ENV_KEY_LEN, cl);
 	r->n_claims++;
 }
@@ -77,11 +81,18 @@ claim_settle(struct queued *q, struct qenv *e)
 	HASH_FIND(hh, q->recover->claims, e->key, ENV_KEY_LEN, cl);
 	if (cl == NULL)
 		return false;
+	if (cl->stage != NULL && !e->queue->is_stage) {
+		if (cl->consumer != NULL)
+			consumer_cancel(cl->consumer, e);
+		q->count.unknown_results += cl->has_result;
+		claim_free(q->recover, cl);
+		return false;
+	}
 	/* In flight, so that the result finds the state that it changes. */
 	if (cl->consumer != NULL)
 		result_put_in_flight(q, e, cl->consumer);
 	if (cl->has_result)
-		result_apply(q, e, &cl->result);
+		result_apply(q, e, &cl->result, cl->stage);
 	claim_free(q->recover, cl);
 	return true;
 }

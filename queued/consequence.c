@@ -174,7 +174,8 @@ void
 consequence_expired(struct queued *q, const struct qenv *e)
 {
 	struct verdict_input in = { .code = e->code, .enhanced = e->enhanced, .phase = PHASE_NONE,
-		.attempts = e->attempts };
+		.attempts = e->attempts, .age = loop_wall(q->loop) - msgid_time(&e->msg->id) };
+	const struct ql_result unknown = { .outcome = QL_FAILED }; /* of where it was said nothing is kept */
 	struct bounce_reply reply;
 	struct verdict v;
 	char *buf;
@@ -186,6 +187,9 @@ consequence_expired(struct queued *q, const struct qenv *e)
 	bounce_reply_parse(e->text, strlen(e->text), buf, &reply);
 	in.text = buf;
 	verdict_decide(q->bounce_rules, &in, &v);
+	if (v.may_suppress)
+		consequence_ask(q, e, &unknown, &in, &v);
 	consequence_suppress(q, e, &v);
+	verdict_clear(&v);
 	free(buf);
 }

@@ -184,6 +184,14 @@ consumer_stop(struct client *cl)
 	free(c);
 }
 
+/* What is in a stage by our rows may be with any daemon: a kill may have taken the commit that it went on with. But who
+ * reads what strangers send, and the event log, has no business with ordinary mail. */
+bool
+consumer_may_have(const struct consumer *c, const struct qenv *e)
+{
+	return !c->is_stage || e->queue->is_stage;
+}
+
 /* QL_HELD: it has this one from before. */
 static void
 on_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
@@ -203,7 +211,8 @@ on_held(struct ipc *ipc, struct ipc_msg *m, void *arg)
 		claim_add(q, &id, cl->consumer);
 		return;
 	}
-	if (e->state == ENVELOPE_DONE || (e->state == ENVELOPE_INFLIGHT && e->with->consumer != cl->consumer)) {
+	if (e->state == ENVELOPE_DONE || !consumer_may_have(cl->consumer, e) ||
+	    (e->state == ENVELOPE_INFLIGHT && e->with->consumer != cl->consumer)) {
 		consumer_cancel(cl->consumer, e);
 		return;
 	}
@@ -292,7 +301,7 @@ on_result(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	e = qenv_find(q->mem, &r.env);
 	if (e != NULL && e->state == ENVELOPE_INFLIGHT && e->with->consumer == cl->consumer)
-		result_apply(q, e, &r);
+		result_apply(q, e, &r, stage_of(cl->name));
 	else if (!claim_result(q, &r, cl->consumer))
 		q->count.unknown_results++;
 	ql_result_clear(&r);

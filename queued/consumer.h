@@ -49,6 +49,8 @@ struct consumer_seg *consumer_segment(struct consumer *, struct segment *);
 void consumers_review(struct queued *);
 /* An administrator wants mail tried now. */
 void consumers_retry(struct queued *);
+/* Whether an envelope may be in its hands at all. */
+bool consumer_may_have(const struct consumer *, const struct qenv *);
 void consumer_cancel(struct consumer *, const struct qenv *);
 extern const struct ipc_ops consumer_ops;
 

@@ -18,7 +18,7 @@
 
 #define WINDOW 256      /* said and not answered */
 #define SOON 2000       /* new ones in memory: more are not waited with */
-#define ROW_BYTES 512   /* about */
+#define FRESH_BYTES (64u << 20) /* in memory, while the disk is full; a commit writes less */
 #define INDEX_SHARE 4   /* the part of the index that is for the outbox: mail has to go on */
 
 struct item {
@@ -33,7 +33,7 @@ TAILQ_HEAD(item_list, item);
 struct outbox {
 	struct queued *q;
 	struct item_list fresh; /* to be written by the next commit */
-	size_t n_fresh;
+	size_t n_fresh, fresh_bytes;
 	uint64_t last;          /* number */
 	uint64_t *gone;         /* rows to be deleted */
 	size_t n_gone, gone_cap;
@@ -76,6 +76,7 @@ item_free(struct outbox *ob, struct item *i)
 {
 	TAILQ_REMOVE(&ob->fresh, i, next);
 	ob->n_fresh--;
+	ob->fresh_bytes -= i->encoded.len;
 	wbuf_clear(&i->encoded);
 	free(i);
 }
@@ -101,13 +102,14 @@ outbox_free(struct outbox **obp)
 static bool
 is_full(struct outbox *ob)
 {
-	uint64_t rows;
+	uint64_t rows, bytes;
 	bool yes;
 
 	store_read_begin(ob->q->store);
 	rows = store_count(ob->q->store, DB_OUTBOX) + ob->n_fresh;
+	bytes = store_bytes_of(ob->q->store, DB_OUTBOX) + ob->fresh_bytes;
 	store_read_end(ob->q->store);
-	yes = rows > (uint64_t)ob->q->params->index_size_limit / INDEX_SHARE / ROW_BYTES;
+	yes = bytes > (uint64_t)ob->q->params->index_size_limit / INDEX_SHARE || ob->fresh_bytes > FRESH_BYTES;
 	if (yes && !ob->is_complaining)
 		log_error("%" PRIu64 " addresses wait for bouncerd: no more that are to be suppressed are noted until "
 		    "it takes them", rows);
@@ -145,6 +147,7 @@ outbox_add(struct queued *q, const struct suppress_request *r, struct client *fr
 	suppress_request_encode(r, &i->encoded);
 	TAILQ_INSERT_TAIL(&ob->fresh, i, next);
 	changes_poke(q->changes);
+	ob->fresh_bytes += i->encoded.len;
 	if (++ob->n_fresh >= SOON)
 		changes_hurry(q->changes);
 }
@@ -278,10 +281,9 @@ outbox_on_suppressed(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	}
 	for (i = 0; i < WINDOW && ob->said[i] != number; i++)
 		;
-	if (i == WINDOW) {
-		ipc_reject(ipc, "SUPPRESSED for what was not said");
+	/* What it heard before it connected anew, and hears again, it answers twice. */
+	if (i == WINDOW)
 		return;
-	}
 	ob->said[i] = 0;
 	ob->n_said--;
 	gone_add(ob, number);
@@ -299,7 +301,7 @@ outbox_is_dirty(const struct outbox *ob)
 }
 
 int
-outbox_store(struct queued *q)
+outbox_store(struct queued *q, bool only_deletes)
 {
 	struct outbox *ob = q->outbox;
 	uint64_t number = ob->last;
@@ -310,6 +312,9 @@ outbox_store(struct queued *q)
 	for (g = 0; g < ob->n_gone; g++)
 		if ((rc = store_del_outbox(q->store, ob->gone[g])) != 0)
 			return rc;
+	/* No room for any: that deletions get through is worth more than what a kill now would lose of these. */
+	if (only_deletes)
+		return 0;
 	TAILQ_FOREACH(i, &ob->fresh, next) {
 		i->number = ++number;
 		if ((rc = store_put_outbox(q->store, number, (struct slice){ (char *)i->encoded.p,
@@ -320,13 +325,13 @@ outbox_store(struct queued *q)
 }
 
 void
-outbox_stored(struct queued *q)
+outbox_stored(struct queued *q, bool only_deletes)
 {
 	struct outbox *ob = q->outbox;
 	struct item *i;
 
 	ob->n_gone = 0;
-	while ((i = TAILQ_FIRST(&ob->fresh)) != NULL) {
+	while (!only_deletes && (i = TAILQ_FIRST(&ob->fresh)) != NULL) {
 		ob->last = i->number;
 		if (i->from != NULL)
 			answer(i->from, i->from_number);

@@ -29,8 +29,8 @@ void outbox_on_suppressed(struct ipc *, struct ipc_msg *, void *arg);
 
 /* Part of a commit: to be written at all; writing; it is durable now. */
 bool outbox_is_dirty(const struct outbox *);
-int outbox_store(struct queued *);
-void outbox_stored(struct queued *);
+int outbox_store(struct queued *, bool only_deletes);
+void outbox_stored(struct queued *, bool only_deletes);
 
 /* Of `posthorn status'. */
 void outbox_json(struct queued *, struct json *);

@@ -149,7 +149,13 @@ rebind_plan_plain(struct queued *q, struct qenv *e, const struct rebind *r, stru
 
 	if (!plan_begin(q, e, plan))
 		return;
-	queue_name_split(queue != NULL ? queue : e->queue->name, &campaign, &tenant, &domain);
+	if (queue == NULL && e->queue->is_stage) {
+		replace(&campaign, qenv_campaign(e));
+		replace(&tenant, qenv_tenant(e));
+		replace(&domain, domain_of(q, e));
+	} else {
+		queue_name_split(queue != NULL ? queue : e->queue->name, &campaign, &tenant, &domain);
+	}
 	if ((v = value_of(r, "campaign")) != NULL)
 		replace(&campaign, v);
 	if ((v = value_of(r, "tenant")) != NULL)
@@ -161,7 +167,8 @@ rebind_plan_plain(struct queued *q, struct qenv *e, const struct rebind *r, stru
 	plan_rebound(e, is_named ? tenant : qenv_tenant(e), is_named ? campaign : qenv_campaign(e), plan);
 	plan_meta(e, r, plan);
 	plan_settle(e, plan);
-	if (is_named || value_of(r, "routing_domain") != NULL)
+	/* A tenant or a campaign of mail in a stage is for its way from there. */
+	if (queue != NULL || value_of(r, "routing_domain") != NULL || (is_named && !e->queue->is_stage))
 		plan_to(q, e, name, plan);
 	free(campaign);
 	free(tenant);

@@ -166,8 +166,7 @@ result_rebind(struct queued *q, struct qenv *e, int64_t due)
 	rebind_unref(&r);
 }
 
-/* What an operator ordered while it was away. True if that settled it. */
-static bool
+bool
 result_order(struct queued *q, struct qenv *e)
 {
 	enum env_order order = (enum env_order)e->order;
@@ -320,6 +319,17 @@ result_retry(struct queued *q, struct qenv *e, const struct ql_result *r, const 
 		(void)result_order(q, e);
 }
 
+/* Held by a verdict, which is news to whoever ordered a retry; all else that was ordered is done. */
+static void
+result_held(struct queued *q, struct qenv *e)
+{
+	if (e->order == ORDER_RETRY)
+		e->order = ORDER_NONE;
+	e->flags |= e->order == ORDER_REBIND ? ENV_HELD : 0;
+	if (e->order == ORDER_NONE || !result_order(q, e))
+		result_hold(q, e);
+}
+
 static void
 result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 {
@@ -349,7 +359,7 @@ result_failed(struct queued *q, struct qenv *e, const struct ql_result *r)
 		result_bounce(q, e, r, &v);
 	} else if (v.action == VERDICT_HOLD) {
 		events_failure(q, e, r, EV_TRANSIENT_FAILURE, &v, 0);
-		result_hold(q, e);
+		result_held(q, e);
 	} else {
 		result_retry(q, e, r, &v);
 	}
@@ -418,22 +428,39 @@ result_returned(struct queued *q, struct qenv *e, const struct ql_result *r)
 
 /* An answer of bouncerd or fblproc. */
 static void
-result_staged(struct queued *q, struct qenv *e, const struct ql_result *r)
+result_staged(struct queued *q, struct qenv *e, const struct ql_result *r, const char *stage)
 {
-	squeue_grow_window(q, e->queue);
-	if (e->order != ORDER_NONE && result_order(q, e))
-		return;
-	if (r->outcome == QL_DELIVERED)
-		stage_handled(q, e);
-	else
-		stage_passed(q, e);
+	struct ql_result later = *r;
+
+	switch (r->outcome) {
+	case QL_DELIVERED:
+		squeue_grow_window(q, e->queue);
+		stage_handled(q, e, stage);
+		break;
+	case QL_PASSED:
+		squeue_grow_window(q, e->queue);
+		stage_passed(q, e, stage);
+		break;
+	case QL_FAILED:
+		/* It may find that it cannot tell now, nothing else: nobody's address is at fault. */
+		later.is_local = true;
+		if (later.code < 400 || later.code > 499) {
+			later.code = 451;
+			later.enhanced = (struct enhanced_code){ 4, 3, 0 };
+		}
+		result_failed(q, e, &later);
+		break;
+	default:
+		result_returned(q, e, r);
+		break;
+	}
 }
 
 void
-result_apply(struct queued *q, struct qenv *e, const struct ql_result *r)
+result_apply(struct queued *q, struct qenv *e, const struct ql_result *r, const char *stage)
 {
-	if (e->queue->is_stage && (r->outcome == QL_DELIVERED || r->outcome == QL_PASSED)) {
-		result_staged(q, e, r);
+	if (stage != NULL) {
+		result_staged(q, e, r, stage);
 		return;
 	}
 	switch (r->outcome) {

@@ -7,8 +7,8 @@
 struct consumer;
 struct queued;
 
-/* A consumer's result. The envelope may be gone afterwards. */
-void result_apply(struct queued *, struct qenv *, const struct ql_result *);
+/* A consumer's result. stage: its name if it is bouncerd or fblproc (stage_of()). The envelope may be gone afterwards. */
+void result_apply(struct queued *, struct qenv *, const struct ql_result *, const char *stage);
 /* Its consumer is gone: back to its queue; no attempt is counted. */
 void result_abandoned(struct queued *, struct qenv *);
 /* A claimed envelope turned up. */
@@ -27,5 +27,7 @@ void result_suppressed(struct queued *, struct qenv *, const char *text);
 /* Back to waiting until `due`, or ready if that is now; not an attempt. */
 void result_defer(struct queued *, struct qenv *, int64_t due);
 void result_hold(struct queued *, struct qenv *);
+/* What an operator ordered while it was away. True if that settled it. */
+bool result_order(struct queued *, struct qenv *);
 
 #endif

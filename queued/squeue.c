@@ -130,7 +130,7 @@ squeue_for(struct squeue_set *set, const struct envelope *env, const char *addre
 
 	if (*domain == '\0')
 		domain = set->q->params->myhostname;
-	if (env->queue != NULL && *env->queue != '\0')
+	if (env->queue != NULL && *env->queue != '\0' && !stage_is_name(env->queue))
 		(void)snprintf(name, sizeof(name), "%s", env->queue);
 	else
 		queue_name_make(name, sizeof(name), env->campaign, env->tenant, domain);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "mail/address.h"
+#include "mail/names.h"
 
 #include "queued/changes.h"
 #include "queued/events.h"
@@ -15,10 +16,16 @@
 #include "queued/squeue.h"
 #include "queued/stage.h"
 
+const char *
+stage_of(const char *name)
+{
+	return strcmp(name, QL_FBLPROC) == 0 ? QL_FBLPROC : strcmp(name, QL_BOUNCERD) == 0 ? QL_BOUNCERD : NULL;
+}
+
 bool
 stage_is_name(const char *name)
 {
-	return strcmp(name, QL_FBLPROC) == 0 || strcmp(name, QL_BOUNCERD) == 0;
+	return stage_of(name) != NULL;
 }
 
 static const char *
@@ -60,6 +67,12 @@ may_relay(const struct queued *q, const struct policy_listener_domain *d, const 
 	return d == NULL || d->relay_to; /* no listener domain any more: what was accepted is delivered */
 }
 
+bool
+stage_may_tell(const struct queued *q, const struct qenv *e)
+{
+	return !e->queue->is_stage || may_relay(q, listener_of(q, qenv_address(e)), qenv_address(e));
+}
+
 /* Whether its message can be read; it is held for somebody to look at if not. */
 static bool
 is_readable(struct queued *q, struct qenv *e)
@@ -83,25 +96,36 @@ go_to(struct queued *q, struct qenv *e, struct squeue *to)
 	qenv_move(q->mem, e, to);
 	e->returns = 0;
 	e->attempts = 0;
-	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT);
+	e->flags &= (uint16_t)~(ENV_DELAY_LOGGED | ENV_PATH_WAIT | ENV_GUARDED);
 	changes_add(q->changes, e);
+	/* Orders are followed here: where it was, it would be dealt with once more. */
+	if (e->order != ORDER_NONE && result_order(q, e))
+		return;
 	if (!result_is_prolonged(q, e))
 		result_expire(q, e);
 	else if (!overrides_intake(q, e))
 		result_defer(q, e, queue_now(q));
 }
 
+/* An operator may have given it another tenant or campaign meanwhile. */
 static void
 relay(struct queued *q, struct qenv *e)
 {
-	go_to(q, e, squeue_for(q->queues, e->msg->env, qenv_address(e)));
+	char name[QUEUE_NAME_MAX];
+
+	if (e->rebound == NULL) {
+		go_to(q, e, squeue_for(q->queues, e->msg->env, qenv_address(e)));
+		return;
+	}
+	queue_name_make(name, sizeof(name), qenv_campaign(e), qenv_tenant(e), domain_of(q, qenv_address(e)));
+	go_to(q, e, squeue_named(q->queues, name));
 }
 
 void
-stage_handled(struct queued *q, struct qenv *e)
+stage_handled(struct queued *q, struct qenv *e, const char *name)
 {
 	static const struct enhanced_code code = { 2, 0, 0 };
-	bool is_complaint = strcmp(e->queue->name, QL_FBLPROC) == 0;
+	bool is_complaint = strcmp(name, QL_FBLPROC) == 0;
 	const struct policy_listener_domain *d;
 	enum report_action action;
 
@@ -119,7 +143,7 @@ stage_handled(struct queued *q, struct qenv *e)
 }
 
 void
-stage_passed(struct queued *q, struct qenv *e)
+stage_passed(struct queued *q, struct qenv *e, const char *name)
 {
 	static const struct enhanced_code refused = { 5, 7, 1 };
 	const struct policy_listener_domain *d;
@@ -127,7 +151,7 @@ stage_passed(struct queued *q, struct qenv *e)
 	if (!is_readable(q, e))
 		return;
 	d = listener_of(q, qenv_address(e));
-	if (strcmp(e->queue->name, QL_FBLPROC) == 0 && d != NULL && d->log_oob != REPORT_IGNORE) {
+	if (strcmp(name, QL_FBLPROC) == 0 && d != NULL && d->log_oob != REPORT_IGNORE) {
 		go_to(q, e, squeue_named(q->queues, QL_BOUNCERD));
 	} else if (may_relay(q, d, qenv_address(e))) {
 		relay(q, e);

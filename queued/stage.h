@@ -13,10 +13,14 @@ struct squeue;
 
 /* Whether a queue (or a pool, or a consumer) has the name of a stage. */
 bool stage_is_name(const char *name);
+/* The same name, static; NULL: it has none. */
+const char *stage_of(const char *name);
 /* The queue of its first stage; NULL: it has none. */
 struct squeue *stage_first(struct queued *, const char *address);
-/* A consumer's answers, of an envelope that was in flight: it was a report and is dealt with; it was none. */
-void stage_handled(struct queued *, struct qenv *);
-void stage_passed(struct queued *, struct qenv *);
+/* Answers of the consumer of that name, of an envelope in any stage: it was a report and is dealt with; it was none. */
+void stage_handled(struct queued *, struct qenv *, const char *name);
+void stage_passed(struct queued *, struct qenv *, const char *name);
+/* Whether its sender is told that it does not go through: where only reports come, he may be anybody. */
+bool stage_may_tell(const struct queued *, const struct qenv *);
 
 #endif

@@ -389,6 +389,16 @@ store_used(struct store *st)
 }
 
 uint64_t
+store_bytes_of(struct store *st, enum store_db db)
+{
+	MDB_stat stat;
+
+	if (mdb_stat(st->reader, st->dbi[db], &stat) != 0)
+		return 0;
+	return (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * (uint64_t)stat.ms_psize;
+}
+
+uint64_t
 store_count(struct store *st, enum store_db db)
 {
 	MDB_stat stat;

@@ -113,6 +113,7 @@ bool store_outbox_row(const MDB_val *key, const MDB_val *value, uint64_t *number
 uint64_t store_bytes(struct store *);    /* size of what the map uses */
 double store_used(struct store *);       /* part of index_size_limit in use, 0..1 */
 uint64_t store_count(struct store *, enum store_db);
+uint64_t store_bytes_of(struct store *, enum store_db); /* size of its pages */
 /* The index can no longer be trusted: log, leave the mark if it is damage, exit. */
 void store_broken(struct store *, const char *what, int rc) __attribute__((noreturn));
 /* Errors after which waiting may help (disk or map full). */

@@ -82,8 +82,9 @@ rig_write_config(struct rig *r)
 
 	(void)snprintf(text, sizeof(text), "myhostname = mx.test.example\nqueue_directory = %s/spool\n"
 	    "log_directory = %s/log\nrun_directory = %s/run\npolicy_file = %s/policy.lua\n"
-	    "index_size_limit = 256M\n%s%s\n",
+	    "%s%s%s\n",
 	    r->dir, r->dir, r->dir, r->dir,
+	    strstr(r->extra, "index_size_limit") == NULL ? "index_size_limit = 256M\n" : "",
 	    strstr(r->extra, "index_commit_interval") == NULL ? "index_commit_interval = 50ms\n" : "", r->extra);
 	(void)snprintf(path, sizeof(path), "%s/main.cf", r->dir);
 	write_file(path, text);
@@ -455,6 +456,7 @@ struct mail {
 	size_t body_len; /* 0: small */
 	bool no_notice;  /* QL_RECEIVED is lost */
 	const struct msgid *id; /* NULL: a new one */
+	const char *queue;
 };
 
 /* Appends a message and tells of it; returns its id. */
@@ -484,6 +486,8 @@ spool_add(struct spooler *s, const struct mail *m)
 		env->tenant = xstrdup(m->tenant);
 	if (m->campaign != NULL)
 		env->campaign = xstrdup(m->campaign);
+	if (m->queue != NULL)
+		env->queue = xstrdup(m->queue);
 	for (i = 0; i < m->n_rcpts; i++)
 		envelope_add_rcpt(env, m->rcpts[i], NULL, m->notify);
 	wbuf_init(&enc);

@@ -8,7 +8,7 @@
 	"block_dnsbl /blocked/\n\t550 blocked\nthrottle_volume /too fast/\n\t421 too fast\nveto /spam/\n\t550 spam\n" \
 	"on rcpt_unknown by-code suppress for=365d\non mailbox_full by-code suppress after=3/14d for=30d\n" \
 	"on block_dnsbl by-code suspend after=2/10m for=2h alert after=2/10m for=1h\n" \
-	"on throttle_volume retry slow connection_limit=1 for=30m\n"
+	"on throttle_volume retry slow connection_limit=1 for=30m\nrcpt_refused /not for you/\n\t550 not for you\non rcpt_refused hold\n"
 
 struct world {
 	struct rig r;
@@ -149,6 +149,13 @@ test_unknown_user(void **state)
 	bouncerd_comes(&w);
 	assert_true(next_request(&w, &number, &q, 10000));
 	assert_true(number == first);
+	suppress_request_clear(&q);
+	/* Both times that it was said are answered, the first on this connection: after a reconnection. */
+	answer(&w, number);
+	answer(&w, number);
+	assert_true(status_becomes(&w.r, "suppressions", 0));
+	fail_with(&w, "gone3@there.example", 550, "user unknown");
+	assert_true(next_request(&w, &number, &q, 10000));
 	suppress_request_clear(&q);
 	answer(&w, number);
 	assert_true(status_becomes(&w.r, "suppressions", 0));
@@ -332,7 +339,7 @@ test_hostile(void **state)
 	assert_true(is_dropped(&w.cons));
 	peer_close(&w.cons);
 	bouncerd_comes(&w);
-	answer(&w, 4711);
+	answer(&w, 0);
 	assert_true(is_dropped(&w.bouncerd));
 	assert_int_equal(status_of(&w.r, "suppressions"), 0);
 	consumer_open(&w.cons, &w.r, "p1", 10);
@@ -380,6 +387,88 @@ test_paths(void **state)
 	close_world(&w);
 }
 
+/* Requests are no more than their part of the index, however long each is: mail goes on. */
+static void
+test_room(void **state)
+{
+	struct suppress_request q = { .scope = SUPPRESS_TENANT, .reason = SUPPRESS_COMPLAINT,
+		.origin = SUPPRESS_BY_REPORT, .when = 1000 };
+	char value[500], note[SUPPRESS_NOTE_MAX + 1], address[64];
+	uint64_t n = 64u << 20 >> 11, i;
+	uint64_t number;
+	struct peer fbl;
+	struct world w;
+	struct frame f;
+	struct wbuf b;
+	struct rbuf r;
+
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	rig_open(&w.r, "bounce_notice = no\nindex_size_limit = 64M\n", ONE_POOL);
+	producer_open(&w.prod, &w.s, &w.r, "smtpd-1");
+	consumer_open(&w.cons, &w.r, "p1", 1000);
+	consumer_open(&fbl, &w.r, QL_FBLPROC, 1);
+	memset(value, 'v', sizeof(value));
+	value[sizeof(value) - 1] = '\0';
+	memset(note, 'n', sizeof(note));
+	note[sizeof(note) - 1] = '\0';
+	q.scope_value = value;
+	q.note = note;
+	q.address = address;
+	wbuf_init(&b);
+	for (i = 1; i <= n; i++) {
+		(void)snprintf(address, sizeof(address), "u%" PRIu64 "@there.example", i);
+		wbuf_reset(&b);
+		ql_suppress_encode(i, &q, &b);
+		peer_send(&fbl, QL_SUPPRESS, &b);
+		for (number = 0; (i % 500 == 0 || i == n) && number != i;) {
+			assert_true(peer_expect(&fbl, QL_SUPPRESSED, &f, 10000));
+			rbuf_init(&r, f.body, f.len);
+			assert_int_equal(ql_u64_decode(&r, &number), 0);
+			frame_clear(&f);
+		}
+	}
+	wbuf_clear(&b);
+	assert_int_equal(status_of(&w.r, "commit_failures"), 0);
+	assert_true(status_of(&w.r, "dropped") > 0);
+	assert_true(status_of(&w.r, "suppressions") > 1000);
+	fail_with(&w, "u@there.example", 550, "no");
+	assert_true(status_becomes(&w.r, "messages", 0));
+	peer_close(&fbl);
+	close_world(&w);
+}
+
+/* A verdict that holds a message is no reason to forget that it is to be ended. */
+static void
+test_hold(void **state)
+{
+	struct ql_job job;
+	struct world w;
+	struct frame f;
+	char *text;
+	pid_t asker;
+
+	(void)state;
+	open_world(&w, ONE_POOL);
+	fail_with(&w, "h@there.example", 550, "not for you");
+	assert_true(status_becomes(&w.r, "held", 1));
+	(void)spool_one(&w.s, "s@sender.example", "b@there.example");
+	assert_true(next_job(&w.cons, &job, 10000));
+	(void)fflush(NULL);
+	if ((asker = fork()) == 0) {
+		(void)ask(&w.r, "queue.bounce", (const char *const[]){ "recipient", "b@there.example", NULL }, &text);
+		_exit(0);
+	}
+	assert_true(peer_expect(&w.cons, QL_CANCEL, &f, 10000));
+	frame_clear(&f);
+	send_result(&w.cons, &job.rec.id, 0, QL_FAILED, 550, "not for you");
+	ql_job_clear(&job);
+	assert_int_equal(waitpid(asker, NULL, 0), asker);
+	assert_true(status_becomes(&w.r, "removed", 1));
+	assert_int_equal(status_of(&w.r, "held"), 1);
+	close_world(&w);
+}
+
 #define ON ONE_POOL "kumo.on('bounce_classified', function(r) "
 
 static void
@@ -422,6 +511,22 @@ test_policy(void **state)
 	close_world(&w);
 }
 
+/* What policy said of a failure holds also when that turns out to have been the last one. */
+static void
+test_policy_expired(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, ON "if r.recipient == 'keep@there.example' then return 'retry in=1h' end end)\n"
+	    "kumo.on('get_queue_config', function() return { max_age = '1s', retry_interval = '1h' } end)\n");
+	fail_with(&w, "keep@there.example", 452, "mailbox full");
+	fail_with(&w, "gone@there.example", 452, "mailbox full");
+	assert_true(status_becomes(&w.r, "expired", 2));
+	assert_true(status_becomes(&w.r, "suppressions", 1));
+	close_world(&w);
+}
+
 int
 main(void)
 {
@@ -433,7 +538,10 @@ main(void)
 		cmocka_unit_test(test_complaint),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_policy),
+		cmocka_unit_test(test_policy_expired),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
