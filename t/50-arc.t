@@ -92,6 +92,7 @@ sub relayed {
 	my $reply = deliver($q, "X-Test-Id: $id\r\n$text");
 	return "not accepted: $reply" if $reply !~ /^250/;
 	return $q->wait_for("message $id", sub {
+		return if !grep { $_->{id} eq $id } $q->ledger;    # it is whole then
 		my ($m) = grep { /^X-Test-Id: \Q$id\E\r$/m } map { PosthornTest::slurp($_) } glob $q->dir . '/bodies/*';
 		return $m;
 	}, 30) // '';
