@@ -1,5 +1,5 @@
-/* check_job.h: SPF begins at once; keys of DKIM and ARC and the record of DMARC are asked for when the header block is there,
- * while the body comes; what is open when the time is over is temperror. Everything in it is a stranger's. */
+/* check_job.h: SPF begins at once; keys of DKIM and ARC and the record of DMARC are asked for when the header block
+ * is there, while the body comes; what is open when the time is over is temperror. Everything in it is a stranger's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -22,8 +22,9 @@ typedef void sign_done_fn(const char *line, void *arg);
  * domain if it comes from one of ours. Taken over from msg, which may be NULL. How many. */
 size_t sign_choose(const struct policy *, struct policy_msg *msg, bool is_trusted, const char *head, size_t len,
     struct dkim_signer *out[POLICY_SIGNERS_MAX]);
-/* Signs m by the n signers, and seals it then if there is an order; all are taken over. bodies: what was hashed already (ended here). m is borrowed,
- * until done(), which is not called before this returns. NULL: the header has too many fields for it. */
+/* Signs m by the n signers, and seals it then if there is an order (NULL: not); one of both is there, all are taken
+ * over. bodies: what was hashed already (ended here). m is borrowed, until done(), which is not called before this
+ * returns. NULL: the header has too many fields for it. */
 struct signing *sign_begin(struct sign_client *, struct message *m, struct dkim_signer **, size_t n,
     struct arc_order *, struct sign_bodies *bodies, sign_done_fn *done, void *arg);
 /* At any time: forgets it. */

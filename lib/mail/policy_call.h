@@ -134,8 +134,8 @@ typedef void policy_task_fn(const struct policy_verdict *, void *arg);
 /* Where events that wait live; dns may be NULL (then every question is answered with an error). question_ms: for one
  * answer. */
 void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int64_t question_ms);
-/* Who checks SPF, DKIM and ARC for events. The functions return the open request (NULL: not now), fn is called later, never
- * before; cancel forgets it. message: policy_msg.arg. */
+/* Who checks SPF, DKIM and ARC for events. The functions return the open request (NULL: not now), fn is called later,
+ * never before; cancel forgets it. message: policy_msg.arg. */
 typedef void policy_auth_fn(const struct auth_results *, void *arg);
 struct policy_auth_query {
 	const char *client, *helo, *sender; /* sender "": the HELO name is asked about */
