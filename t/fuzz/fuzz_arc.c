@@ -1,5 +1,6 @@
-/* ARC. First byte: even, a header block: reading it is bounded, what it says of a chain is consistent, and a set that we
- * add is found again; odd, an algorithm and the record of a key, which verifies nothing that was not signed with it. */
+/* ARC. First byte: even, a header block: reading it is bounded, what it says of a chain is consistent, and a set that
+ * we add is found again; odd, an algorithm and the record of a key, which verifies nothing that was not signed with
+ * it. */
 #include "base/xalloc.h"
 #include "mail/address.h"
 #include "mail/arc.h"

@@ -796,8 +796,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_link), cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_signatures), cmocka_unit_test(test_two_authors), cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_silence), cmocka_unit_test(test_arc), cmocka_unit_test(test_author), cmocka_unit_test(test_session),
-		cmocka_unit_test(test_role_ends), cmocka_unit_test(test_session_ends) };
+		cmocka_unit_test(test_silence), cmocka_unit_test(test_arc), cmocka_unit_test(test_author),
+		cmocka_unit_test(test_session), cmocka_unit_test(test_role_ends),
+		cmocka_unit_test(test_session_ends) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
