@@ -249,7 +249,8 @@ on_result(struct ipc *ipc, struct ipc_msg *m, void *arg)
 	if (check_result_decode(&m->body, &a) == -1 || (r != NULL &&
 	    (((r->want & AUTH_WANT_SPF) != 0 && a.spf.result == 0) ||
 	    ((r->want & AUTH_WANT_DKIM) != 0 && a.dkim == 0) ||
-	    ((r->want & AUTH_WANT_DMARC) != 0 && a.dmarc.result == 0)))) {
+	    ((r->want & AUTH_WANT_DMARC) != 0 && a.dmarc.result == 0) ||
+	    ((r->want & AUTH_WANT_ARC) != 0 && a.arc.result == 0)))) {
 		ipc_reject(ipc, "malformed result");
 		return;
 	}

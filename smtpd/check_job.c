@@ -1,8 +1,9 @@
-/* check_job.h: SPF begins at once; keys of DKIM and the record of DMARC are asked for when the header block is there,
- * while the body comes; what is open when the time is over is temperror. Everything in it is a stranger's. */
+/* check_job.h: SPF begins at once; keys of DKIM and ARC and the record of DMARC are asked for when the header block
+ * is there, while the body comes; what is open when the time is over is temperror. Everything in it is a stranger's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cidr.h"
 #include "base/xalloc.h"
@@ -10,11 +11,14 @@
 #include "mail/orgdomain.h"
 #include "mail/spf.h"
 
+#include "smtpd/check_arc.h"
 #include "smtpd/check_dmarc.h"
 #include "smtpd/check_job.h"
 
 /* Numbers of questions: each is open at most once. */
-enum { Q_SPF = 1, Q_DMARC, Q_DMARC_ORGANIZATION, Q_KEY };
+enum { Q_SPF = 1, Q_DMARC, Q_DMARC_ORGANIZATION, Q_KEY, Q_ARC = Q_KEY + AUTH_SIGNATURES_MAX };
+
+#define ARC_OPEN_MAX 4 /* keys of ARC that are asked for at a time: the worker takes no more than 16 of all */
 
 struct check_job {
 	struct check_dkim_library *library;
@@ -33,6 +37,10 @@ struct check_job {
 	/* DKIM */
 	struct check_dkim *dkim;
 	bool is_key_open[AUTH_SIGNATURES_MAX];
+	/* ARC */
+	struct check_arc *arc;
+	bool is_arc_open[CHECK_ARC_KEYS];
+	unsigned n_arc_open;
 	/* DMARC */
 	bool is_record_open, has_record;
 	struct dns_reply record; /* kept until SPF and DKIM are known */
@@ -136,6 +144,27 @@ dmarc_begin(struct check_job *j)
 }
 
 static void
+arc_go_on(struct check_job *j)
+{
+	const char *name;
+	unsigned i;
+
+	while (j->n_arc_open < ARC_OPEN_MAX && (name = check_arc_ask(j->arc, &i)) != NULL) {
+		j->is_arc_open[i] = true;
+		j->n_arc_open++;
+		ask(j, Q_ARC + i, name, DNS_TYPE_TXT);
+	}
+}
+
+static void
+arc_reply(struct check_job *j, unsigned i, const struct dns_reply *r)
+{
+	j->is_arc_open[i] = false;
+	j->n_arc_open--;
+	check_arc_key(j->arc, i, r);
+}
+
+static void
 head_end(struct check_job *j)
 {
 	const char *name;
@@ -151,6 +180,10 @@ head_end(struct check_job *j)
 	}
 	if ((j->begin.want & AUTH_WANT_DMARC) != 0)
 		dmarc_begin(j);
+	if ((j->begin.want & AUTH_WANT_ARC) != 0) {
+		j->arc = check_arc_new(head_of(j), j->head.len, time(NULL));
+		arc_go_on(j);
+	}
 	wbuf_clear(&j->head);
 	j->is_head_done = true;
 }
@@ -224,13 +257,18 @@ go_on(struct check_job *j)
 		check_dkim_end(j->dkim, r);
 		check_dkim_free(&j->dkim);
 	}
+	if (j->arc != NULL && j->is_whole && j->n_arc_open == 0) {
+		check_arc_end(j->arc, &r->arc);
+		check_arc_free(&j->arc);
+	}
 	if ((want & AUTH_WANT_DMARC) != 0 && r->dmarc.result == 0 && j->has_record &&
 	    ((want & AUTH_WANT_SPF) == 0 || r->spf.result != 0) && ((want & AUTH_WANT_DKIM) == 0 || r->dkim != 0)) {
 		if (!check_dmarc_judge(r, &j->record, j->record_at))
 			dmarc_next(j);
 	}
 	if (j->is_late || (((want & AUTH_WANT_SPF) == 0 || r->spf.result != 0) &&
-	    ((want & AUTH_WANT_DKIM) == 0 || r->dkim != 0) && ((want & AUTH_WANT_DMARC) == 0 || r->dmarc.result != 0)))
+	    ((want & AUTH_WANT_DKIM) == 0 || r->dkim != 0) && ((want & AUTH_WANT_DMARC) == 0 ||
+	    r->dmarc.result != 0) && ((want & AUTH_WANT_ARC) == 0 || r->arc.result != 0)))
 		finish(j);
 }
 
@@ -250,6 +288,9 @@ on_timer(void *arg)
 			j->is_key_open[i] = false;
 			check_dkim_key(j->dkim, i, NULL);
 		}
+	for (i = 0; i < CHECK_ARC_KEYS; i++)
+		if (j->is_arc_open[i])
+			arc_reply(j, i, NULL);
 	go_on(j);
 }
 
@@ -298,6 +339,7 @@ check_job_free(struct check_job **jp)
 	wbuf_clear(&j->head);
 	spf_free(&j->spf);
 	check_dkim_free(&j->dkim);
+	check_arc_free(&j->arc);
 	dns_reply_clear(&j->record);
 	free(j);
 	*jp = NULL;
@@ -323,6 +365,8 @@ check_job_data(struct check_job *j, const void *data, size_t n)
 		return -1;
 	if (n > 0 && j->dkim != NULL)
 		check_dkim_body(j->dkim, p, n);
+	if (n > 0 && j->arc != NULL)
+		check_arc_body(j->arc, p, n);
 	j->body_left -= n;
 	j->is_whole = j->is_head_done && j->body_left == 0;
 	if (j->is_whole)
@@ -347,6 +391,9 @@ check_job_reply(struct check_job *j, uint32_t number, const struct dns_reply *r)
 	} else if (number >= Q_KEY && number < Q_KEY + AUTH_SIGNATURES_MAX && j->is_key_open[number - Q_KEY]) {
 		j->is_key_open[number - Q_KEY] = false;
 		check_dkim_key(j->dkim, number - Q_KEY, r);
+	} else if (number >= Q_ARC && number < Q_ARC + CHECK_ARC_KEYS && j->is_arc_open[number - Q_ARC]) {
+		arc_reply(j, number - Q_ARC, r);
+		arc_go_on(j);
 	} else {
 		return;
 	}

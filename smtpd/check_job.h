@@ -1,5 +1,5 @@
-/* One check of a message or of a name: SPF, DKIM, DMARC, as far as it is asked for. Asks for DNS records by a callback
- * and is told them; is told the content in pieces. */
+/* One check of a message or of a name: SPF, DKIM, DMARC, ARC, as far as it is asked for. Asks for DNS records by a
+ * callback and is told them; is told the content in pieces. */
 #ifndef SMTPD_CHECK_JOB_H
 #define SMTPD_CHECK_JOB_H
 

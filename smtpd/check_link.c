@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mail/arc.h"
 #include "mail/dns_answer.h"
 
 #include "smtpd/check_link.h"
@@ -38,7 +39,7 @@ check_begin_decode(struct rbuf *r, struct check_begin *b)
 	b->receiver = rbuf_strdup(r, CHECK_HELO_MAX);
 	b->head_len = rbuf_u32(r);
 	b->body_len = rbuf_u64(r);
-	if (rbuf_done(r) && b->want != 0 && b->want <= (AUTH_WANT_SPF | AUTH_WANT_DKIM | AUTH_WANT_DMARC) &&
+	if (rbuf_done(r) && b->want != 0 && b->want <= AUTH_WANT_ALL &&
 	    b->head_len <= CHECK_HEAD_MAX && b->body_len <= INT64_MAX)
 		return 0;
 	check_begin_clear(b);
@@ -135,6 +136,11 @@ check_result_encode(const struct auth_results *a, struct wbuf *w)
 	wbuf_str(w, a->dmarc.domain);
 	wbuf_str(w, a->dmarc.policy);
 	wbuf_str(w, a->dmarc.reason);
+	wbuf_u8(w, a->arc.result);
+	wbuf_u8(w, a->arc.n);
+	wbuf_u8(w, a->arc.next);
+	wbuf_str(w, a->arc.domain);
+	wbuf_str(w, a->arc.reason);
 }
 
 static uint8_t
@@ -190,5 +196,10 @@ check_result_decode(struct rbuf *r, struct auth_results *a)
 	take_domain(r, a->dmarc.domain, sizeof a->dmarc.domain);
 	take_text(r, a->dmarc.policy, sizeof a->dmarc.policy);
 	take_text(r, a->dmarc.reason, sizeof a->dmarc.reason);
-	return rbuf_done(r) && is_helo <= 1 ? 0 : -1;
+	a->arc.result = take_result(r);
+	a->arc.n = rbuf_u8(r);
+	a->arc.next = rbuf_u8(r);
+	take_domain(r, a->arc.domain, sizeof a->arc.domain);
+	take_text(r, a->arc.reason, sizeof a->arc.reason);
+	return rbuf_done(r) && is_helo <= 1 && a->arc.n <= ARC_SETS_MAX && a->arc.next <= ARC_SETS_MAX ? 0 : -1;
 }

@@ -25,7 +25,7 @@ enum check_link_type {
 #define CHECK_QUESTION_MAX 512u
 #define CHECK_RESULT_MAX (16u << 10)
 #define CHECK_HEAD_MAX ((16u << 20) + 16) /* header_size_limit goes no further, but for a blank line of ours */
-#define CHECK_QUESTIONS_MAX 200    /* of one check: SPF's, keys, DMARC */
+#define CHECK_QUESTIONS_MAX 200    /* of one check: SPF's, keys (of ARC: 51), DMARC */
 #define CHECK_CLIENT_MAX 45
 #define CHECK_HELO_MAX 255
 

@@ -1,6 +1,8 @@
 /* Signs a message that is ready for the spool (worker role): nothing is changed in it afterwards, here or in other
  * processes, so what is signed is what leaves. The worker hashes; the sign role signs the hash. A message that cannot
- * be signed as it should be is refused for now: none leaves without. */
+ * be signed as it should be is refused for now: none leaves without.
+ *
+ * An ARC set comes last, and covers the DKIM signatures: first its message signature, then the seal over that. */
 #include <bsd/string.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +15,14 @@
 
 #define TRIES_MAX 3      /* a key that changes between two of them is bad luck once */
 #define COMPLAIN_MS 10000
+#define SIGN_LATER "451 4.3.5 The message cannot be signed now, try again later"
+#define SIGN_TOO_MANY "550 5.6.0 The header has too many fields to be signed"
+
+enum field { FIELD_DKIM, FIELD_ARC_MESSAGE, FIELD_ARC_SEAL };
 
 struct signature {
 	struct signing *signing;
+	enum field field_is;
 	struct dkim_signer *signer;
 	struct sign_request *request;
 	struct wbuf field;
@@ -31,6 +38,8 @@ struct signing {
 	uint8_t body[DKIM_CANONS][DKIM_HASH];
 	struct signature all[POLICY_SIGNERS_MAX];
 	size_t n, n_open;
+	struct arc_order *order; /* NULL: no ARC set */
+	struct signature set[2]; /* its message signature, its seal */
 	const char *refusal;
 	sign_done_fn *done;
 	void *arg;
@@ -99,25 +108,42 @@ sign_choose(const struct policy *policy, struct policy_msg *msg, bool is_trusted
 	return n;
 }
 
-/* All are there: they go above everything else. */
+/* They go above everything else. */
 static void
-finish(struct signing *g)
+put_above(struct message *m, const struct wbuf *const *fields, size_t n)
 {
-	struct message *m = g->message;
 	struct wbuf head;
+	size_t i, len = m->head.len;
+
+	for (i = 0; i < n; i++)
+		len += fields[i]->len;
+	wbuf_init(&head);
+	wbuf_reserve(&head, len);
+	for (i = 0; i < n; i++)
+		wbuf_raw(&head, fields[i]->p, fields[i]->len);
+	wbuf_raw(&head, m->head.p, m->head.len);
+	wbuf_clear(&m->head);
+	m->head = head;
+	m->rec.headers_len = (uint32_t)head.len;
+}
+
+static void
+signatures_put(struct signing *g)
+{
+	const struct wbuf *fields[POLICY_SIGNERS_MAX];
 	size_t i;
 
-	if (g->refusal == NULL) {
-		wbuf_init(&head);
-		wbuf_reserve(&head, m->head.len + g->n * 1024);
-		for (i = 0; i < g->n; i++)
-			wbuf_raw(&head, g->all[i].field.p, g->all[i].field.len);
-		wbuf_raw(&head, m->head.p, m->head.len);
-		wbuf_clear(&m->head);
-		m->head = head;
-		m->rec.headers_len = (uint32_t)head.len;
-	}
-	g->done(g->refusal, g->arg);
+	for (i = 0; i < g->n; i++)
+		fields[i] = &g->all[i].field;
+	put_above(g->message, fields, g->n);
+}
+
+static void
+set_put(struct signing *g)
+{
+	const struct wbuf *const fields[] = { &g->set[1].field, &g->set[0].field, &g->order->results };
+
+	put_above(g->message, fields, 3);
 }
 
 /* To the log, and not to the client: it names files. The same in a row is said once in a while. */
@@ -141,6 +167,17 @@ complain(const struct signature *s, const char *text)
 
 static void on_answer(const struct sign_answer *, void *);
 
+static void
+signature_init(struct signing *g, struct signature *s, struct dkim_signer *signer, enum field field)
+{
+	s->signing = g;
+	s->signer = signer;
+	s->field_is = field;
+	s->algorithm = signer->algorithm != DKIM_BY_KEY ? signer->algorithm : signer->guess;
+	strlcpy(s->selector, signer->selector != NULL ? signer->selector : *signer->guess_selector != '\0' ?
+	    signer->guess_selector : "current", sizeof s->selector);
+}
+
 /* 0, or -1: it cannot be. */
 static int
 ask(struct signature *s)
@@ -149,10 +186,21 @@ ask(struct signature *s)
 	const struct message *m = g->message;
 	struct sign_ask a = { .domain = s->signer->domain, .selector = s->selector, .key = s->signer->key, .key_dir =
 	    s->signer->key_dir, .is_current = s->signer->selector == NULL, .algorithm = (uint8_t)s->algorithm };
+	const char *head = (const char *)m->head.p;
+	const uint8_t *body = g->body[s->signer->body];
+	int status;
 
 	wbuf_reset(&s->field);
-	if (dkim_field_begin(s->signer, s->algorithm, s->selector, (const char *)m->head.p, m->head.len,
-	    g->body[s->signer->body], g->now, &s->field, a.hash) == -1)
+	if (s->field_is == FIELD_DKIM)
+		status = dkim_field_begin(s->signer, s->algorithm, s->selector, head, m->head.len, body, g->now,
+		    &s->field, a.hash);
+	else if (s->field_is == FIELD_ARC_MESSAGE)
+		status = arc_message_begin(g->order, s->algorithm, s->selector, head, m->head.len, body, g->now,
+		    &s->field, a.hash);
+	else
+		status = arc_seal_begin(g->order, s->algorithm, s->selector, head, m->head.len, &g->set[0].field,
+		    g->now, &s->field, a.hash);
+	if (status == -1)
 		return -1;
 	s->request = sign_client_ask(g->client, &a, on_answer, s);
 	return 0;
@@ -178,6 +226,39 @@ take_other(struct signature *s, const struct sign_answer *a)
 	return ask(s) == 0;
 }
 
+/* The next part of the ARC set. */
+static void
+seal(struct signing *g, enum field field)
+{
+	struct signature *s = &g->set[field - FIELD_ARC_MESSAGE];
+
+	signature_init(g, s, g->order->signer, field);
+	if (ask(s) == 0) {
+		g->n_open++;
+		return;
+	}
+	if (field == FIELD_ARC_MESSAGE) {
+		g->refusal = SIGN_TOO_MANY;
+	} else {
+		complain(s, "policy has changed the ARC fields that the seal is to cover");
+		g->refusal = SIGN_LATER;
+	}
+}
+
+/* All that was asked for is there; what depends on it is asked for, or the signing is over. */
+static void
+go_on(struct signing *g, enum field field)
+{
+	if (g->refusal == NULL && field == FIELD_DKIM)
+		signatures_put(g);
+	if (g->refusal == NULL && g->order != NULL && field != FIELD_ARC_SEAL)
+		seal(g, field + 1);
+	else if (g->refusal == NULL && g->order != NULL)
+		set_put(g);
+	if (g->n_open == 0)
+		g->done(g->refusal, g->arg);
+}
+
 static void
 on_answer(const struct sign_answer *a, void *arg)
 {
@@ -190,11 +271,11 @@ on_answer(const struct sign_answer *a, void *arg)
 	if (a->status == SIGN_OK)
 		dkim_field_end(&s->field, a->signature, a->len);
 	else
-		g->refusal = "451 4.3.5 The message cannot be signed now, try again later";
+		g->refusal = SIGN_LATER;
 	if (a->status == SIGN_FAILED)
 		complain(s, a->text);
 	if (--g->n_open == 0)
-		finish(g);
+		go_on(g, s->field_is);
 }
 
 /* The hashes of the body in the forms that are needed: of all of it, or of what is left of it. */
@@ -208,6 +289,8 @@ hash_body(struct signing *g, struct sign_bodies *bodies)
 
 	for (i = 0; i < g->n; i++)
 		is_needed[g->all[i].signer->body] = true;
+	if (g->order != NULL)
+		is_needed[g->order->signer->body] = true;
 	for (c = DKIM_SIMPLE; c < DKIM_CANONS; c++) {
 		if (!is_needed[c])
 			continue;
@@ -221,7 +304,7 @@ hash_body(struct signing *g, struct sign_bodies *bodies)
 
 struct signing *
 sign_begin(struct sign_client *client, struct message *m, struct dkim_signer **signers, size_t n,
-    struct sign_bodies *bodies, sign_done_fn *done, void *arg)
+    struct arc_order *order, struct sign_bodies *bodies, sign_done_fn *done, void *arg)
 {
 	struct signing *g = xcalloc(1, sizeof *g);
 	struct signature *s;
@@ -231,15 +314,16 @@ sign_begin(struct sign_client *client, struct message *m, struct dkim_signer **s
 	g->now = m->envelope->received / 1000;
 	g->done = done;
 	g->arg = arg;
-	for (g->n = 0; g->n < n; g->n++) {
-		s = &g->all[g->n];
-		s->signing = g;
-		s->signer = signers[g->n];
-		s->algorithm = s->signer->algorithm != DKIM_BY_KEY ? s->signer->algorithm : s->signer->guess;
-		strlcpy(s->selector, s->signer->selector != NULL ? s->signer->selector :
-		    *s->signer->guess_selector != '\0' ? s->signer->guess_selector : "current", sizeof s->selector);
-	}
+	g->order = order;
+	for (g->n = 0; g->n < n; g->n++)
+		signature_init(g, &g->all[g->n], signers[g->n], FIELD_DKIM);
 	hash_body(g, bodies);
+	if (n == 0 && order != NULL)
+		seal(g, FIELD_ARC_MESSAGE);
+	if (g->refusal != NULL) {
+		sign_free(&g);
+		return NULL;
+	}
 	for (s = g->all; s < g->all + n; s++) {
 		if (ask(s) == -1) {
 			sign_free(&g);
@@ -263,6 +347,11 @@ sign_free(struct signing **gp)
 		dkim_signer_unref(&g->all[i].signer);
 		wbuf_clear(&g->all[i].field);
 	}
+	for (i = 0; i < 2; i++) {
+		sign_client_cancel(g->client, &g->set[i].request);
+		wbuf_clear(&g->set[i].field);
+	}
+	arc_order_free(&g->order);
 	free(g);
 	*gp = NULL;
 }

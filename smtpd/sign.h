@@ -1,6 +1,8 @@
-/* The last edit of a message: its DKIM signatures, on their way from the role that holds the keys. */
+/* The last edit of a message: its DKIM signatures and its ARC set, on their way from the role that holds the keys. */
 #ifndef SMTPD_SIGN_H
 #define SMTPD_SIGN_H
+
+#include "mail/arc.h"
 
 #include "smtpd/message.h"
 #include "smtpd/sign_client.h"
@@ -20,10 +22,11 @@ typedef void sign_done_fn(const char *line, void *arg);
  * domain if it comes from one of ours. Taken over from msg, which may be NULL. How many. */
 size_t sign_choose(const struct policy *, struct policy_msg *msg, bool is_trusted, const char *head, size_t len,
     struct dkim_signer *out[POLICY_SIGNERS_MAX]);
-/* Signs m by the n > 0 signers, which are taken over. bodies: what was hashed already (ended here). m is borrowed,
- * until done(), which is not called before this returns. NULL: the header has too many fields for it. */
+/* Signs m by the n signers, and seals it then if there is an order (NULL: not); one of both is there, all are taken
+ * over. bodies: what was hashed already (ended here). m is borrowed, until done(), which is not called before this
+ * returns. NULL: the header has too many fields for it. */
 struct signing *sign_begin(struct sign_client *, struct message *m, struct dkim_signer **, size_t n,
-    struct sign_bodies *bodies, sign_done_fn *done, void *arg);
+    struct arc_order *, struct sign_bodies *bodies, sign_done_fn *done, void *arg);
 /* At any time: forgets it. */
 void sign_free(struct signing **);
 

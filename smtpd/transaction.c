@@ -321,12 +321,15 @@ sign(struct session *s, struct message *m, struct policy_msg *msg)
 	struct tx *tx = &s->tx;
 	size_t n = sign_choose(s->worker->policy, msg, session_is_trusted(s), (const char *)m->head.p, m->head.len,
 	    signers);
+	struct arc_order *order = msg != NULL ? msg->seal : NULL;
 
-	if (n == 0) {
+	if (order != NULL)
+		msg->seal = NULL;
+	if (n == 0 && order == NULL) {
 		submit(s, m);
 		return;
 	}
-	tx->signing = sign_begin(s->worker->sign, m, signers, n, &tx->bodies, on_signed, s);
+	tx->signing = sign_begin(s->worker->sign, m, signers, n, order, &tx->bodies, on_signed, s);
 	if (tx->signing == NULL) {
 		message_free(&m);
 		reply_reject(s, PHASE_DOT, NULL, "550 5.6.0 The header has too many fields to be signed");

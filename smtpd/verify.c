@@ -220,7 +220,7 @@ policy_spf(void *host, const struct policy_auth_query *q, policy_auth_fn *fn, vo
 }
 
 static void *
-policy_dkim(void *host, void *message, policy_auth_fn *fn, void *arg)
+ask_of_message(void *host, void *message, uint8_t want, policy_auth_fn *fn, void *arg)
 {
 	struct worker *w = host;
 	struct session *s = message;
@@ -228,8 +228,20 @@ policy_dkim(void *host, void *message, policy_auth_fn *fn, void *arg)
 
 	if (w->check == NULL || s == NULL)
 		return NULL;
-	b = begin_of(s, AUTH_WANT_DKIM);
+	b = begin_of(s, want);
 	return ask(w, s, &b, fn, arg);
+}
+
+static void *
+policy_dkim(void *host, void *message, policy_auth_fn *fn, void *arg)
+{
+	return ask_of_message(host, message, AUTH_WANT_DKIM, fn, arg);
+}
+
+static void *
+policy_arc(void *host, void *message, policy_auth_fn *fn, void *arg)
+{
+	return ask_of_message(host, message, AUTH_WANT_ARC, fn, arg);
 }
 
 static void
@@ -242,4 +254,4 @@ policy_asked_cancel(void *host, void *request)
 	free(a);
 }
 
-const struct policy_auth_ops verify_policy_ops = { policy_spf, policy_dkim, policy_asked_cancel };
+const struct policy_auth_ops verify_policy_ops = { policy_spf, policy_dkim, policy_arc, policy_asked_cancel };

@@ -1,6 +1,7 @@
 /* Authentication-Results (authres.h): written from texts that are mostly a stranger's (names, addresses, reasons), and
  * removed where a stranger wrote it in our name (RFC 8601 section 5). Used by smtpd for mail from outside. */
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -38,6 +39,10 @@ auth_results_fail(struct auth_results *r, unsigned want, const char *reason)
 	if ((want & AUTH_WANT_DMARC) != 0 && r->dmarc.result == 0) {
 		r->dmarc.result = AUTH_TEMPERROR;
 		auth_text(r->dmarc.reason, sizeof(r->dmarc.reason), reason);
+	}
+	if ((want & AUTH_WANT_ARC) != 0 && r->arc.result == 0) {
+		r->arc.result = AUTH_TEMPERROR;
+		auth_text(r->arc.reason, sizeof(r->arc.reason), reason);
 	}
 }
 
@@ -202,6 +207,16 @@ authres_begin(struct wbuf *w, const char *id)
 	put_value(w, id, false);
 }
 
+void
+authres_begin_arc(struct wbuf *w, unsigned instance, const char *id)
+{
+	char text[40];
+
+	snprintf(text, sizeof(text), "ARC-Authentication-Results: i=%u; ", instance);
+	put(w, text);
+	put_value(w, id, false);
+}
+
 /* Without a clause the field must say so. */
 void
 authres_end(struct wbuf *w)
@@ -217,18 +232,27 @@ authres_end(struct wbuf *w)
 }
 
 void
-authres_write(const struct auth_results *r, const char *id, struct wbuf *w)
+authres_clauses(const struct auth_results *r, struct wbuf *w)
 {
 	const char *const spf[] = { r->spf.is_helo ? "smtp.helo" : "smtp.mailfrom", r->spf.identity, NULL };
 	const char *const dmarc[] = { "header.from", r->dmarc.domain, "policy.dmarc", r->dmarc.policy, NULL };
+	const char *const arc[] = { "header.d", r->arc.domain, NULL };
 
-	authres_begin(w, id);
 	if (r->spf.result != 0)
 		authres_clause(w, "spf", auth_result_names[r->spf.result], r->spf.reason, spf);
 	if (r->dkim != 0)
 		dkim_write(r, w);
 	if (r->dmarc.result != 0)
 		authres_clause(w, "dmarc", auth_result_names[r->dmarc.result], r->dmarc.reason, dmarc);
+	if (r->arc.result != 0)
+		authres_clause(w, "arc", auth_result_names[r->arc.result], r->arc.reason, arc);
+}
+
+void
+authres_write(const struct auth_results *r, const char *id, struct wbuf *w)
+{
+	authres_begin(w, id);
+	authres_clauses(r, w);
 	authres_end(w);
 }
 

@@ -51,6 +51,15 @@ struct auth_dmarc {
 	char reason[AUTH_REASON_MAX + 1];
 };
 
+/* Of the chain of ARC sets (RFC 8617). */
+struct auth_arc {
+	uint8_t result;                     /* none, pass, fail, or temperror */
+	uint8_t n;                          /* sets of a chain that passes */
+	uint8_t next;                       /* the instance of the next set; 0: nobody may add one */
+	char domain[AUTH_DOMAIN_MAX + 1];   /* who has sealed last; "": nobody, or not readable */
+	char reason[AUTH_REASON_MAX + 1];
+};
+
 struct auth_results {
 	struct auth_spf spf;
 	uint8_t dkim;                       /* of all signatures together */
@@ -58,10 +67,11 @@ struct auth_results {
 	struct auth_signature signatures[AUTH_SIGNATURES_MAX];
 	unsigned n_signatures;
 	struct auth_dmarc dmarc;
+	struct auth_arc arc;
 };
 
 /* All that was asked for and is not known yet gets that result. */
-enum { AUTH_WANT_SPF = 1, AUTH_WANT_DKIM = 2, AUTH_WANT_DMARC = 4 };
+enum { AUTH_WANT_SPF = 1, AUTH_WANT_DKIM = 2, AUTH_WANT_DMARC = 4, AUTH_WANT_ARC = 8, AUTH_WANT_ALL = 15 };
 void auth_results_fail(struct auth_results *, unsigned want, const char *reason);
 /* Computes `dkim` of the list. */
 void auth_results_sum_up(struct auth_results *);
@@ -75,6 +85,10 @@ void auth_text(char *out, size_t size, const char *text);
 void authres_write(const struct auth_results *, const char *id, struct wbuf *w);
 /* The field in pieces: its beginning, clauses, its end. */
 void authres_begin(struct wbuf *w, const char *id);
+/* That of an ARC-Authentication-Results field. */
+void authres_begin_arc(struct wbuf *w, unsigned instance, const char *id);
+/* The clauses of all that was looked at. */
+void authres_clauses(const struct auth_results *, struct wbuf *w);
 void authres_end(struct wbuf *w);
 /* One clause, "method=result reason="..." prop=value", of parts that anybody may have said: what does not fit the
  * grammar is quoted or left out. For policy's own results. props: pairs of name and value, the last name NULL. */

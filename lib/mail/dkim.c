@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/xalloc.h"
@@ -209,13 +210,14 @@ names_write(struct wbuf *w, size_t *column, const char *const *names, size_t n)
 }
 
 static void
-tags_write(const struct dkim_signer *s, enum dkim_algorithm algorithm, const char *selector, int64_t now,
-    struct wbuf *w, size_t *column)
+tags_write(const struct dkim_signer *s, unsigned instance, enum dkim_algorithm algorithm, const char *selector,
+    int64_t now, struct wbuf *w, size_t *column)
 {
 	char text[DKIM_DOMAIN_MAX + 8];
 	int64_t until = now + s->expiration;
 
-	word(w, column, "DKIM-Signature: v=1;");
+	snprintf(text, sizeof(text), instance > 0 ? "ARC-Message-Signature: i=%u;" : "DKIM-Signature: v=1;", instance);
+	word(w, column, text);
 	snprintf(text, sizeof(text), "a=%s;", dkim_algorithm_names[algorithm]);
 	word(w, column, text);
 	snprintf(text, sizeof(text), "c=%s/%s;", dkim_canon_names[s->header], dkim_canon_names[s->body]);
@@ -232,27 +234,53 @@ tags_write(const struct dkim_signer *s, enum dkim_algorithm algorithm, const cha
 	}
 }
 
+/* What the signer lists; an ARC set covers the signatures that it was received with besides (RFC 8617 section 4.1.2).
+ * How many. */
+static size_t
+names_listed(const struct dkim_signer *s, unsigned instance, struct dkim_name listed[DKIM_NAMES_MAX + 1])
+{
+	bool has_signatures = instance == 0;
+	size_t i;
+
+	for (i = 0; i < s->n_names && i < DKIM_NAMES_MAX; i++) {
+		listed[i] = s->names[i];
+		has_signatures |= strcasecmp(listed[i].name, "DKIM-Signature") == 0;
+	}
+	if (!has_signatures)
+		listed[i++] = (struct dkim_name){ "DKIM-Signature", false };
+	return i;
+}
+
 int
 dkim_field_begin(const struct dkim_signer *s, enum dkim_algorithm algorithm, const char *selector, const char *head,
     size_t len, const uint8_t body_hash[DKIM_HASH], int64_t now, struct wbuf *field, uint8_t hash[DKIM_HASH])
 {
-	const char *listed[DKIM_NAMES_MAX], *names[DKIM_FIELDS_MAX + DKIM_NAMES_MAX];
+	return dkim_field_begin_as(s, 0, algorithm, selector, head, len, body_hash, now, field, hash);
+}
+
+int
+dkim_field_begin_as(const struct dkim_signer *s, unsigned instance, enum dkim_algorithm algorithm,
+    const char *selector, const char *head, size_t len, const uint8_t body_hash[DKIM_HASH], int64_t now,
+    struct wbuf *field, uint8_t hash[DKIM_HASH])
+{
+	const char *listed[DKIM_NAMES_MAX + 1] = { NULL }, *names[DKIM_FIELDS_MAX + DKIM_NAMES_MAX + 1];
+	struct dkim_name of[DKIM_NAMES_MAX + 1];
 	char encoded[DKIM_HASH * 2], text[DKIM_HASH * 2 + 8];
-	size_t i, j, n = 0, column = 0, start = field->len;
+	size_t i, j, n = 0, n_listed = names_listed(s, instance, of), column = 0, start = field->len;
 	struct fields set;
 
-	for (i = 0; i < s->n_names && i < DKIM_NAMES_MAX; i++)
-		listed[i] = s->names[i].name;
-	if (fields_take(&set, head, len, listed, i) == -1)
+	for (i = 0; i < n_listed; i++)
+		listed[i] = of[i].name;
+	if (fields_take(&set, head, len, listed, n_listed) == -1)
 		return -1;
-	for (i = 0; i < s->n_names && i < DKIM_NAMES_MAX; i++) {
+	for (i = 0; i < n_listed; i++) {
 		for (j = 0; j < set.n; j++)
 			if (header_name_is(&set.f[j], listed[i]))
 				names[n++] = listed[i];
-		if (s->names[i].is_over)
+		if (of[i].is_over)
 			names[n++] = listed[i];
 	}
-	tags_write(s, algorithm, selector, now, field, &column);
+	tags_write(s, instance, algorithm, selector, now, field, &column);
 	names_write(field, &column, names, n);
 	EVP_EncodeBlock((uint8_t *)encoded, body_hash, DKIM_HASH);
 	snprintf(text, sizeof(text), "bh=%s;", encoded);

@@ -78,6 +78,10 @@ int dkim_header_hash(enum dkim_canon, const char *head, size_t len, const char *
 int dkim_field_begin(const struct dkim_signer *, enum dkim_algorithm, const char *selector, const char *head,
     size_t len, const uint8_t body_hash[DKIM_HASH], int64_t now, struct wbuf *field, uint8_t hash[DKIM_HASH])
     __attribute__((warn_unused_result));
+/* The same of an ARC-Message-Signature of that instance; 0: of a DKIM-Signature. */
+int dkim_field_begin_as(const struct dkim_signer *, unsigned instance, enum dkim_algorithm, const char *selector,
+    const char *head, size_t len, const uint8_t body_hash[DKIM_HASH], int64_t now, struct wbuf *field,
+    uint8_t hash[DKIM_HASH]) __attribute__((warn_unused_result));
 /* Appends the signature, folded, and the end of the field. */
 void dkim_field_end(struct wbuf *field, const uint8_t *signature, size_t len);
 

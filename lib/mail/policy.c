@@ -262,7 +262,8 @@ policy_file_run(struct policy *p)
 		conf_error_add(p->errs, p->file, 0, "cannot be read: %s", strerror(errno));
 		return false;
 	}
-	p->asks_auth = memmem(text, len, "spf", 3) != NULL || memmem(text, len, "dkim_verify", 11) != NULL;
+	p->asks_auth = memmem(text, len, "spf", 3) != NULL || memmem(text, len, "dkim_verify", 11) != NULL ||
+	    memmem(text, len, "arc_", 4) != NULL;
 	if (policy_sandbox_open(p) != 0)
 		conf_error_add(p->errs, p->file, 0, "out of memory");
 	else

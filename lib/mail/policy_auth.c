@@ -26,8 +26,8 @@ policy_asks_auth(const struct policy *p)
 	return p->asks_auth;
 }
 
-static void
-on_results(const struct auth_results *r, void *arg)
+void
+policy_auth_answer(const struct auth_results *r, void *arg)
 {
 	struct policy_task *k = arg;
 
@@ -46,8 +46,8 @@ refuse(lua_State *L, const char *fmt, const char *fn)
 	panic("policy: luaL_error returned");
 }
 
-static struct policy_task *
-task_check(lua_State *L, const char *fn)
+struct policy_task *
+policy_auth_task(lua_State *L, const char *fn)
 {
 	struct policy_tasks *t = policy_of(L)->tasks;
 
@@ -86,6 +86,15 @@ static void
 result_end(lua_State *L)
 {
 	lua_setfield(L, -2, "props");
+}
+
+void
+policy_auth_push(lua_State *L, const char *method, uint8_t result, const char *reason, const char *const *props)
+{
+	result_begin(L, method, result, reason);
+	for (; props[0] != NULL; props += 2)
+		prop_set(L, props[0], props[1]);
+	result_end(L);
 }
 
 static int
@@ -143,7 +152,7 @@ spf_ask(lua_State *L, struct policy_task *k, const struct policy_auth_query *q)
 		.reason = "the check is not available now" };
 
 	if (t->auth != NULL)
-		k->auth_request = t->auth->spf(t->auth_host, q, on_results, k);
+		k->auth_request = t->auth->spf(t->auth_host, q, policy_auth_answer, k);
 	if (k->auth_request != NULL)
 		return lua_yieldk(L, 0, 0, on_spf);
 	auth_text(none.identity, sizeof(none.identity), none.is_helo ? q->helo : q->sender);
@@ -189,7 +198,7 @@ text_copy(lua_State *L, char *out, size_t size, const char *text, const char *wh
 static int
 spf_check_host(lua_State *L)
 {
-	struct policy_task *k = task_check(L, "posthorn.spf.check_host");
+	struct policy_task *k = policy_auth_task(L, "posthorn.spf.check_host");
 	char client[64], helo_buf[AUTH_DOMAIN_MAX + 3], domain[AUTH_DOMAIN_MAX + 3], sender[ADDRESS_MAX];
 	struct policy_auth_query q;
 
@@ -209,7 +218,7 @@ spf_check_host(lua_State *L)
 static int
 spf_check_msg(lua_State *L)
 {
-	struct policy_task *k = task_check(L, "posthorn.spf.check_msg");
+	struct policy_task *k = policy_auth_task(L, "posthorn.spf.check_msg");
 	const struct policy_msg *m = policy_message_check(L);
 	char client[64], helo[AUTH_DOMAIN_MAX + 3];
 	struct policy_auth_query q;
@@ -247,14 +256,14 @@ int
 policy_message_dkim_verify(lua_State *L)
 {
 	const struct policy_msg *m = policy_message_check(L);
-	struct policy_task *k = task_check(L, "dkim_verify");
+	struct policy_task *k = policy_auth_task(L, "dkim_verify");
 	const struct policy_tasks *t = k->policy->tasks;
 	struct auth_results none = { .n_signatures = 0 };
 
 	if (m->auth != NULL && m->auth->dkim != 0)
 		return dkim_push(L, m->auth);
 	if (t->auth != NULL && !m->is_queued)
-		k->auth_request = t->auth->dkim(t->auth_host, m->arg, on_results, k);
+		k->auth_request = t->auth->dkim(t->auth_host, m->arg, policy_auth_answer, k);
 	if (k->auth_request != NULL)
 		return lua_yieldk(L, 0, 0, on_dkim);
 	auth_results_fail(&none, AUTH_WANT_DKIM, "the check is not available now");
@@ -316,29 +325,36 @@ clause_write(lua_State *L, struct wbuf *w)
 	lua_remove(L, -2);
 }
 
+void
+policy_auth_clauses(lua_State *L, int list, struct wbuf *w, const char *fn)
+{
+	lua_Integer i, n = (lua_Integer)lua_rawlen(L, list);
+	int top = lua_gettop(L);
+
+	if (n > CLAUSES_MAX)
+		luaL_error(L, "%s: more than %d results", fn, CLAUSES_MAX);
+	for (i = 1; i <= n; i++) {
+		lua_rawgeti(L, list, i);
+		if (lua_type(L, -1) == LUA_TTABLE)
+			clause_write(L, w);
+		lua_settop(L, top);
+	}
+}
+
 /* msg:add_authentication_results(server_id, { result, ... }) */
 int
 policy_message_add_authentication_results(lua_State *L)
 {
 	struct policy_msg *m = policy_message_check(L);
 	const char *id = luaL_checkstring(L, 2);
-	lua_Integer i, n;
 	struct wbuf *w;
 
 	luaL_checktype(L, 3, LUA_TTABLE);
-	n = (lua_Integer)lua_rawlen(L, 3);
 	if (*id == '\0' || strlen(id) > AUTH_DOMAIN_MAX)
 		return luaL_error(L, "add_authentication_results: the server id is not a name");
-	if (n > CLAUSES_MAX)
-		return luaL_error(L, "add_authentication_results: more than %d results", CLAUSES_MAX);
 	w = policy_header_begin(L, m);
 	authres_begin(w, id);
-	for (i = 1; i <= n; i++) {
-		lua_rawgeti(L, 3, i);
-		if (lua_type(L, -1) == LUA_TTABLE)
-			clause_write(L, w);
-		lua_settop(L, 3);
-	}
+	policy_auth_clauses(L, 3, w, "add_authentication_results");
 	authres_end(w);
 	policy_header_end(L, m);
 	return 0;

@@ -13,6 +13,7 @@
 
 #include "base/loop.h"
 #include "base/wire.h"
+#include "mail/authres.h"
 #include "mail/dns_client.h"
 #include "mail/envelope.h"
 #include "mail/policy.h"
@@ -43,6 +44,8 @@ struct policy_conn {
 /* What policy has set, or NULL. */
 const char *policy_conn_meta(const struct policy_conn *, const char *key);
 void policy_conn_clear(struct policy_conn *);
+
+struct arc_order; /* arc.h */
 
 enum {
 	POLICY_MSG_SENDER = 1 << 0,
@@ -77,6 +80,8 @@ struct policy_msg {
 	char *routing_domain;   /* policy_msg_settle() makes a queue name of it */
 	struct dkim_signer *signers[POLICY_SIGNERS_MAX]; /* the message is to be signed by them; references */
 	size_t n_signers;
+	struct auth_arc arc;    /* of the message as it came; result 0: nobody has asked */
+	struct arc_order *seal; /* the ARC set that the message is to have; NULL: none */
 };
 
 /* After the event: makes env->queue of a routing domain. */
@@ -129,9 +134,8 @@ typedef void policy_task_fn(const struct policy_verdict *, void *arg);
 /* Where events that wait live; dns may be NULL (then every question is answered with an error). question_ms: for one
  * answer. */
 void policy_set_host(struct policy *, struct loop *, struct dns_client *dns, int64_t question_ms);
-/* Who checks SPF and DKIM for events. The functions return the open request (NULL: not now), fn is called later, never
- * before; cancel forgets it. message: policy_msg.arg. */
-struct auth_results;
+/* Who checks SPF, DKIM and ARC for events. The functions return the open request (NULL: not now), fn is called later,
+ * never before; cancel forgets it. message: policy_msg.arg. */
 typedef void policy_auth_fn(const struct auth_results *, void *arg);
 struct policy_auth_query {
 	const char *client, *helo, *sender; /* sender "": the HELO name is asked about */
@@ -139,6 +143,7 @@ struct policy_auth_query {
 struct policy_auth_ops {
 	void *(*spf)(void *host, const struct policy_auth_query *, policy_auth_fn *, void *arg);
 	void *(*dkim)(void *host, void *message, policy_auth_fn *, void *arg);
+	void *(*arc)(void *host, void *message, policy_auth_fn *, void *arg);
 	void (*cancel)(void *host, void *request);
 };
 void policy_set_auth(struct policy *, const struct policy_auth_ops *, void *host);

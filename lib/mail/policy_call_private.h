@@ -89,8 +89,23 @@ void policy_auth_open(lua_State *);
 int policy_message_dkim_verify(lua_State *);
 int policy_message_add_authentication_results(lua_State *);
 
+/* The event that runs, which is about to wait for the host; raises an error where that cannot be. The answer comes by
+ * policy_auth_answer, and is in its `auth` then. */
+struct policy_task *policy_auth_task(lua_State *, const char *fn);
+void policy_auth_answer(const struct auth_results *, void *task);
+/* Appends the clauses of a list of results, at that place of the stack. Raises an error. */
+void policy_auth_clauses(lua_State *, int list, struct wbuf *, const char *fn);
+/* Leaves the table of a result. props: pairs of name and value, the last name NULL. */
+void policy_auth_push(lua_State *, const char *method, uint8_t result, const char *reason, const char *const *props);
+
+/* policy_arc.c: methods of messages. */
+int policy_message_arc_verify(lua_State *);
+int policy_message_arc_seal(lua_State *);
+
 /* policy_dkim.c: a method of messages. */
 int policy_message_dkim_sign(lua_State *);
+/* The signer at that place of the stack, or of the table there (which is replaced by it). Raises an error. */
+struct dkim_signer *policy_signer_check(lua_State *, int arg, const char *fn);
 
 /* policy_headers.c */
 extern const luaL_Reg policy_header_methods[];

@@ -371,24 +371,33 @@ dkim_ed25519_sha256_signer(lua_State *L)
 	return signer_make(L, "posthorn.dkim.ed25519_sha256_signer", DKIM_ED25519);
 }
 
+struct dkim_signer *
+policy_signer_check(lua_State *L, int arg, const char *fn)
+{
+	struct dkim_signer **box, *s;
+
+	if (lua_type(L, arg) == LUA_TTABLE) {
+		s = signer_push(L, arg, fn, DKIM_BY_KEY);
+		lua_replace(L, arg);
+		return s;
+	}
+	box = luaL_checkudata(L, arg, SIGNER_KIND);
+	return *box;
+}
+
 /* (signer) or (table): noted now, done when the message is written, after everything that policy changes. */
 int
 policy_message_dkim_sign(lua_State *L)
 {
 	struct policy_msg *m = policy_message_check(L);
-	struct dkim_signer **box, *s;
+	struct dkim_signer *s;
 
 	lua_settop(L, 2);
 	if (m->head == NULL)
 		return luaL_error(L, "a message cannot be signed in this event");
 	if (m->n_signers == POLICY_SIGNERS_MAX)
 		return luaL_error(L, "a message gets at most %d signatures", POLICY_SIGNERS_MAX);
-	if (lua_type(L, 2) == LUA_TTABLE) {
-		s = signer_push(L, 2, "dkim_sign", DKIM_BY_KEY);
-	} else {
-		box = luaL_checkudata(L, 2, SIGNER_KIND);
-		s = *box;
-	}
+	s = policy_signer_check(L, 2, "dkim_sign");
 	m->signers[m->n_signers++] = dkim_signer_ref(s);
 	return 0;
 }

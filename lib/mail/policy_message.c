@@ -7,6 +7,7 @@
 
 #include "base/xalloc.h"
 #include "mail/address.h"
+#include "mail/arc.h"
 #include "mail/dkim.h"
 #include "mail/names.h"
 #include "mail/policy_call_private.h"
@@ -49,6 +50,7 @@ policy_msg_clear(struct policy_msg *m)
 	wbuf_clear(&m->scratch);
 	while (m->n_signers > 0)
 		dkim_signer_unref(&m->signers[--m->n_signers]);
+	arc_order_free(&m->seal);
 	free(m->routing_domain);
 	m->routing_domain = NULL;
 }
@@ -454,12 +456,14 @@ static const luaL_Reg methods[] = {
 	{ "set_data", msg_set_data },
 	{ "dkim_sign", policy_message_dkim_sign },
 	{ "dkim_verify", policy_message_dkim_verify },
+	{ "arc_verify", policy_message_arc_verify },
+	{ "arc_seal", policy_message_arc_seal },
 	{ "add_authentication_results", policy_message_add_authentication_results },
 	{ NULL, NULL }
 };
 
 static const char *const later[] = {
-	"arc_seal", "arc_verify", "append_text_plain", "append_text_html", "parse_mime",
+	"append_text_plain", "append_text_html", "parse_mime",
 	"parse_rfc3464", "check_fix_conformance", "set_due", "set_force_sync", "save",
 	"shrink", "shrink_data", "from_header", "to_header", "get_address_header", "increment_num_attempts", NULL
 };

@@ -139,7 +139,7 @@ next(struct job *j)
 	wbuf_init(&j->m.head);
 	wbuf_raw(&j->m.head, head, strlen(head));
 	s[0] = dkim_signer_ref(r->signer);
-	if ((j->signing = sign_begin(r->client, &j->m, s, 1, &bodies, on_signed, j)) == NULL)
+	if ((j->signing = sign_begin(r->client, &j->m, s, 1, NULL, &bodies, on_signed, j)) == NULL)
 		fatal("sign_begin");
 }
 

@@ -82,7 +82,8 @@ on_heard(const struct auth_results *r, void *arg)
 	struct wbuf w;
 	size_t i;
 
-	FUZZ_ASSERT(!a->is_gone && a->n_heard++ == 0 && r->spf.result != 0 && r->dkim != 0 && r->dmarc.result != 0);
+	FUZZ_ASSERT(!a->is_gone && a->n_heard++ == 0 && r->spf.result != 0 && r->dkim != 0 && r->dmarc.result != 0 &&
+	    r->arc.result != 0);
 	wbuf_init(&w);
 	authres_write(r, ID, &w);
 	for (i = 0; i < w.len; i++)
@@ -105,8 +106,8 @@ static void
 as_role(struct fuzz_in *in)
 {
 	char client[] = "192.0.2.1", name[] = "h.example", sender[] = "a@b.example";
-	struct check_begin b = { .want = 7, .client = client, .helo = name, .sender = sender, .receiver = name,
-		.head_len = 1000, .body_len = 299000 };
+	struct check_begin b = { .want = AUTH_WANT_ALL, .client = client, .helo = name, .sender = sender,
+		.receiver = name, .head_len = 1000, .body_len = 299000 };
 	struct asker askers[3] = { { NULL, 0, false } };
 	struct loop *loop = loop_new();
 	struct dns_client *dns = dns_client_new(loop);
@@ -200,7 +201,8 @@ check(struct fuzz_in *in)
 {
 	static struct check_dkim_library *library;
 	char client[] = "192.0.2.1", name[] = "h.example", sender[] = "a@b.example";
-	struct check_begin b = { .want = 7, .client = client, .helo = name, .sender = sender, .receiver = name };
+	struct check_begin b = { .want = AUTH_WANT_ALL, .client = client, .helo = name, .sender = sender,
+		.receiver = name };
 	struct one o = { NULL };
 	struct loop *loop = loop_new();
 	size_t piece = (size_t)fuzz_u8(in) + 1, n, at;

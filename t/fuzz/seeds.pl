@@ -121,9 +121,10 @@ seed('auth_link', 'worker', "\x03" . frame(2, 1, $answer) . frame(2, 3, "\x02" .
 seed('auth_link', 'worker-malformed', "\x03" . frame(2, 1, substr $answer, 1));
 
 # check: what the first byte chooses
-my $check_begin = "\x07" . str('192.0.2.1') . str('h.example') . str('a@b.example') . str('mx.example') . pack('NQ>', 22, 3);
+my $check_begin = "\x0f" . str('192.0.2.1') . str('h.example') . str('a@b.example') . str('mx.example') . pack('NQ>', 22, 3);
 my $result = "\x02\x00" . str('a@b.example') . str('b.example') . str('why') . "\x02" . str('') . "\x01" . "\x02" . str('b.example') . str('s')
-    . str('rsa-sha256') . str('abcd') . str('') . "\x02" . str('b.example') . str('reject') . str('');
+    . str('rsa-sha256') . str('abcd') . str('') . "\x02" . str('b.example') . str('reject') . str('')
+    . "\x02\x01\x02" . str('c.example') . str('why');
 my $check_question = pack('Nn', 1, 16) . str('s._domainkey.b.example');
 seed('check', 'begin', "\x00$check_begin");
 seed('check', 'result', "\x00$result");
@@ -136,6 +137,30 @@ seed('check', 'role-fd', "\x01" . frame(FD | 1, 1, $check_begin));
 seed('check', 'worker', "\x02" . frame(5, 1, $check_question) . frame(6, 1, pack 'N', 65536) . frame(7, 1, $result) . frame(7, 3, $result) . frame(7, 2, $result));
 seed('check', 'worker-bad', "\x02" . frame(6, 1, pack 'N', 1 << 30));
 seed('check', 'worker-many', "\x02" . frame(5, 1, $check_question) x 20);
+# arc: the first byte: even, a header block; odd, the algorithm and a key record
+{
+	my $set = sub {
+		my ($i, $more) = @_;
+		my $cv = $i == 1 ? 'none' : 'pass';
+		return "ARC-Seal: i=$i; a=rsa-sha256; t=1528637909; cv=$cv;\r\n\td=b.example; s=s; b=AAAA\r\n BBBB\r\n"
+		    . "ARC-Message-Signature: i=$i; a=ed25519-sha256; c=relaxed/simple; d=b.example; s=s; h=from : subject:from;$more"
+		    . " bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA\r\nARC-Authentication-Results: i=$i; mx.example; spf=pass\r\n";
+	};
+	my $author = "From: a\@b.example\r\nSubject : x\r\n y\r\nDKIM-Signature: v=1\r\n\r\n";
+	seed('arc', 'none', "\0$author");
+	seed('arc', 'one', "\0" . $set->(1, '') . $author);
+	seed('arc', 'three', "\2" . $set->(3, '') . $set->(2, '') . $set->(1, '') . $author);
+	seed('arc', 'fifty', "\4" . join('', map { "ARC-Seal: i=$_; cv=pass\r\n" } 1 .. 51) . $author);
+	seed('arc', 'times', "\6" . $set->(1, ' t=1; x=2;') . $author);
+	seed('arc', 'length', "\6" . $set->(1, ' l=1;') . $author);
+	seed('arc', 'failed', "\0" . ($set->(1, '') =~ s/cv=none/cv=fail/r) . $author);
+	seed('arc', 'missing', "\0" . $set->(2, '') . $author);
+	seed('arc', 'tags', "\0ARC-Seal: ;;i=1;;=;i = 1;\r\n\r\n");
+	seed('arc', 'key', "\1" . "\0" . 'v=DKIM1; k=rsa; h=sha256:sha1; s=*; t=s; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB');
+	seed('arc', 'key-ed25519', "\1" . "\1" . 'k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=');
+	seed('arc', 'key-test', "\1" . "\0" . 't=y:s; p=AAAA');
+}
+
 sub records { join '', map { pack 'n/a*', $_ } @_ }
 my $rsa = 'v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC'
     . 'DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB';

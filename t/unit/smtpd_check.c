@@ -81,7 +81,8 @@ test_link(void **state)
 	    .n_signatures = 2,
 		.signatures = { { .result = AUTH_PASS, .domain = "b.example", .selector = "s" },
 		    { .result = AUTH_FAIL } },
-		.dmarc = { .result = AUTH_NONE, .domain = "b.example" } };
+		.dmarc = { .result = AUTH_NONE, .domain = "b.example" },
+		.arc = { .result = AUTH_PASS, .n = 2, .next = 3, .domain = "c.example", .reason = "why" } };
 	struct dns_reply reply = { .status = DNS_OK, .text = NULL };
 	struct wbuf w;
 
@@ -114,6 +115,11 @@ test_link(void **state)
 	check_result_encode(&a, &w);
 	assert_int_equal(result_decode(w.p, w.len), -1);
 	strcpy(a.signatures[0].domain, "b.example");
+	a.arc.next = 51;
+	wbuf_reset(&w);
+	check_result_encode(&a, &w);
+	assert_int_equal(result_decode(w.p, w.len), -1);
+	a.arc.next = 3;
 	strcpy(a.spf.reason, "a\r\nb");
 	wbuf_reset(&w);
 	check_result_encode(&a, &w);
@@ -142,6 +148,7 @@ struct world_of_one {
 	const char *key_record;   /* of any selector */
 	const char *dmarc, *spf;
 	bool is_silent;
+	uint8_t want;             /* 0: all but ARC */
 };
 
 static void
@@ -192,8 +199,8 @@ run(struct world_of_one *o, const char *head, const char *body, size_t piece)
 	char client[] = "192.0.2.1", helo[] = "h.example", sender[] = "a@b.example", receiver[] = "mx.example";
 	char *all = xasprintf("%s\r\n%s", head, body);
 	size_t len = strlen(all), at, n;
-	struct check_begin b = { .want = 7, .client = client, .helo = helo, .sender = sender, .receiver = receiver,
-		.head_len = (uint32_t)(strlen(head) + 2), .body_len = strlen(body) };
+	struct check_begin b = { .want = o->want != 0 ? o->want : 7, .client = client, .helo = helo, .sender = sender,
+		.receiver = receiver, .head_len = (uint32_t)(strlen(head) + 2), .body_len = strlen(body) };
 
 	o->job = check_job_new(loop, library, &b, &ops, o);
 	check_job_start(o->job);
@@ -418,6 +425,48 @@ test_silence(void **state)
 	assert_int_equal(o.n_asked, 3);
 	free(field);
 	free(whole);
+}
+
+/* A chain as long as may be, each seal of another key: few questions at a time, each name once. */
+static void
+test_arc(void **state)
+{
+	struct world_of_one o;
+	char *head = xstrdup(HEAD), *next;
+	unsigned i, j;
+
+	(void)state;
+	for (i = 1; i <= 50; i++, free(head), head = next)
+		next = xasprintf("ARC-Seal: i=%u; cv=%s; a=rsa-sha256; d=b.example; s=s%u; b=AAAA\r\n"
+		    "ARC-Message-Signature: i=%u; a=rsa-sha256; d=b.example; s=S%u; h=from; b=AAAA; "
+		    "bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=\r\n"
+		    "ARC-Authentication-Results: i=%u; mx; none\r\n%s", i, i == 1 ? "none" : "pass", i, i, i, i, head);
+	memset(&o, 0, sizeof o);
+	o.want = AUTH_WANT_ARC;
+	o.is_silent = true;
+	run(&o, head, BODY, 1000);
+	assert_int_equal(o.n_asked, 4);
+	memset(&o, 0, sizeof o);
+	o.want = AUTH_WANT_ARC;
+	o.key_record = record[0];
+	run(&o, head, BODY, 1000);
+	assert_int_equal(o.n_asked, 50);
+	for (i = 0; i < 50; i++)
+		for (j = 0; j < i; j++)
+			assert_string_not_equal(o.asked[i].name, o.asked[j].name);
+	assert_int_equal(o.results.arc.result, AUTH_FAIL);
+	assert_string_equal(o.results.arc.reason, "the body was changed after the last ARC set was made");
+	assert_int_equal(o.results.arc.next, 0);
+	assert_string_equal(o.results.arc.domain, "b.example");
+	assert_int_equal(o.results.dkim, 0);
+	/* Without a chain nobody is asked. */
+	memset(&o, 0, sizeof o);
+	o.want = AUTH_WANT_ARC;
+	run(&o, HEAD, BODY, 7);
+	assert_int_equal(o.n_asked, 0);
+	assert_int_equal(o.results.arc.result, AUTH_NONE);
+	assert_int_equal(o.results.arc.next, 1);
+	free(head);
 }
 
 static void
@@ -768,9 +817,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_link), cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_signatures), cmocka_unit_test(test_two_authors), cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_silence), cmocka_unit_test(test_author), cmocka_unit_test(test_session),
-		cmocka_unit_test(test_role_ends), cmocka_unit_test(test_session_ends),
-		cmocka_unit_test(test_no_report) };
+		cmocka_unit_test(test_silence), cmocka_unit_test(test_arc), cmocka_unit_test(test_author),
+		cmocka_unit_test(test_session), cmocka_unit_test(test_role_ends),
+		cmocka_unit_test(test_session_ends), cmocka_unit_test(test_no_report) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
