@@ -186,8 +186,8 @@ test_structure(void **state)
 		{ "", 0, 0, NULL },
 		{ S1 M1 R1 AUTHOR, 1, 1, NULL },
 		{ R1 AUTHOR M1 S1, 1, 1, NULL }, /* in any order */
-		{ "arc-SEAL : \r\n\ti = 1 ; a=RSA-sha256;\r\n cv = None; d=B.example; s=s; b = A\r\n A A\tA\r\n ;\r\n" M1
-		    R1 AUTHOR, 1, 1, NULL },
+		{ "arc-SEAL : \r\n\ti = 1 ; a=RSA-sha256;\r\n cv = None; d=B.example; s=s; "
+		    "b = A\r\n A A\tA\r\n ;\r\n" M1 R1 AUTHOR, 1, 1, NULL },
 		{ S1 M1 AUTHOR, 0, 1, "an ARC set is missing, or a part of it" },
 		{ S1 R1 AUTHOR, 0, 1, "an ARC set is missing, or a part of it" },
 		{ S1 S1 M1 R1 AUTHOR, 0, 1, "an ARC set has a field twice" },
