@@ -7,7 +7,8 @@
 struct consumer;
 struct queued;
 
-/* A consumer's result. stage: its name if it is bouncerd or fblproc (stage_of()). The envelope may be gone afterwards. */
+/* A consumer's result. stage: its name if it is bouncerd or fblproc (stage_of()). The envelope may be gone
+ * afterwards. */
 void result_apply(struct queued *, struct qenv *, const struct ql_result *, const char *stage);
 /* Its consumer is gone: back to its queue; no attempt is counted. */
 void result_abandoned(struct queued *, struct qenv *);

@@ -8,7 +8,8 @@
 	"block_dnsbl /blocked/\n\t550 blocked\nthrottle_volume /too fast/\n\t421 too fast\nveto /spam/\n\t550 spam\n" \
 	"on rcpt_unknown by-code suppress for=365d\non mailbox_full by-code suppress after=3/14d for=30d\n" \
 	"on block_dnsbl by-code suspend after=2/10m for=2h alert after=2/10m for=1h\n" \
-	"on throttle_volume retry slow connection_limit=1 for=30m\nrcpt_refused /not for you/\n\t550 not for you\non rcpt_refused hold\n"
+	"on throttle_volume retry slow connection_limit=1 for=30m\n" \
+	"rcpt_refused /not for you/\n\t550 not for you\non rcpt_refused hold\n"
 
 struct world {
 	struct rig r;
