@@ -97,7 +97,7 @@ $(POSTFIX):
 		dpkg-deb -x postfix_*.deb . || echo 'postfix could not be fetched: the tests with its peers will be skipped' >&2
 
 # Under the sanitizers there is no system-call filter, so what tests the sandbox runs without them too.
-UNIT_PLAIN := $(BUILD)/t/unit/sandbox $(BUILD)/t/unit/sandbox_libs
+UNIT_PLAIN := $(addprefix $(BUILD)/t/unit/,sandbox sandbox_libs parse_role bouncerd)
 UNIT_ALL   := $(UNIT_SRC:t/unit/%.c=$(BUILD)/asan/t/unit/%) $(UNIT_PLAIN)
 
 T ?= t/*.t

@@ -75,6 +75,10 @@ suppress_target(const char *text, char out[ADDRESS_MAX], const char **err_r)
 	}
 	if (text[0] == '@')
 		text++;
+	else if (strpbrk(text, "@.[") == NULL) { /* more likely half an address than a top-level domain */
+		*err_r = "that is neither an address nor a domain (a domain of one label is written with @ in front)";
+		return -1;
+	}
 	if (strchr(text, '@') == NULL)
 		return check_domain(text, err_r) == -1 ? -1 :
 		    put_domain(canonical_literal(text, address), out, ADDRESS_MAX, err_r);

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/sandbox_impl.h"
 #include "base/xalloc.h"
 #include "mail/report_role.h"
 #include "mail/verp.h"
@@ -228,9 +229,8 @@ static void
 test_jail(void **state)
 {
 	(void)state;
-#ifdef __SANITIZE_ADDRESS__
-	skip(); /* no filter there */
-#endif
+	if (SANDBOX_SANITIZED)
+		return; /* there is no filter there; `make test` also runs the program without sanitizers */
 	assert_int_equal(in_jail(TRY_NOTHING), 0);
 	assert_true(WIFSIGNALED(in_jail(TRY_NETWORK)));
 	assert_int_equal(WTERMSIG(in_jail(TRY_NETWORK)), SIGSYS);

