@@ -48,12 +48,12 @@ for my $tar (sort keys %made) {
 	is $p->stop, 0, "$tar: stops cleanly";
 }
 
-# Every file of the spool, by its bytes; lock files are not content.
+# Every file of the spool, by its bytes; lock files are not content, and a suppression list is made where there is none.
 sub fingerprint {
 	my ($p) = @_;
 	my $sha = Digest::SHA->new(256);
 	my @files;
-	File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && !m{/(?:lock\.mdb|queued\.lock)$} } }, $p->queue_dir);
+	File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && !m{/(?:lock\.mdb|queued\.lock)$|/suppress/} } }, $p->queue_dir);
 	for (sort @files) { $sha->add($_); $sha->addfile($_) }
 	return $sha->hexdigest;
 }
