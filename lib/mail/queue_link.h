@@ -1,6 +1,6 @@
 /* Everything that is said on queued's socket ($run_directory/queued.sock): types, one encoder and one decoder
- * each, used by both ends. Roles: producer (smtpd worker), consumer (deliverd, bouncerd, fblproc), admin. queued gives a role by SO_PEERCRED user (admin: root or group posthorn); in single-user mode
- * our own uid may take any.
+ * each, used by both ends. Roles: producer (smtpd worker), consumer (deliverd, bouncerd, fblproc), admin. queued
+ * gives a role by SO_PEERCRED user (admin: root or group posthorn); in single-user mode our own uid may take any.
  *
  * Order: client sends HELLO first. Producer: then SEG_HELD for each segment it still holds. Consumer: then HELD
  * for each envelope it still holds, then CREDIT. queued answers WELCOME + LOGFD, and the rest follows.
