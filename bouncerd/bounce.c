@@ -53,24 +53,9 @@ static void
 finish(struct bouncer *b, enum ql_outcome outcome, uint16_t code, struct enhanced_code enhanced, const char *text)
 {
 	struct report_job *job = b->job;
-	unsigned i, n = job->n_items, left = job->n_open;
 
 	b->job = NULL;
-	for (i = 0; i < n && left > 0; i++)
-		if (job->items[i].is_open) {
-			left--; /* the job goes with its last item */
-			report_result(b->r, &job->items[i], outcome, code, enhanced, text);
-		}
-}
-
-static struct report_item *
-first_item(struct report_job *job)
-{
-	unsigned i = 0;
-
-	while (!job->items[i].is_open)
-		i++;
-	return &job->items[i];
+	report_job_end(b->r, job, outcome, code, enhanced, text);
 }
 
 /* Whether one about the same envelope was there before. */
@@ -371,7 +356,7 @@ static void
 broke(struct bouncer *b, const char *why)
 {
 	static const struct dsn_report nothing = { .kind = DSN_KIND_NONE, .shape = "unreadable" };
-	struct report_item *it = first_item(b->job);
+	struct report_item *it = report_job_first(b->job);
 	unsigned tries = it->rcpt->attempts + 1u;
 	char *text = xasprintf("it could not be read: %s", why);
 	struct identity id = { .why = text };
@@ -397,7 +382,7 @@ needs_history(struct bouncer *b, const struct dsn_report *report)
 	struct identity id;
 	bool needs;
 
-	identity_find(&id, first_item(b->job)->rcpt->address, report, job_link_keys(b->r->link),
+	identity_find(&id, report_job_first(b->job)->rcpt->address, report, job_link_keys(b->r->link),
 	    loop_wall(b->r->loop), b->r->params->verp_lifetime);
 	needs = lacks_something(&id) && (id.recipient == NULL || report->kind == DSN_KIND_FAILED);
 	b->asked = id.env;
@@ -506,7 +491,7 @@ bounce_work(struct report_role *r, struct report_job *job)
 	char *content;
 
 	b->job = job;
-	if (first_item(job)->rcpt->attempts >= TRIES) {
+	if (report_job_first(job)->rcpt->attempts >= TRIES) {
 		finish(b, QL_FAILED, 451, later, "set aside: the process that reads reports failed on it twice");
 		return;
 	}

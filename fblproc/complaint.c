@@ -40,24 +40,9 @@ static void
 finish(struct fblproc *f, enum ql_outcome outcome, uint16_t code, struct enhanced_code enhanced, const char *text)
 {
 	struct report_job *job = f->job;
-	unsigned i, n = job->n_items, left = job->n_open;
 
 	f->job = NULL;
-	for (i = 0; i < n && left > 0; i++)
-		if (job->items[i].is_open) {
-			left--; /* the job goes with its last item */
-			report_result(f->r, &job->items[i], outcome, code, enhanced, text);
-		}
-}
-
-static struct report_item *
-first_item(struct report_job *job)
-{
-	unsigned i = 0;
-
-	while (!job->items[i].is_open)
-		i++;
-	return &job->items[i];
+	report_job_end(f->r, job, outcome, code, enhanced, text);
 }
 
 /* ---- the record ---- */
@@ -66,7 +51,7 @@ static void
 write_event(struct fblproc *f, const struct event_feedback *ev)
 {
 	const struct ql_job *q = &f->job->q;
-	const struct report_item *it = first_item(f->job);
+	const struct report_item *it = report_job_first(f->job);
 	struct event_record rec = { .type = EV_FEEDBACK, .id = &q->rec.id, .sender = q->sender,
 		.recipient = it->rcpt->address, .queue = q->queue, .size = q->rec.body_len + q->rec.headers_len,
 		.code = 250, .enhanced = done, .content = ev->why == NULL ? "complaint taken" : ev->why,
@@ -276,7 +261,7 @@ broke(struct fblproc *f, const char *why)
 {
 	static const struct arf_report nothing = { .shape = "none" };
 	char *text = xasprintf("it could not be read: %s", why);
-	unsigned tries = first_item(f->job)->rcpt->attempts + 1u;
+	unsigned tries = report_job_first(f->job)->rcpt->attempts + 1u;
 
 	log_error("a report could not be read (try %u): %s", tries, why);
 	if (tries >= TRIES)
@@ -313,7 +298,7 @@ complaint_work(struct report_role *r, struct report_job *job)
 	char *content;
 
 	f->job = job;
-	if (first_item(job)->rcpt->attempts >= TRIES) {
+	if (report_job_first(job)->rcpt->attempts >= TRIES) {
 		finish(f, QL_FAILED, 451, later, "set aside: the process that reads reports failed on it twice");
 		return;
 	}

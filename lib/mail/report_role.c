@@ -56,6 +56,29 @@ report_result(struct report_role *r, struct report_item *it, enum ql_outcome out
 		job_free(r, job);
 }
 
+void
+report_job_end(struct report_role *r, struct report_job *job, enum ql_outcome outcome, uint16_t code,
+    struct enhanced_code enhanced, const char *text)
+{
+	unsigned i, n = job->n_items, left = job->n_open;
+
+	for (i = 0; i < n && left > 0; i++)
+		if (job->items[i].is_open) {
+			left--; /* the job goes with its last item */
+			report_result(r, &job->items[i], outcome, code, enhanced, text);
+		}
+}
+
+struct report_item *
+report_job_first(struct report_job *job)
+{
+	unsigned i = 0;
+
+	while (!job->items[i].is_open)
+		i++;
+	return &job->items[i];
+}
+
 static void
 hand_back(struct report_role *r, struct report_job *job, const char *why)
 {

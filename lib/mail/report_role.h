@@ -100,6 +100,11 @@ void report_role_stop(struct report_role *);
 /* What became of an item. The job goes with its last item, and the next is worked on. */
 void report_result(struct report_role *, struct report_item *, enum ql_outcome, uint16_t code, struct enhanced_code,
     const char *text);
+/* The same of every item of the job that has none yet; the job is gone afterwards. */
+void report_job_end(struct report_role *, struct report_job *, enum ql_outcome, uint16_t code, struct enhanced_code,
+    const char *text);
+/* The first item that has no result yet; there is one as long as there is the job. */
+struct report_item *report_job_first(struct report_job *);
 
 /* The whole life of a daemon of this kind, its parent and its roles. Returns the exit status. */
 int report_main(const struct report_spec *, int argc, char **argv);
